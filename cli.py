@@ -1,0 +1,465 @@
+"""The command line: parses into one options object, makes one call, prints. It alone draws bars, logs and handles signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline import catalog
+from pipeline.errors import CommandError, HeatreelError, OutputError, Stopped, ToolError
+from pipeline.records import Options, Outcome, Progress
+
+if TYPE_CHECKING:
+    from pipeline.planning import Job, Refusal
+    from pipeline.predictions import Track
+    from pipeline.visualize import Session
+
+app = typer.Typer(
+    help="Show what an image classifier sees in pictures and videos, and where it looks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+# ------------------------------------------------------------------------------------------------ options
+
+LAYOUTS = "side-by-side|stacked|overlay|heatmap|grid"
+CODECS = "auto|h264|hevc|av1|vp9|prores"
+
+Inputs = Annotated[list[Path], typer.Argument(metavar="PATH...", help="What to look at.", show_default=False)]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="PATH", help="A file for one input, a folder for several.", show_default="NAME_output beside the input"
+    ),
+]
+Model = Annotated[str, typer.Option("--model", "-m", metavar="NAME", help="The classifier.")]
+Target = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        metavar="CLASS",
+        help="Explain this class (name, wnid or index), a panel each; repeatable.",
+        show_default="the top prediction of each frame",
+    ),
+]
+TopK = Annotated[int, typer.Option("--top-k", "-k", metavar="N", help="Predictions written on the frame and in the data.")]
+Fit = Annotated[
+    str,
+    typer.Option(
+        "--fit",
+        metavar="whole|crop|squash",
+        help="How a frame meets the network: whole and undistorted, the standard centre crop, or squashed to a square.",
+    ),
+]
+ShortSide = Annotated[
+    int | None,
+    typer.Option("--short-side", metavar="N", help="Network resolution; larger is finer and slower.", show_default="the model's, 256"),
+]
+Layout = Annotated[str, typer.Option("--layout", metavar=LAYOUTS, help="What the output shows.")]
+Colormap = Annotated[str, typer.Option("--colormap", metavar="NAME", help="Any OpenCV colour map, in lower case.")]
+Alpha = Annotated[float, typer.Option("--alpha", metavar="X", help="Strength of the heat, 0 to 1.")]
+Height = Annotated[
+    int | None, typer.Option("--height", metavar="N", help="Height of a panel in pixels; the width follows.", show_default="the source's")
+]
+Every = Annotated[int, typer.Option("--every", metavar="N", help="Run the network on every Nth frame; every frame is still written.")]
+Start = Annotated[
+    str | None, typer.Option("--start", metavar="T", help="Begin here: seconds or HH:MM:SS.mmm.", show_default="the beginning")
+]
+End = Annotated[str | None, typer.Option("--end", metavar="T", help="End before here: seconds or HH:MM:SS.mmm.", show_default="the end")]
+Fps = Annotated[
+    str | None,
+    typer.Option("--fps", metavar="R", help="Frames in a second, for a folder of frames: 25, 29.97 or 30000/1001.", show_default="25"),
+]
+Codec = Annotated[str, typer.Option("--codec", metavar=CODECS, help="auto is H.264, on a hardware encoder where one works.")]
+Crf = Annotated[
+    int | None,
+    typer.Option(
+        "--crf", metavar="N", help="Quality; lower is better and larger.", show_default="20 for H.264, 24 for HEVC, 32 for AV1 and VP9"
+    ),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", metavar="NAME", help="The encoder's speed.", show_default="veryfast for H.264 and HEVC, 10 for AV1"),
+]
+Audio = Annotated[
+    str, typer.Option("--audio", metavar="copy|none", help="Keep the sound (AAC where the container cannot hold it), or leave it out.")
+]
+BatchSize = Annotated[str, typer.Option("--batch-size", metavar="N|auto", help="Frames per network call; halved where memory runs out.")]
+Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|gpu[:N]", help="Where the network runs.")]
+Predictions = Annotated[
+    Path | None,
+    typer.Option("--predictions", metavar="FILE", help="Per-frame predictions as .csv, .jsonl or .parquet.", show_default="none"),
+]
+SaveMaps = Annotated[
+    Path | None, typer.Option("--save-maps", metavar="FILE.npz", help="Raw maps; a folder for several inputs.", show_default="none")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.", show_default="off")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object per input on stdout.", show_default="off")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No bars and no result lines; failures are still named.", show_default="off")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="TensorFlow's notes, ffmpeg's commands and tracebacks too.", show_default="off")
+]
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"visualize {version('heatreel')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True, show_default="off")
+    ] = False,
+) -> None:
+    pass
+
+
+# ------------------------------------------------------------------------------------------------ commands
+
+
+@app.command()
+def image(
+    paths: Inputs,
+    output: Output = None,
+    model: Model = catalog.DEFAULT,
+    target: Target = None,
+    top_k: TopK = 3,
+    fit: Fit = "whole",
+    short_side: ShortSide = None,
+    layout: Layout = "side-by-side",
+    colormap: Colormap = "turbo",
+    alpha: Alpha = 0.5,
+    height: Height = None,
+    device: Device = "auto",
+    predictions: Predictions = None,
+    save_maps: SaveMaps = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Pictures, each with the heat beside it and the prediction written on it. A folder stands for the pictures in it."""
+    options = _options(
+        targets=tuple(target or ()),
+        top_k=top_k,
+        fit=fit,
+        short_side_px=short_side,
+        layout=layout,
+        colormap=colormap,
+        alpha=alpha,
+        height_px=height,
+        predictions=predictions,
+        save_maps=save_maps,
+        overwrite=overwrite,
+    )
+    with _terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
+        from pipeline import planning
+
+        terminal.finish(_run(planning.plan_images(paths, output=output, options=options), model, device, options, terminal))
+
+
+@app.command()
+def video(
+    paths: Inputs,
+    output: Output = None,
+    model: Model = catalog.DEFAULT,
+    target: Target = None,
+    top_k: TopK = 3,
+    fit: Fit = "whole",
+    short_side: ShortSide = None,
+    layout: Layout = "side-by-side",
+    colormap: Colormap = "turbo",
+    alpha: Alpha = 0.5,
+    height: Height = None,
+    every: Every = 1,
+    start: Start = None,
+    end: End = None,
+    fps: Fps = None,
+    codec: Codec = "auto",
+    crf: Crf = None,
+    preset: Preset = None,
+    audio: Audio = "copy",
+    batch_size: BatchSize = "auto",
+    device: Device = "auto",
+    predictions: Predictions = None,
+    save_maps: SaveMaps = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Videos, each with the heat beside it, with its sound and exact timing. PATH is a file or a folder of frames."""
+    options = _options(
+        targets=tuple(target or ()),
+        top_k=top_k,
+        fit=fit,
+        short_side_px=short_side,
+        layout=layout,
+        colormap=colormap,
+        alpha=alpha,
+        height_px=height,
+        every=every,
+        start_seconds=_parse_time("--start", start),
+        end_seconds=_parse_time("--end", end),
+        fps=_parse_rate(fps),
+        codec=codec,
+        crf=crf,
+        preset=preset,
+        audio=audio,
+        batch_size=_parse_batch_size(batch_size),
+        predictions=predictions,
+        save_maps=save_maps,
+        overwrite=overwrite,
+    )
+    with _terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
+        from pipeline import planning
+
+        terminal.finish(_run(planning.plan_videos(paths, output=output, options=options), model, device, options, terminal))
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the clip and the result go.")] = Path("."),
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """The whole pipeline on a real clip made from photographs that come with the installation."""
+    with _terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
+        from pipeline import demo as clip
+        from pipeline import planning
+
+        options = Options(overwrite=overwrite)
+        source, result = output / "heatreel_demo.mp4", output / "heatreel_demo_output.mp4"
+        clip.make_clip(source, overwrite=overwrite)
+        terminal.say(f"made {source}: {clip.SECONDS:g} seconds of photographs from scikit-image")
+        terminal.finish(_run(planning.plan_videos([source], output=result, options=options), catalog.DEFAULT, "auto", options, terminal))
+
+
+@app.command()
+def doctor(as_json: Json = False, verbose: Verbose = False) -> None:
+    """What this machine offers: ffmpeg and its encoders, GPU, TensorFlow, weights, free space."""
+    with _terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
+        terminal.start_up()
+        from pipeline import doctor as examination
+
+        findings = examination.examine()
+        if as_json:
+            terminal.put_json(findings)
+        else:
+            for key, value in findings.items():
+                text = ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
+                print(f"{key:<14} {text}")
+
+
+# ------------------------------------------------------------------------------------------------ running
+
+
+def _run(plan: Sequence[Job | Refusal], model: str, device: str, options: Options, terminal: Terminal) -> list[Outcome]:
+    """Do every job of the plan; the model is loaded when there is one to do. Raises CommandError for what no input could cure."""
+    from pipeline.compositing import colormap
+    from pipeline.planning import Job, Refusal
+
+    catalog.entry(model)
+    for wanted in options.targets:
+        catalog.find_class(wanted, catalog.imagenet_classes())
+    colormap(options.colormap)
+    outcomes = [Outcome(input=r.input, model=model, method=options.method, error=str(r.error)) for r in plan if isinstance(r, Refusal)]
+    for outcome in outcomes:
+        terminal.report(outcome)
+    jobs = [job for job in plan if isinstance(job, Job)]
+    if not jobs:
+        return outcomes
+    terminal.start_up()
+    from pipeline import models, predictions, visualize
+
+    terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
+    session = visualize.open_session(models.load_classifier(model), options)
+    tracks: list[Track] = []
+    try:
+        for number, job in enumerate(jobs):
+            with terminal.bar(job, number, len(jobs)) as tick:
+                outcome, track = _one(job, session, terminal, tick)
+            outcomes.append(outcome)
+            terminal.report(outcome)
+            tracks += [track] if track else []
+    finally:
+        if options.predictions is not None and tracks:
+            classes, several = session.classifier.classes, len(plan) > 1
+            predictions.write_predictions(options.predictions, tracks, classes, overwrite=options.overwrite, name_inputs=several)
+    return outcomes
+
+
+def _one(job: Job, session: Session, terminal: Terminal, tick: Callable[[Progress], None]) -> tuple[Outcome, Track | None]:
+    from pipeline import visualize
+
+    try:
+        if job.source is None and not job.frames:
+            return visualize.visualize_image(job, session)
+        return visualize.visualize_video(job, session, progress=tick)
+    except HeatreelError as error:
+        if error.exit_code != 1:
+            raise
+        if isinstance(error, ToolError):
+            terminal.say(error.details, only_verbose=True)
+        return Outcome(input=job.input, model=session.classifier.name, method=session.options.method, error=str(error)), None
+
+
+def _options(**given: Any) -> Options:
+    return Options(**given)  # strings become literals there, or a CommandError
+
+
+def _parse_time(option: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        parts = [float(part) for part in text.split(":")]
+        if len(parts) > 3 or any(part < 0 for part in parts):
+            raise ValueError
+    except ValueError:
+        raise CommandError(f"{option} {text}: not a time", remedy="give seconds or HH:MM:SS.mmm") from None
+    return sum(part * 60**place for place, part in enumerate(reversed(parts)))
+
+
+def _parse_rate(text: str | None) -> Fraction | None:
+    try:
+        rate = None if text is None else Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if rate is not None and not 0 < rate <= 1000:
+        raise CommandError(f"--fps {text}: not a rate between 0 and 1000")
+    return rate
+
+
+def _parse_batch_size(text: str) -> int | None:
+    if text != "auto" and not text.isdigit():
+        raise CommandError(f"--batch-size {text}: not a number or auto")
+    return None if text == "auto" else int(text)
+
+
+# ------------------------------------------------------------------------------------------------ the terminal
+
+
+class Terminal:
+    """What the user sees: bars, result lines and failures on stderr, JSON on stdout."""
+
+    def __init__(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+        self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
+
+    def say(self, message: str, *, only_verbose: bool = False) -> None:
+        if self.verbose or not (self.quiet or only_verbose):
+            print(message, file=sys.stderr)
+
+    def put_json(self, value: dict[str, Any]) -> None:
+        print(json.dumps(value), flush=True)
+
+    def start_up(self) -> None:
+        """The notes of TensorFlow, oneDNN and CUDA come from native code, straight to descriptor 2: they get another one."""
+        if self.verbose:
+            return
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        warnings.simplefilter("ignore")
+        sys.stderr.flush()
+        real = os.dup(2)
+        with tempfile.TemporaryFile() as notes:
+            os.dup2(notes.fileno(), 2)
+        sys.stderr = open(real, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+    def report(self, outcome: Outcome) -> None:
+        """One line for an input that is done; failures come last, all together."""
+        if self.as_json:
+            self.put_json(outcome.as_json())
+        for warning in outcome.warnings:
+            self.say(f"{outcome.input}: warning: {warning}")
+        if outcome.error is None:
+            top = ", ".join(f"{p.name.label} {100 * p.score:.0f}%" for p in outcome.top)
+            frames = "" if outcome.duration_seconds is None else f" ({outcome.frames} frames in {outcome.elapsed_seconds:.1f} s)"
+            self.say(f"{outcome.input} -> {outcome.output}{frames}{': ' if top else ''}{top}")
+
+    def finish(self, outcomes: Sequence[Outcome]) -> None:
+        failed = [outcome for outcome in outcomes if outcome.error is not None]
+        for outcome in failed:
+            print(f"error: {outcome.error}", file=sys.stderr)
+        if failed:
+            raise typer.Exit(1)
+
+    @contextmanager
+    def bar(self, job: Job, number: int, count: int) -> Iterator[Callable[[Progress], None]]:
+        """A progress bar for one video: frames, rate, time left. Pictures are done before a bar could be read."""
+        from tqdm import tqdm
+
+        if self.quiet or not (job.source or job.frames):
+            yield lambda _: None
+            return
+        title = job.input.name if count == 1 else f"{number + 1}/{count} {job.input.name}"
+        with tqdm(desc=title[:40], unit=" frames", file=sys.stderr, dynamic_ncols=True, leave=False, disable=None) as bar:
+
+            def tick(progress: Progress) -> None:
+                total = progress.frames_total
+                bar.total = total if total and total >= progress.frames_done else None  # a header may lie
+                bar.update(progress.frames_done - bar.n)
+
+            yield tick
+
+
+@contextmanager
+def _terminal(*, as_json: bool, quiet: bool, verbose: bool) -> Iterator[Terminal]:
+    """Around every command: signals become exceptions, exceptions become one line and the contract's exit code."""
+    signal.signal(signal.SIGTERM, _raise_stopped)
+    try:
+        yield Terminal(as_json=as_json, quiet=quiet, verbose=verbose)
+    except HeatreelError as error:
+        _fail(error, verbose=verbose, exit_code=error.exit_code)
+    except KeyboardInterrupt:
+        _fail(Stopped(130), verbose=verbose, exit_code=130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read stdout has gone; nothing more is to be said there
+        _fail(OutputError("stdout was closed"), verbose=verbose, exit_code=1)
+    except typer.Exit:
+        raise
+    except Exception as error:
+        _fail(error, verbose=verbose, exit_code=1)
+
+
+def _raise_stopped(number: int, _frame: Any) -> None:
+    raise Stopped(128 + number)
+
+
+def _fail(error: BaseException, *, verbose: bool, exit_code: int) -> None:
+    if verbose:
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
+    known = isinstance(error, HeatreelError)
+    hint = "" if known else " (this is a fault of the program; --verbose shows where)"
+    print(f"error: {error if known else f'{type(error).__name__}: {error}'}{hint}", file=sys.stderr)
+    raise typer.Exit(exit_code)
+
+
+def main() -> None:
+    """The console command. Options that are wrong in themselves are refused before any command runs."""
+    try:
+        app()
+    except CommandError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,400 @@
+"""The picture: heat blended into a frame's planes, the label box, the layouts. Pure NumPy and OpenCV; nothing is read or written.
+
+Everything is drawn by one rule, out = plane * keep / 255 + add, on whatever three planes the frame has. Planes are affine in RGB
+(ITU-R BT.601 and BT.709, equations for Y, Cb, Cr), so blending in them is blending in RGB, without converting a single frame.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from pipeline.errors import CommandError
+from pipeline.records import Colour, Layout
+
+Array = np.ndarray[Any, Any]
+Planes = tuple[Array, Array, Array]
+
+_KR_KB = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
+WHITE, INK, ACCENT = (255, 255, 255), (14, 16, 20), (255, 178, 38)
+
+
+def plane_matrix(colour: Colour) -> tuple[Array, Array]:
+    """The affine map from RGB in [0, 255] to the planes' values: a float64 (3, 3) matrix and a (3,) offset."""
+    if colour.matrix == "rgb":
+        return np.eye(3), np.zeros(3)
+    kr, kb = _KR_KB[colour.matrix]
+    luma = np.array([kr, 1 - kr - kb, kb])
+    blue = (np.array([0, 0, 1]) - luma) / (2 * (1 - kb))
+    red = (np.array([1, 0, 0]) - luma) / (2 * (1 - kr))
+    if colour.full_range:
+        return np.stack([luma, blue, red]), np.array([0, 128, 128])
+    return np.stack([luma * 219, blue * 224, red * 224]) / 255, np.array([16, 128, 128])
+
+
+# ------------------------------------------------------------------------------------------------ heat
+
+
+def colormap_names() -> list[str]:
+    return sorted(name.removeprefix("COLORMAP_").lower() for name in dir(cv2) if name.startswith("COLORMAP_"))
+
+
+def colormap(name: str) -> Array:
+    """256 RGB colours, uint8 (256, 3), cold to hot. Raises CommandError for a name that OpenCV does not know."""
+    code = getattr(cv2, f"COLORMAP_{name.upper()}", None)
+    if code is None or name != name.lower():
+        raise CommandError(f"--colormap {name}: unknown", remedy=f"one of {', '.join(colormap_names())}")
+    bgr = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], code)
+    return np.ascontiguousarray(bgr[:, 0, ::-1])
+
+
+class Blend(NamedTuple):
+    """For each heat level: what is kept of the plane (uint8 (256,)), and what is added to each of the three (uint8 (3, 256))."""
+
+    keep: Array
+    add: Array
+
+
+def opacity(alpha: float) -> Array:
+    """Opacity for each heat level, float (256,): nothing where there is no heat, rising smoothly to `alpha` at half heat.
+
+    Under one even veil a frame would lose its own colours where the network does not look.
+    """
+    ramp = np.clip(np.linspace(0, 2, 256), 0, 1)
+    return alpha * ramp * ramp * (3 - 2 * ramp)
+
+
+def blend_table(colours: Array, strength: Array, colour: Colour) -> Blend:
+    """Tables for colours uint8 (256, 3) RGB laid over planes with `strength` float (256,) in [0, 1]."""
+    matrix, offset = plane_matrix(colour)
+    values = colours.astype(np.float64) @ matrix.T + offset
+    keep = np.rint(255 * (1 - strength))
+    add = values * (1 - keep / 255)[:, None]
+    return Blend(keep.astype(np.uint8), np.ascontiguousarray(np.rint(np.clip(add, 0, 255)).astype(np.uint8).T))
+
+
+def heat_levels(heat: Array, width: int, height: int, region: tuple[float, float, float, float] = (0, 0, 1, 1)) -> Array:
+    """A map float (h, w) in [0, 1] at the size of a panel: uint8 (height, width), 255 for 1.
+
+    Bicubic with half-pixel centres (a cell's value lies at the cell's middle), clipped to the map's own range; 0 outside `region`.
+    """
+    levels = np.rint(np.clip(heat, 0, 1) * 255).astype(np.uint8)
+    if region == (0, 0, 1, 1):
+        return _enlarged(levels, width, height)
+    x0, y0, x1, y1 = (round(v * side) for v, side in zip(region, (width, height) * 2, strict=True))
+    full = np.zeros((height, width), np.uint8)
+    full[y0:y1, x0:x1] = _enlarged(levels, x1 - x0, y1 - y0)
+    return full
+
+
+def _enlarged(levels: Array, width: int, height: int) -> Array:
+    large = cv2.resize(levels, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(large, levels.min(), levels.max(), out=large)
+
+
+def _mix(plane: Array, keep: Array, add: Array) -> None:
+    cv2.multiply(plane, keep, dst=plane, scale=1 / 255)
+    cv2.add(plane, add, dst=plane)
+
+
+def lay_heat(planes: Planes, heat: Array, blend: Blend) -> None:
+    """Blend heat levels uint8 (height, width) into three planes, in place; smaller chroma planes take the heat at their own size."""
+    sizes: dict[tuple[int, ...], tuple[Array, Array]] = {}
+    for plane, add in zip(planes, blend.add, strict=True):
+        if plane.shape not in sizes:
+            fitted = heat if plane.shape == heat.shape else cv2.resize(heat, plane.shape[::-1], interpolation=cv2.INTER_AREA)
+            sizes[plane.shape] = fitted, cv2.LUT(fitted, blend.keep)
+        fitted, keep = sizes[plane.shape]
+        _mix(plane, keep, cv2.LUT(fitted, add))
+
+
+# ------------------------------------------------------------------------------------------------ range over time
+
+
+class RunningRange:
+    """The heat that counts as full, smoothed over time, so that a video does not flicker.
+
+    A map stretched to its own peak would pulse with every frame. The scale follows the peaks instead: quickly upwards, so that new heat does
+    not clip for long, slowly downwards.
+    """
+
+    RISE_SECONDS, FALL_SECONDS = 0.15, 1.5
+
+    def __init__(self) -> None:
+        self._scale: float | None = None
+        self._time_seconds = 0.0
+
+    def scale(self, peak: float, time_seconds: float) -> float:
+        """The scale at this time, in the map's units; above 0 as soon as one map was."""
+        if self._scale is None or self._scale <= 0:
+            self._scale = peak
+        else:
+            elapsed = max(time_seconds - self._time_seconds, 0)
+            lag = self.RISE_SECONDS if peak > self._scale else self.FALL_SECONDS
+            self._scale += (peak - self._scale) * (1 - float(np.exp(-elapsed / lag)))
+        self._time_seconds = time_seconds
+        return self._scale
+
+
+# ------------------------------------------------------------------------------------------------ text
+
+# Inter, by the Inter Project Authors, under the SIL Open Font License 1.1 (pipeline/data/Inter-LICENSE.txt).
+_FONTS = {"bold": "Inter-SemiBold.otf", "plain": "Inter-Medium.otf"}
+
+
+@functools.cache
+def _font(weight: str, size_px: int) -> ImageFont.FreeTypeFont:
+    with files("pipeline").joinpath("data", _FONTS[weight]).open("rb") as file:
+        return ImageFont.truetype(file, size_px)
+
+
+@functools.lru_cache(maxsize=2000)
+def text_mask(text: str, weight: str, size_px: int, width_px: int) -> Array:
+    """One line of text as coverage, uint8 (line height, at most width_px); what does not fit ends in an ellipsis."""
+    font = _font(weight, size_px)
+    shown = text = " ".join(text.split())
+    while shown and font.getlength(shown) > width_px:
+        text = text[:-1]
+        shown = f"{text.rstrip()}…" if text else ""
+    ascent, descent = font.getmetrics()
+    image = Image.new("L", (max(1, round(font.getlength(shown) + 0.5)), ascent + descent), 0)
+    ImageDraw.Draw(image).text((0, 0), shown, fill=255, font=font)
+    return np.asarray(image)[:, :width_px]
+
+
+# ------------------------------------------------------------------------------------------------ the label box
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caption:
+    """What is written on a panel: rows of label and score in [0, 1], the first of them large; `note` is a line below."""
+
+    rows: Sequence[tuple[str, float]]
+    note: str = ""
+
+
+class _Patch:
+    """A small picture under construction: RGB premultiplied by coverage, and the coverage; float32, elements laid over each other."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.rgb = np.zeros((height, width, 3), np.float32)
+        self.cover = np.zeros((height, width), np.float32)
+
+    def lay(self, mask: Array, colour: tuple[int, int, int], x: int, y: int, strength: float = 1.0) -> None:
+        height, width = (
+            min(size, limit) for size, limit in zip(mask.shape, (self.cover.shape[0] - y, self.cover.shape[1] - x), strict=True)
+        )
+        part = mask[:height, :width].astype(np.float32) * (strength / 255)
+        where = np.s_[y : y + height, x : x + width]
+        self.cover[where] += part * (1 - self.cover[where])
+        self.rgb[where] += part[..., None] * (np.float32(colour) - self.rgb[where])
+
+
+@functools.lru_cache(maxsize=256)
+def _rounded(width: int, height: int, radius: float) -> Array:
+    """Coverage of a rounded rectangle, uint8 (height, width), by its distance field."""
+    radius = min(radius, width / 2, height / 2)
+    x = np.maximum(np.abs(np.arange(width) + 0.5 - width / 2) - (width / 2 - radius), 0)
+    y = np.maximum(np.abs(np.arange(height) + 0.5 - height / 2) - (height / 2 - radius), 0)
+    inside = np.clip(radius - np.hypot(x[None], y[:, None]) + 0.5, 0, 1)
+    return np.rint(inside * 255).astype(np.uint8)
+
+
+def text_size(width: int, height: int) -> int:
+    """The height of the label's letters in pixels: in proportion to the panel, and never too small to read."""
+    return max(11, round(0.036 * min(width, height)))
+
+
+def label_patch(caption: Caption, *, em: int, width: int, height: int) -> _Patch | None:
+    """The label box with letters of `em` pixels, for a panel of that size; None where that is too small for one line of it."""
+    margin, pad, small = _even(0.7 * em), round(0.62 * em), max(10, round(0.8 * em))
+    box_width = min(_even(15 * em), (width - 2 * margin) // 2 * 2)
+    lines = [("bold", em)] + [("plain", small)] * (len(caption.rows) - 1)
+    steps = [round(1.28 * size) + _bar_height(size) + round(0.42 * em) for _, size in lines[: len(caption.rows)]]
+    note = round(1.35 * small) if caption.note else 0
+    room = height - 2 * margin - 2 * pad - note + round(0.42 * em)
+    while steps and sum(steps) > room:
+        steps.pop()
+    if box_width < 5 * em or not (steps or note):
+        return None
+    patch = _Patch(box_width, _even(sum(steps) - (round(0.42 * em) if steps else 0) + note + 2 * pad))
+    patch.lay(_rounded(box_width, patch.cover.shape[0], 0.5 * em), INK, 0, 0, 0.74)
+    y = pad
+    for row, (weight, size), step in zip(caption.rows, lines, steps, strict=False):
+        _lay_row(patch, row, weight, size, pad, y, hot=weight == "bold")
+        y += step
+    if caption.note:
+        patch.lay(text_mask(caption.note, "plain", small, box_width - 2 * pad), ACCENT, pad, y - round(0.1 * em))
+    return patch
+
+
+def _even(value: float) -> int:
+    return round(value / 2) * 2  # boxes begin and end between two chroma samples
+
+
+def _bar_height(size: int) -> int:
+    return max(2, round(0.17 * size))
+
+
+def _lay_row(patch: _Patch, row: tuple[str, float], weight: str, size: int, pad: int, y: int, *, hot: bool) -> None:
+    label, score = row
+    width = patch.cover.shape[1] - 2 * pad
+    number = text_mask(percent(score), weight, size, width)
+    name = text_mask(label, weight, size, width - number.shape[1] - round(0.6 * size))
+    strength = 1.0 if hot else 0.82
+    patch.lay(name, WHITE, pad, y, strength)
+    patch.lay(number, WHITE, pad + width - number.shape[1], y, strength)
+    bar, top = _bar_height(size), y + round(1.28 * size)
+    patch.lay(_rounded(width, bar, bar / 2), WHITE, pad, top, 0.16)
+    filled = round(width * min(max(score, 0), 1))
+    if filled:
+        patch.lay(_rounded(filled, bar, bar / 2), ACCENT if hot else WHITE, pad, top, 1.0 if hot else 0.62)
+
+
+def percent(score: float) -> str:
+    """A score for people: whole percents, and never a rounded 0 % or 100 % for what is neither."""
+    if 0 < score < 0.01:
+        return "<1%"
+    return f"{min(int(100 * score + 0.5), 99) if score < 1 else 100}%"
+
+
+def lay_patch(planes: Planes, patch: _Patch, colour: Colour, x: int, y: int) -> None:
+    """Blend a patch into planes at x, y (even), in place."""
+    matrix, offset = plane_matrix(colour)
+    height, width = patch.cover.shape
+    values = cv2.transform(patch.rgb, np.float32(matrix))
+    for index, plane in enumerate(planes):
+        step = 2 if colour.subsampled and index else 1
+        add = values[..., index] + np.float32(offset[index]) * patch.cover
+        keep = 255 * (1 - patch.cover)
+        if step == 2:
+            add, keep = (cv2.resize(part, (width // 2, height // 2), interpolation=cv2.INTER_AREA) for part in (add, keep))
+        part = plane[y // step : y // step + height // step, x // step : x // step + width // step]
+        part[:] = cv2.add(cv2.multiply(part, np.rint(keep).astype(np.uint8), scale=1 / 255), np.rint(add).astype(np.uint8))
+
+
+# ------------------------------------------------------------------------------------------------ layouts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Canvas:
+    """Where the panels lie: cells of cell_width by cell_height, each (kind, explanation index, column, row)."""
+
+    panel_width: int
+    panel_height: int
+    cell_width: int
+    cell_height: int
+    columns: int
+    rows: int
+    cells: tuple[tuple[str, int, int, int], ...]
+    colour: Colour
+
+    @property
+    def width(self) -> int:
+        return self.columns * self.cell_width
+
+    @property
+    def height(self) -> int:
+        return self.rows * self.cell_height
+
+
+def arrange(layout: Layout, width: int, height: int, *, explanations: int, colour: Colour) -> Canvas:
+    """The canvas for panels of that size. With chroma at half size cells are padded to even sides; panels keep the true size."""
+    heats = [("overlay", i) for i in range(explanations)]
+    rows: list[list[tuple[str, int]]]
+    if layout == "stacked":
+        rows = [[panel] for panel in [("source", 0), *heats]]
+    elif layout == "grid":
+        rows = [[("source", 0), *heats], [("list", 0), *[("heat", i) for _, i in heats]]]
+    else:
+        rows = [{"side-by-side": [("source", 0), *heats], "overlay": heats, "heatmap": [("heat", i) for _, i in heats]}[layout]]
+    even = 2 if colour.subsampled else 1
+    return Canvas(
+        panel_width=width,
+        panel_height=height,
+        cell_width=-(-width // even) * even,
+        cell_height=-(-height // even) * even,
+        columns=len(rows[0]),
+        rows=len(rows),
+        cells=tuple((kind, i, column, row) for row, panels in enumerate(rows) for column, (kind, i) in enumerate(panels)),
+        colour=colour,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What the heat looks like on a canvas: tables for blending it into the frame and for showing it alone."""
+
+    overlay: Blend
+    heat: Blend
+
+
+def make_look(colormap_name: str, alpha: float, colour: Colour) -> Look:
+    colours = colormap(colormap_name)
+    return Look(overlay=blend_table(colours, opacity(alpha), colour), heat=blend_table(colours, np.ones(256), colour))
+
+
+def compose(planes: Planes, heats: Sequence[Array], captions: Sequence[Caption], canvas: Canvas, look: Look) -> Array:
+    """One finished picture: the canvas' planes one behind the other, uint8 (bytes,).
+
+    `planes` are the frame's at the panel's size, `heats` one uint8 (height, width) for each explanation, `captions` likewise.
+    """
+    step = 2 if canvas.colour.subsampled else 1
+    sizes = [(canvas.height, canvas.width), *[(canvas.height // step, canvas.width // step)] * 2]
+    data = np.empty(sum(h * w for h, w in sizes), np.uint8)
+    ends = np.cumsum([h * w for h, w in sizes])
+    whole = [data[end - h * w : end].reshape(h, w) for end, (h, w) in zip(ends, sizes, strict=True)]
+    for kind, index, column, row in canvas.cells:
+        cell = _cell(whole, canvas, column, row)
+        _fill(cell, planes if kind in ("source", "overlay") else None, canvas)
+        panel = _cropped(cell, planes)
+        if kind in ("overlay", "heat"):
+            lay_heat(panel, heats[index], look.overlay if kind == "overlay" else look.heat)
+        if kind in ("overlay", "list") or (kind == "heat" and canvas.rows == 1):
+            _lay_caption(cell, captions[index], canvas, kind=kind)
+    return data
+
+
+def _cell(whole: Sequence[Array], canvas: Canvas, column: int, row: int) -> Planes:
+    def part(plane: Array, step: int) -> Array:
+        width, height = canvas.cell_width // step, canvas.cell_height // step
+        return plane[row * height : (row + 1) * height, column * width : (column + 1) * width]
+
+    step = 2 if canvas.colour.subsampled else 1
+    return part(whole[0], 1), part(whole[1], step), part(whole[2], step)
+
+
+def _cropped(cell: Planes, planes: Planes) -> Planes:
+    y, u, v = (target[: plane.shape[0], : plane.shape[1]] for target, plane in zip(cell, planes, strict=True))
+    return y, u, v
+
+
+def _fill(cell: Planes, planes: Planes | None, canvas: Canvas) -> None:
+    if planes is None:
+        matrix, offset = plane_matrix(canvas.colour)
+        for target, value in zip(cell, matrix @ np.array(INK) + offset, strict=True):
+            target[:] = round(float(value))
+        return
+    for target, plane in zip(cell, planes, strict=True):
+        height, width = plane.shape
+        target[:height, :width] = plane
+        target[:height, width:] = plane[:, -1:]  # the padding column of an odd width shows the edge, not a line
+        target[height:] = target[height - 1 : height]
+
+
+def _lay_caption(cell: Planes, caption: Caption, canvas: Canvas, *, kind: str) -> None:
+    em = text_size(canvas.panel_width, canvas.panel_height)
+    if kind == "list":  # a panel of its own, so as large as it goes
+        em = max(em, min(canvas.panel_width // 18, canvas.panel_height // (2 * len(caption.rows) + 2)))
+    patch = label_patch(caption, em=em, width=canvas.panel_width, height=canvas.panel_height)
+    if patch is not None:
+        margin = _even(0.7 * em)
+        y = margin if kind == "list" else canvas.panel_height // 2 * 2 - margin - patch.cover.shape[0]
+        lay_patch(cell, patch, canvas.colour, margin, y)

@@ -1,0 +1,76 @@
+"""The demo's clip: a camera gliding over four photographs that come inside scikit-image's wheel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from pipeline import media, stills
+from pipeline.errors import InputError
+from pipeline.outputs import check_output, whole
+
+WIDTH, HEIGHT = 640, 360
+FPS = Fraction(24)
+SHOT_SECONDS = 2.5
+# File, then the camera's centre (x, y) and width at the begin and at the end of the shot, as fractions of the picture's width and height.
+SHOTS = (
+    ("chelsea.png", (0.45, 0.50, 0.95), (0.56, 0.42, 0.62)),
+    ("coffee.png", (0.48, 0.55, 0.98), (0.54, 0.48, 0.70)),
+    ("rocket.jpg", (0.42, 0.72, 0.70), (0.52, 0.42, 0.90)),
+    ("motorcycle_left.png", (0.38, 0.55, 0.72), (0.56, 0.52, 0.95)),
+)
+SECONDS = SHOT_SECONDS * len(SHOTS)
+
+
+def photograph(name: str) -> np.ndarray[Any, Any]:
+    """RGB uint8 (height, width, 3) of a picture in scikit-image's data folder. Raises InputError when it is not there."""
+    spec = find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise InputError("the demo's photographs are missing: scikit-image is not installed", remedy="reinstall heatreel with pip")
+    return np.asarray(stills.read_still(Path(spec.origin).parent / "data" / name))
+
+
+def clip_pictures() -> Iterator[np.ndarray[Any, Any]]:
+    """Every picture of the clip, RGB uint8 (HEIGHT, WIDTH, 3), with a hard cut between the shots."""
+    count = round(SHOT_SECONDS * FPS)
+    for name, begin, end in SHOTS:
+        photo = photograph(name)
+        for number in range(count):
+            t = number / (count - 1)
+            ease = t * t * (3 - 2 * t)  # starts and stops softly
+            yield _seen_by_camera(photo, *(b + (e - b) * ease for b, e in zip(begin, end, strict=True)))
+
+
+def _seen_by_camera(photo: np.ndarray[Any, Any], x: float, y: float, width: float) -> np.ndarray[Any, Any]:
+    full_height, full_width = photo.shape[:2]
+    view_width = min(width * full_width, full_height * WIDTH / HEIGHT)
+    view_height = view_width * HEIGHT / WIDTH
+    left = min(max(x * full_width - view_width / 2, 0), full_width - view_width)
+    top = min(max(y * full_height - view_height / 2, 0), full_height - view_height)
+    scale = view_width / WIDTH
+    to_photo = np.array([[scale, 0, left + scale / 2 - 0.5], [0, scale, top + scale / 2 - 0.5]])  # between pixel centres
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(photo, to_photo, (WIDTH, HEIGHT), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def make_clip(output: Path, *, overwrite: bool) -> None:
+    """Write the clip as H.264. Raises OutputError when it exists already or cannot be written."""
+    check_output(output, sources=(), overwrite=overwrite)
+    with whole(output, overwrite=overwrite) as temporary:
+        target = media.Target(
+            path=temporary,
+            width_px=WIDTH,
+            height_px=HEIGHT,
+            time_base=1 / FPS,
+            frame_rate=FPS,
+            encoder=media.choose_encoder("h264", width_px=WIDTH, height_px=HEIGHT, crf=18),
+            colour_tags=media.PICTURES_COLOUR_TAGS,
+        )
+        frames = media.frames_of_pictures(clip_pictures(), fps=FPS)
+        media.write_frames(((np.concatenate([plane.ravel() for plane in f.planes]), f.pts) for f in frames), target)

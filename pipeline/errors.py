@@ -1,0 +1,65 @@
+"""What can go wrong, and with which exit code the command answers.
+
+HeatreelError            the root; nothing else is meant to reach a user
+├── CommandError   2     the command itself is wrong: an unknown option, class, layer, or a bad combination
+│   └── ModelError 2     no such model, or its file or weights cannot be used
+├── InputError     1     this input cannot be read, or is not what its name says
+├── OutputError    1     this output cannot be written, or must not be
+├── ToolError      1     a child process failed; carries its command and the tail of its stderr
+└── Stopped  130/143     Ctrl-C or SIGTERM
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+
+class HeatreelError(Exception):
+    """What happened, with the value received; `remedy` says what to do next and may be empty."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message}; {self.remedy}" if self.remedy else message
+
+
+class CommandError(HeatreelError):
+    exit_code = 2
+
+
+class ModelError(CommandError):
+    pass
+
+
+class InputError(HeatreelError):
+    pass
+
+
+class OutputError(HeatreelError):
+    pass
+
+
+class ToolError(HeatreelError):
+    """A child process failed. The message ends with the last line it wrote to stderr; `stderr_tail` has more."""
+
+    def __init__(self, message: str, *, command: Sequence[str], stderr_tail: str, remedy: str = "") -> None:
+        lines = stderr_tail.strip().splitlines()
+        super().__init__(f"{message}: {lines[-1]}" if lines else message, remedy=remedy)
+        self.command = tuple(command)
+        self.stderr_tail = stderr_tail
+
+    @property
+    def details(self) -> str:
+        return f"{shlex.join(self.command)}\n{self.stderr_tail}"
+
+
+class Stopped(HeatreelError):
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("stopped; what was finished is kept")
+        self.exit_code = exit_code

@@ -1,0 +1,104 @@
+"""Outputs appear whole or not at all: a temporary name in the same folder, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import CommandError, OutputError
+
+
+def check_output(output: Path, *, sources: Sequence[Path], overwrite: bool) -> None:
+    """Refuse, before any work, an output that must not or cannot be written. Changes nothing on disk.
+
+    Raises OutputError when it exists (without `overwrite`), is one of the sources (by hard or symbolic link too), or lies in a
+    folder that is missing or not writable.
+    """
+    # A missing folder will be made, below the nearest one that is there.
+    folder = next(parent for parent in output.absolute().parents if parent.exists() or parent.is_symlink())
+    if not folder.is_dir():
+        raise OutputError(f"{output}: {folder} is not a folder")
+    if not _writable(folder):
+        raise OutputError(f"{output}: the folder {folder} is not writable", remedy="name another place with --output")
+    if output.is_dir():
+        raise OutputError(f"{output}: is a folder", remedy="name a file")
+    if any(output.exists() and source.exists() and output.samefile(source) for source in sources):
+        raise OutputError(f"{output}: is the input itself", remedy="name another file with --output")
+    if os.path.lexists(output) and not overwrite:
+        raise OutputError(f"{output}: exists already", remedy="add --overwrite to replace it, or name another file with --output")
+
+
+def _writable(folder: Path) -> bool:
+    # Root may write where the mode says no; a read-only file system says no to root as well.
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+@contextmanager
+def whole(output: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A temporary path to write to; it gets the name `output` when the block ends well, and is removed when it does not.
+
+    Raises OutputError when `output` has appeared meanwhile and `overwrite` is off, or when the disk refuses.
+    """
+    # Hidden, and with the same suffix, which tells encoders and image writers the format.
+    temporary = output.with_name(f".{output.stem[:100]}.{os.getpid()}.part{output.suffix}")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush(temporary)
+        if overwrite:
+            temporary.replace(output)
+        else:
+            _rename_to_new(temporary, output)
+        _flush(output.parent)
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _rename_to_new(temporary: Path, output: Path) -> None:
+    try:
+        os.link(temporary, output)  # unlike a rename, a link never replaces what another process has just written
+    except FileExistsError:
+        raise OutputError(f"{output}: appeared while it was being made", remedy="add --overwrite to replace it") from None
+    except OSError:  # a file system without hard links
+        temporary.replace(output)
+
+
+def name_outputs(inputs: Sequence[Path], *, output: Path | None, suffixes: Sequence[str]) -> list[Path]:
+    """The output path of each input; `suffixes` has one entry for each, such as ".mp4".
+
+    With no `output`, `NAME_output.SUFFIX` beside the input; with one input, the file `output` unless that is a folder or ends in a
+    separator; with several, files in the folder `output`. Where two inputs would get one name, both keep their own suffix.
+
+    Raises CommandError when several inputs are to go to one file, and when two would get one name even so.
+    """
+    is_folder = output is not None and (len(inputs) > 1 or output.is_dir() or str(output).endswith(os.sep))
+    if output is not None and not is_folder:
+        return [output]
+    if output is not None and not output.is_dir() and (output.exists() or output.suffix in suffixes):
+        raise CommandError(f"--output {output}: several inputs need a folder, and this is a file")
+    paths = list(zip(inputs, suffixes, strict=True))
+    named = [_beside(path, output, path.stem, suffix) for path, suffix in paths]
+    unique = [
+        name if named.count(name) == 1 else _beside(path, output, path.name, suffix)
+        for name, (path, suffix) in zip(named, paths, strict=True)
+    ]
+    for name in unique:
+        if unique.count(name) > 1:
+            raise CommandError(f"{name}: several inputs would be written to this name", remedy="give each input once")
+    return unique
+
+
+def _beside(path: Path, folder: Path | None, stem: str, suffix: str) -> Path:
+    return (folder or path.parent) / f"{stem}_output{suffix}"

@@ -1,0 +1,141 @@
+"""What a network said of each frame, kept while an input is worked on, and written to the formats of the contract."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import tempfile
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.outputs import whole
+from pipeline.records import ClassName, Prediction
+
+Array = np.ndarray[Any, Any]
+
+
+def top_predictions(scores: Array, classes: Sequence[ClassName], k: int) -> list[Prediction]:
+    """The k highest of scores float (classes,), best first; the lower index first where two are equal."""
+    best = np.argsort(-scores, kind="stable")[:k]
+    return [Prediction(name=classes[i], score=float(scores[i])) for i in best]
+
+
+class Track:
+    """The top k of every frame of one input (a few bytes each), and the sum of all scores for the ranking over its length."""
+
+    def __init__(self, input: Path, top_k: int) -> None:
+        self.input = input
+        self.top_k = top_k
+        self.frames = 0
+        self._sum: Array | None = None
+        self._times = array("d")
+        self._indices = array("i")
+        self._scores = array("f")
+
+    def add(self, time_seconds: float, scores: Array) -> None:
+        """The scores float (classes,) of the next frame."""
+        self._sum = scores.astype(np.float64) if self._sum is None else self._sum + scores
+        best = np.argsort(-scores, kind="stable")[: self.top_k]
+        self.frames += 1
+        self._times.append(time_seconds)
+        self._indices.extend(int(i) for i in best)
+        self._scores.extend(float(scores[i]) for i in best)
+
+    @property
+    def first_seconds(self) -> float:
+        return self._times[0]
+
+    @property
+    def last_seconds(self) -> float:
+        return self._times[-1]
+
+    def mean_scores(self) -> Array:
+        assert self._sum is not None, "no frame was added"
+        return self._sum / self.frames
+
+    def rows(self, classes: Sequence[ClassName]) -> Iterator[dict[str, Any]]:
+        """One row per frame and rank, with the columns of the contract."""
+        k = len(self._indices) // self.frames if self.frames else 0
+        for frame, time_seconds in enumerate(self._times):
+            for rank in range(k):
+                name, score = classes[self._indices[frame * k + rank]], self._scores[frame * k + rank]
+                yield {
+                    "frame": frame,
+                    "time_seconds": round(time_seconds, 6),
+                    "rank": rank + 1,
+                    "index": name.index,
+                    "wnid": name.wnid,
+                    "label": name.label,
+                    "score": round(score, 6),
+                }
+
+
+def write_predictions(path: Path, tracks: Sequence[Track], classes: Sequence[ClassName], *, overwrite: bool, name_inputs: bool) -> None:
+    """Write every track's rows; with `name_inputs` a first column `input`. The suffix chooses CSV, JSON lines or Parquet."""
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for track in tracks:
+            for row in track.rows(classes):
+                yield {"input": str(track.input), **row} if name_inputs else row
+
+    columns = [*(["input"] if name_inputs else []), "frame", "time_seconds", "rank", "index", "wnid", "label", "score"]
+    with whole(path, overwrite=overwrite) as temporary:
+        if path.suffix.lower() == ".parquet":
+            _write_parquet(temporary, rows(), columns)
+            return
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            if path.suffix.lower() == ".csv":
+                writer = csv.DictWriter(file, columns)
+                writer.writeheader()
+                writer.writerows(rows())
+            else:
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows())
+
+
+def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], columns: Sequence[str]) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    types = {"frame": "int64", "time_seconds": "float64", "rank": "int32", "index": "int32", "score": "float32"}
+    schema = pyarrow.schema([(column, types.get(column, "string")) for column in columns])
+    with parquet.ParquetWriter(path, schema) as writer:
+        while batch := list(itertools.islice(rows, 50_000)):
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
+
+
+class RawMaps:
+    """Raw maps on their way to an .npz: spooled to disk, so that memory does not grow with the video."""
+
+    def __init__(self) -> None:
+        self._spool = tempfile.TemporaryFile()
+        self._shape: tuple[int, ...] | None = None
+        self._targets: list[Array] = []
+        self._scores: list[Array] = []
+        self._times = array("d")
+
+    def add(self, time_seconds: float, maps: Array, targets: Array, scores: Array) -> None:
+        """One frame: maps float32 (targets, h, w), targets int (targets,), scores float32 (targets,)."""
+        self._shape = maps.shape
+        self._spool.write(np.ascontiguousarray(maps, np.float32).tobytes())
+        self._targets.append(targets)
+        self._scores.append(scores)
+        self._times.append(time_seconds)
+
+    def write(self, path: Path, *, region: tuple[float, float, float, float], overwrite: bool) -> None:
+        assert self._shape is not None, "no frame was added"
+        self._spool.flush()
+        maps = np.memmap(self._spool, np.float32, "r", shape=(len(self._times), *self._shape))
+        with whole(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                maps=maps,
+                targets=np.stack(self._targets),
+                scores=np.stack(self._scores).astype(np.float32),
+                time_seconds=np.frombuffer(self._times, np.float64),
+                region=np.asarray(region, np.float32),
+            )

@@ -1,0 +1,212 @@
+"""Frozen records that cross the borders between stages. Units stand in the names; unknown is None."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+from pipeline.errors import CommandError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Plane = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
+
+Fit = Literal["whole", "crop", "squash"]
+Layout = Literal["side-by-side", "stacked", "overlay", "heatmap", "grid"]
+Codec = Literal["auto", "h264", "hevc", "av1", "vp9", "prores"]
+Audio = Literal["copy", "none"]
+Method = Literal["gradcam"]
+Matrix = Literal["rgb", "bt601", "bt709", "bt2020"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassName:
+    """One class of a model. `wnid` is the WordNet id of an ImageNet class, None for other models."""
+
+    index: int
+    wnid: str | None
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """A class with its score, a probability in [0, 1]."""
+
+    name: ClassName
+    score: float
+
+    def as_json(self) -> dict[str, Any]:
+        return {"index": self.name.index, "wnid": self.name.wnid, "label": self.name.label, "score": round(self.score, 6)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Colour:
+    """How three 8-bit planes encode colour; `full_range` False means 16 to 235 (ITU-R BT.601, BT.709, BT.2020).
+
+    "rgb" planes are R, G, B at full size; the others are Y, Cb, Cr with chroma at half width and half height.
+    """
+
+    matrix: Matrix
+    full_range: bool
+
+    @property
+    def subsampled(self) -> bool:
+        return self.matrix != "rgb"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoSource:
+    """What is known of a video before a frame is decoded. Sizes are those of the coded picture, before rotation."""
+
+    path: Path
+    stream_index: int
+    width_px: int
+    height_px: int
+    sample_aspect: Fraction
+    time_base: Fraction
+    colour: Colour
+    colour_tags: Mapping[str, str]
+    is_rgb: bool
+    start_seconds: float
+    duration_seconds: float | None
+    frame_rate: Fraction
+    frames_estimate: int | None
+    audio_codecs: Sequence[str]
+    audio_rates_hz: Sequence[int]
+    warnings: Sequence[str] = ()
+
+
+class Frame(NamedTuple):
+    """One picture: three uint8 planes (see Colour) and its presentation time, pts * time_base seconds.
+
+    `picture` is the decoder's own object, which owns the planes' memory.
+    """
+
+    planes: tuple[Plane, Plane, Plane]
+    pts: int
+    time_base: Fraction
+    picture: Any
+
+    @property
+    def time_seconds(self) -> float:
+        return float(self.pts * self.time_base)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """The network's view of a frame: the frame is scaled to one size, and its centre of another size goes in."""
+
+    scaled_width_px: int
+    scaled_height_px: int
+    width_px: int
+    height_px: int
+
+    @property
+    def left_px(self) -> int:
+        return (self.scaled_width_px - self.width_px) // 2
+
+    @property
+    def top_px(self) -> int:
+        return (self.scaled_height_px - self.height_px) // 2
+
+    @property
+    def region(self) -> tuple[float, float, float, float]:
+        """x0, y0, x1, y1 of what the network, and so its map, covers, in [0, 1] of the frame's width and height."""
+        width, height = self.scaled_width_px, self.scaled_height_px
+        left, top = self.left_px / width, self.top_px / height
+        return left, top, left + self.width_px / width, top + self.height_px / height
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Everything the user may ask of `image` and `video`; validated here and nowhere else."""
+
+    targets: tuple[str, ...] = ()
+    method: Method = "gradcam"
+    top_k: int = 3
+    fit: Fit = "whole"
+    short_side_px: int | None = None
+    layout: Layout = "side-by-side"
+    colormap: str = "turbo"
+    alpha: float = 0.5
+    height_px: int | None = None
+    every: int = 1
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    fps: Fraction | None = None
+    codec: Codec = "auto"
+    crf: int | None = None
+    preset: str | None = None
+    audio: Audio = "copy"
+    batch_size: int | None = None
+    predictions: Path | None = None
+    save_maps: Path | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("fit", Fit), ("layout", Layout), ("codec", Codec), ("audio", Audio), ("method", Method)):
+            value = getattr(self, name)
+            _require(value in get_args(allowed), f"--{name} {value}: not one of {', '.join(get_args(allowed))}")
+        _require(0 <= self.alpha <= 1, f"--alpha {self.alpha}: not between 0 and 1")
+        _require(self.top_k >= 0, f"--top-k {self.top_k}: less than 0")
+        _require(self.every >= 1, f"--every {self.every}: less than 1")
+        _require(self.height_px is None or self.height_px >= 16, f"--height {self.height_px}: less than 16 pixels")
+        _require(self.short_side_px is None or 32 <= self.short_side_px <= 4096, "--short-side: not between 32 and 4096")
+        _require(self.batch_size is None or self.batch_size >= 1, f"--batch-size {self.batch_size}: less than 1")
+        _require(self.crf is None or 0 <= self.crf <= 63, f"--crf {self.crf}: not between 0 and 63")
+        start, end = self.start_seconds or 0.0, self.end_seconds
+        _require(start >= 0, f"--start {start}: before the beginning")
+        _require(end is None or end > start, f"--end {end}: not after --start {start}")
+        if self.predictions is not None:
+            suffix = self.predictions.suffix.lower()
+            _require(suffix in (".csv", ".jsonl", ".parquet"), f"--predictions {self.predictions}: not .csv, .jsonl or .parquet")
+
+
+def _require(fulfilled: bool, message: str) -> None:
+    if not fulfilled:
+        raise CommandError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far one input has come. `frames_total` is an estimate and may be None or wrong."""
+
+    input: Path
+    frames_done: int
+    frames_total: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one input; the JSON object of the contract."""
+
+    input: Path
+    model: str
+    method: str
+    output: Path | None = None
+    frames: int = 0
+    duration_seconds: float | None = None
+    elapsed_seconds: float = 0.0
+    top: Sequence[Prediction] = ()
+    warnings: Sequence[str] = ()
+    error: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "input": str(self.input),
+            "output": None if self.output is None else str(self.output),
+            "model": self.model,
+            "method": self.method,
+            "frames": self.frames,
+            "duration_seconds": None if self.duration_seconds is None else round(self.duration_seconds, 6),
+            "elapsed_seconds": round(self.elapsed_seconds, 3),
+            "top": [prediction.as_json() for prediction in self.top],
+            "warnings": list(self.warnings),
+            "error": self.error,
+            **self.extra,
+        }
