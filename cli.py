@@ -234,7 +234,7 @@ def video(
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the clip and the result go.")] = Path("."),
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the clip and the result go.")] = Path(),
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -334,7 +334,7 @@ def _parse_time(option: str, text: str | None) -> float | None:
             raise ValueError
     except ValueError:
         raise CommandError(f"{option} {text}: not a time", remedy="give seconds or HH:MM:SS.mmm") from None
-    return sum(part * 60**place for place, part in enumerate(reversed(parts)))
+    return sum(part * 60.0**place for place, part in enumerate(reversed(parts)))
 
 
 def _parse_rate(text: str | None) -> Fraction | None:
@@ -379,7 +379,7 @@ class Terminal:
         real = os.dup(2)
         with tempfile.TemporaryFile() as notes:
             os.dup2(notes.fileno(), 2)
-        sys.stderr = open(real, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+        sys.stderr = os.fdopen(real, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
     def report(self, outcome: Outcome) -> None:
         """One line for an input that is done; failures come last, all together."""

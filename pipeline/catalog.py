@@ -15,9 +15,10 @@ from pipeline.records import ClassName
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A model of the zoo. `short_side_px` is how large the short side of a frame is for the network to see what it was trained to see
+    """A model of the zoo.
 
-    (the side before the standard crop of `input_px`); `stride` is the input size of one cell of its map.
+    `short_side_px` is the short side of a frame for which the network sees what it was trained to see (the side before the
+    standard crop of `input_px`); `stride` is the input size of one cell of its map.
     """
 
     name: str
@@ -41,7 +42,7 @@ def entry(name: str) -> Entry:
 @functools.cache
 def imagenet_classes() -> tuple[ClassName, ...]:
     """The 1000 classes of ImageNet-1k in the order of every model trained on it."""
-    with files("pipeline").joinpath("data/imagenet_classes.csv").open(encoding="utf-8", newline="") as file:
+    with files("pipeline").joinpath("data/imagenet_classes.csv").open(encoding="utf-8") as file:
         return tuple(ClassName(index=int(row["index"]), wnid=row["wnid"], label=row["label"]) for row in csv.DictReader(file))
 
 

@@ -7,6 +7,7 @@ Everything is drawn by one rule, out = plane * keep / 255 + add, on whatever thr
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -121,8 +122,8 @@ def lay_heat(planes: Planes, heat: Array, blend: Blend) -> None:
 class RunningRange:
     """The heat that counts as full, smoothed over time, so that a video does not flicker.
 
-    A map stretched to its own peak would pulse with every frame. The scale follows the peaks instead: quickly upwards, so that new heat does
-    not clip for long, slowly downwards.
+    A map stretched to its own peak would pulse with every frame. The scale follows the peaks instead: quickly upwards, so
+    that new heat does not clip for long, slowly downwards.
     """
 
     RISE_SECONDS, FALL_SECONDS = 0.15, 1.5
@@ -151,8 +152,8 @@ _FONTS = {"bold": "Inter-SemiBold.otf", "plain": "Inter-Medium.otf"}
 
 @functools.cache
 def _font(weight: str, size_px: int) -> ImageFont.FreeTypeFont:
-    with files("pipeline").joinpath("data", _FONTS[weight]).open("rb") as file:
-        return ImageFont.truetype(file, size_px)
+    content = files("pipeline").joinpath("data", _FONTS[weight]).read_bytes()
+    return ImageFont.truetype(io.BytesIO(content), size_px)
 
 
 @functools.lru_cache(maxsize=2000)
@@ -194,7 +195,7 @@ class _Patch:
         part = mask[:height, :width].astype(np.float32) * (strength / 255)
         where = np.s_[y : y + height, x : x + width]
         self.cover[where] += part * (1 - self.cover[where])
-        self.rgb[where] += part[..., None] * (np.float32(colour) - self.rgb[where])
+        self.rgb[where] += part[..., None] * (np.array(colour, np.float32) - self.rgb[where])
 
 
 @functools.lru_cache(maxsize=256)
@@ -204,7 +205,7 @@ def _rounded(width: int, height: int, radius: float) -> Array:
     x = np.maximum(np.abs(np.arange(width) + 0.5 - width / 2) - (width / 2 - radius), 0)
     y = np.maximum(np.abs(np.arange(height) + 0.5 - height / 2) - (height / 2 - radius), 0)
     inside = np.clip(radius - np.hypot(x[None], y[:, None]) + 0.5, 0, 1)
-    return np.rint(inside * 255).astype(np.uint8)
+    return np.asarray(np.rint(inside * 255), np.uint8)
 
 
 def text_size(width: int, height: int) -> int:
@@ -269,11 +270,11 @@ def lay_patch(planes: Planes, patch: _Patch, colour: Colour, x: int, y: int) -> 
     """Blend a patch into planes at x, y (even), in place."""
     matrix, offset = plane_matrix(colour)
     height, width = patch.cover.shape
-    values = cv2.transform(patch.rgb, np.float32(matrix))
+    values = cv2.transform(patch.rgb, matrix.astype(np.float32))
     for index, plane in enumerate(planes):
         step = 2 if colour.subsampled and index else 1
-        add = values[..., index] + np.float32(offset[index]) * patch.cover
-        keep = 255 * (1 - patch.cover)
+        add: Array = values[..., index] + np.float32(offset[index]) * patch.cover
+        keep: Array = 255 * (1 - patch.cover)
         if step == 2:
             add, keep = (cv2.resize(part, (width // 2, height // 2), interpolation=cv2.INTER_AREA) for part in (add, keep))
         part = plane[y // step : y // step + height // step, x // step : x // step + width // step]
@@ -353,10 +354,11 @@ def compose(planes: Planes, heats: Sequence[Array], captions: Sequence[Caption],
     whole = [data[end - h * w : end].reshape(h, w) for end, (h, w) in zip(ends, sizes, strict=True)]
     for kind, index, column, row in canvas.cells:
         cell = _cell(whole, canvas, column, row)
-        _fill(cell, planes if kind in ("source", "overlay") else None, canvas)
         panel = _cropped(cell, planes)
+        _fill(panel, planes if kind in ("source", "overlay") else None, canvas.colour)
         if kind in ("overlay", "heat"):
             lay_heat(panel, heats[index], look.overlay if kind == "overlay" else look.heat)
+        _pad(cell, panel)
         if kind in ("overlay", "list") or (kind == "heat" and canvas.rows == 1):
             _lay_caption(cell, captions[index], canvas, kind=kind)
     return data
@@ -376,17 +378,19 @@ def _cropped(cell: Planes, planes: Planes) -> Planes:
     return y, u, v
 
 
-def _fill(cell: Planes, planes: Planes | None, canvas: Canvas) -> None:
-    if planes is None:
-        matrix, offset = plane_matrix(canvas.colour)
-        for target, value in zip(cell, matrix @ np.array(INK) + offset, strict=True):
-            target[:] = round(float(value))
-        return
-    for target, plane in zip(cell, planes, strict=True):
-        height, width = plane.shape
-        target[:height, :width] = plane
-        target[:height, width:] = plane[:, -1:]  # the padding column of an odd width shows the edge, not a line
-        target[height:] = target[height - 1 : height]
+def _fill(panel: Planes, planes: Planes | None, colour: Colour) -> None:
+    matrix, offset = plane_matrix(colour)
+    sources = planes if planes is not None else [round(float(value)) for value in matrix @ np.array(INK) + offset]
+    for target, source in zip(panel, sources, strict=True):
+        target[:] = source
+
+
+def _pad(cell: Planes, panel: Planes) -> None:
+    """The padding beside and below a panel of odd size repeats its edge, so that it does not show as a line."""
+    for whole, part in zip(cell, panel, strict=True):
+        height, width = part.shape
+        whole[:height, width:] = part[:, -1:]
+        whole[height:] = whole[height - 1 : height]
 
 
 def _lay_caption(cell: Planes, caption: Caption, canvas: Canvas, *, kind: str) -> None:

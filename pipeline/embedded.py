@@ -185,7 +185,7 @@ def _convolution(x: Any, weights: Weights, conv: str, norm: str, *, stride: int,
     factor = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
     kernel = weights[f"{conv}.weight"] * factor[:, None, None, None]  # (out, in or 1, height, width)
     bias = _given(beta - mean * factor)
-    shape = dict(strides=stride, padding="same", bias_initializer=bias, name=f"{name}_conv" if relu else name)
+    shape = {"strides": stride, "padding": "same", "bias_initializer": bias, "name": f"{name}_conv" if relu else name}
     if "depthwise" in conv:
         y = layers.DepthwiseConv2D(kernel.shape[2:], depthwise_initializer=_given(kernel.transpose(2, 3, 0, 1)), **shape)(x)
     else:

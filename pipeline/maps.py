@@ -51,25 +51,24 @@ def explainer(
     Weights become constants of the trace: the function explains the network as it is now.
     """
     formula = FORMULAS[method]
-    closed = network.class_weights is not None and method in CLOSED_FORM
+    class_weights = network.class_weights if method in CLOSED_FORM else None
     weights = network.weights()
     pixels_type = tf.TensorSpec((None, *network.source.shape[1:3], 3), tf.uint8)
 
-    @tf.function(input_signature=[pixels_type], autograph=False)
     def explain(pixels: tf.Tensor) -> Explanation:
         with keras.StatelessScope(state_mapping=[(variable, tf.constant(value)) for variable, value in weights]):
             x = tf.cast(pixels, tf.float32)
             activations = network.run_body(preprocess(x) if preprocess else x)
-            activations = tf.cast(activations, tf.float32) if closed else activations
-            if closed:
+            if class_weights is not None:
                 logits = network.run_head(activations)
                 chosen = _chosen(logits, targets)
-                maps = closed_form(activations, network.class_weights, chosen)
+                maps = closed_form(tf.cast(activations, tf.float32), class_weights, chosen)
             else:
                 logits, chosen, maps = _by_gradient(network, activations, targets, formula)
         return Explanation(network.scores(logits), chosen, maps)
 
-    return explain
+    traced: Callable[[Any], Explanation] = tf.function(explain, input_signature=[pixels_type], autograph=False)
+    return traced
 
 
 def _chosen(logits: tf.Tensor, targets: Sequence[int] | None) -> tf.Tensor:

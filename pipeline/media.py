@@ -17,8 +17,8 @@ import subprocess
 import threading
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -37,6 +37,7 @@ SHIFT_SECONDS = 3600
 # The first frame comes as soon as it is there: both ends know the format, so nothing is probed.
 NO_PROBE = {"probesize": "32", "analyzeduration": "0", "fpsprobesize": "0"}
 PIPE_BYTES = 1 << 20  # the kernel's 64 KiB would mean fifty task switches for one 1080p frame
+SEEK_MARGIN_SECONDS = 1.0
 TIME_TOLERANCE_SECONDS = 0.0011  # Matroska keeps milliseconds
 
 
@@ -75,9 +76,10 @@ class _Child:
 
     def _keep_lines(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line.decode(errors="replace").rstrip())
-            self.line_count += 1
+        with self.process.stderr as stderr:
+            for line in stderr:
+                self.lines.append(line.decode(errors="replace").rstrip())
+                self.line_count += 1
 
     def wait(self) -> int:
         code = self.process.wait()
@@ -227,18 +229,47 @@ def open_frames(
 
     The iterator raises ToolError when the decoder fails, and InputError when not one frame comes out.
     """
-    child = _Child(_decode_command(source, start_seconds), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    child, raw = _start_decoder(source, start_seconds)
+    frames = _frames_in_range(source, child, raw, start_seconds, end_seconds, warnings if warnings is not None else [])
     try:
-        yield _frames_in_range(source, child, start_seconds, end_seconds, warnings if warnings is not None else [])
+        yield frames
     finally:
         child.kill()
+        with suppress(ValueError):  # another thread is reading: it meets the end of the pipe, and closes it
+            frames.close()
+            raw.close()
+
+
+def _start_decoder(source: VideoSource, start_seconds: float | None) -> tuple[_Child, Generator[Frame]]:
+    """A decoder whose first frame is not later than the start of the range, unless the video itself begins later."""
+    # Seeking may land late (MPEG-TS has no index): a first frame behind the start means that frames were missed.
+    for seek_seconds in (start_seconds - SEEK_MARGIN_SECONDS, None) if start_seconds and start_seconds > SEEK_MARGIN_SECONDS else (None,):
+        child = _Child(_decode_command(source, seek_seconds), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        raw = _frames_of_pipe(child)
+        first = next(raw, None)
+        if seek_seconds is None or (first is not None and first.time_seconds - source.start_seconds <= (start_seconds or 0)):
+            break
+        child.kill()
+    return child, _with_first(first, raw)
+
+
+def _with_first(first: Frame | None, rest: Generator[Frame]) -> Generator[Frame]:
+    with closing(rest):
+        if first is not None:
+            yield first
+        yield from rest
 
 
 def _frames_in_range(
-    source: VideoSource, child: _Child, start_seconds: float | None, end_seconds: float | None, warnings: list[str]
-) -> Iterator[Frame]:
+    source: VideoSource,
+    child: _Child,
+    raw: Iterator[Frame],
+    start_seconds: float | None,
+    end_seconds: float | None,
+    warnings: list[str],
+) -> Generator[Frame]:
     count, ended_early = 0, False
-    for frame in _frames_of_pipe(child):
+    for frame in raw:
         time_seconds = frame.time_seconds - source.start_seconds
         if end_seconds is not None and time_seconds >= end_seconds - 1e-9:
             ended_early = True
@@ -261,8 +292,8 @@ def _nothing_read(source: VideoSource, child: _Child, start_seconds: float | Non
     return child.error(f"{source.path}: not one frame could be decoded")
 
 
-def _decode_command(source: VideoSource, start_seconds: float | None) -> list[str]:
-    seek = {"ss": _seconds(start_seconds)} if start_seconds else {}
+def _decode_command(source: VideoSource, seek_seconds: float | None) -> list[str]:
+    seek = {} if seek_seconds is None else {"ss": _seconds(seek_seconds)}
     base = source.time_base
     full = source.colour.full_range
     filters = ["scale=out_color_matrix=bt709:out_range=tv"] if source.is_rgb else []
@@ -280,25 +311,21 @@ def _decode_command(source: VideoSource, start_seconds: float | None) -> list[st
     )
 
 
-def _frames_of_pipe(child: _Child) -> Iterator[Frame]:
+def _frames_of_pipe(child: _Child) -> Generator[Frame]:
     assert child.process.stdout is not None
-    descriptor = child.process.stdout.fileno()
-    _widen(descriptor)
-    try:
-        container = av.open(f"pipe:{descriptor}", "r", format="nut", options=NO_PROBE)
-    except av.FFmpegError:
-        return  # no header: the child has died, and its exit code and stderr say why
-    with container:
-        shift = round(SHIFT_SECONDS / Fraction(container.streams.video[0].time_base or 1))
-        try:
+    # An error here is a child that died before the header or within a frame; its exit code and stderr say why.
+    with child.process.stdout as pipe, suppress(av.FFmpegError):
+        _widen(pipe.fileno())
+        with av.open(f"pipe:{pipe.fileno()}", "r", format="nut", options=NO_PROBE) as container:
+            shift = round(SHIFT_SECONDS / Fraction(container.streams.video[0].time_base or 1))
             for picture in container.decode(video=0):
                 yield Frame(_planes(picture), int(picture.pts or 0) - shift, Fraction(picture.time_base or 1), picture)
-        except av.FFmpegError:
-            return  # cut off in the middle of a frame: likewise
 
 
 def _planes(picture: av.VideoFrame) -> Any:
-    return tuple(np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width] for plane in picture.planes)
+    return tuple(
+        np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width] for plane in picture.planes
+    )
 
 
 PICTURES_COLOUR = Colour(matrix="bt709", full_range=False)
@@ -375,9 +402,8 @@ class Encoder:
     pixels: str = "yuv420p"
 
 
-def _software(name: str, *, crf: int, preset: str | None = None, **arguments: Any) -> Encoder:
-    preset_argument = {"preset": preset} if preset else {}
-    return Encoder(name=name, arguments={"crf": crf, **preset_argument, **arguments})
+def _software(name: str, **arguments: Any) -> Encoder:
+    return Encoder(name=name, arguments=arguments)
 
 
 def _nvenc(name: str) -> Encoder:
@@ -555,7 +581,7 @@ def _feed(child: _Child, frames: Iterable[tuple[np.ndarray[Any, Any], int]], tar
         stream.width, stream.height, stream.pix_fmt = target.width_px, target.height_px, "yuv420p"
         stream.time_base = stream.codec_context.time_base = target.time_base
         for data, pts in frames:
-            packet = av.Packet(data)  # raw video is its own packet: no encoder is asked, one copy less
+            packet = av.Packet(data)  # type: ignore[arg-type]  # any buffer will do; raw video is its own packet: no encoder is asked, one copy less
             packet.stream, packet.time_base, packet.is_keyframe = stream, target.time_base, True
             packet.pts = packet.dts = pts + shift
             container.mux(packet)

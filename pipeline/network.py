@@ -1,9 +1,9 @@
 """A Keras model as a flat list of calls, cut at the tensor that its pooling reads.
 
 Keras models nest (a zoo model as one layer of a transfer-learning model), and a nested model's inner tensors are not part of
-the outer graph. So the graph is walked and flattened: every call of every layer, in order, nested models replaced by what is in them. Running
-part of that list gives the body (pixels to target tensor) and the head (target tensor to logits) of any model, without
-building a new one and without touching the user's layers.
+the outer graph. So the graph is walked and flattened: every call of every layer, in order, nested models replaced by what
+is in them. Running part of that list gives the body (pixels to target tensor) and the head (target tensor to logits) of
+any model, without building a new one and without touching the user's layers.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ class Network:
         return 2 if units == 1 else units
 
     def weights(self) -> list[tuple[Any, np.ndarray[Any, Any]]]:
-        """Every variable with its value now. As constants of a traced function (by a StatelessScope) they are laid out once for
+        """Every variable with its value now.
 
-        the CPU's kernels, and not at every call.
+        As constants of a traced function (by a StatelessScope) they are laid out for the CPU's kernels once, and not at every call.
         """
-        return [(variable, np.asarray(keras.ops.convert_to_numpy(variable))) for variable in self.variables]
+        return [(variable, np.asarray(variable.numpy())) for variable in self.variables]
 
     def run_body(self, pixels: tf.Tensor) -> tf.Tensor:
         """Pixels (batch, height, width, 3) as the model takes them -> the target tensor (batch, h, w, channels)."""
@@ -93,10 +93,7 @@ def run(calls: Iterable[Call], values: Mapping[int, Any], result: Slot) -> Any:
         arguments, keywords = keras.tree.map_structure(
             lambda v: known[v.number] if isinstance(v, Slot) else v, (call.arguments, call.keywords)
         )
-        if call.linear:
-            outputs = _apply_linearly(call.operation, arguments[0])
-        else:
-            outputs = call.operation(*arguments, **keywords)
+        outputs = _apply_linearly(call.operation, arguments[0]) if call.linear else call.operation(*arguments, **keywords)
         for slot, value in zip(call.outputs, keras.tree.flatten(outputs), strict=True):
             known[slot.number] = value
     return known[result.number]
@@ -281,7 +278,7 @@ def _class_weights(head: Sequence[Call]) -> np.ndarray[Any, Any] | None:
         return None
     if head[0] is not pooling[0] or head[-1] is not dense[0] or not dense[0].linear:
         return None
-    kernel = np.asarray(keras.ops.convert_to_numpy(dense[0].operation.kernel), np.float32)
+    kernel = np.asarray(dense[0].operation.kernel.numpy(), np.float32)
     return np.concatenate([-kernel, kernel], axis=1) if kernel.shape[1] == 1 else kernel
 
 

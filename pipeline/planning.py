@@ -34,7 +34,7 @@ def plan_images(paths: Sequence[Path], *, output: Path | None, options: Options)
     """A job for each picture; a folder stands for the pictures in it. Raises CommandError where the call itself is wrong."""
     pictures: list[Path] = []
     for path in paths:
-        pictures.extend(stills.pictures_in(path) or [path] if path.is_dir() else [path])
+        pictures.extend(_inputs_in(path) if path.is_dir() else [path])
     suffixes = [stills.output_suffix(path) for path in pictures]
     named = outputs.name_outputs(pictures, output=output, suffixes=suffixes)
     for name in named:
@@ -47,11 +47,20 @@ def plan_images(paths: Sequence[Path], *, output: Path | None, options: Options)
     return _plan(pictures, named, options, job)
 
 
+def _inputs_in(folder: Path) -> list[Path]:
+    pictures = stills.pictures_in(folder)
+    stems = {path.stem for path in pictures}
+    # What an earlier run left beside its input is no input.
+    found = [path for path in pictures if path.stem.removesuffix("_output") == path.stem or path.stem.removesuffix("_output") not in stems]
+    return found or [folder]
+
+
 def plan_videos(paths: Sequence[Path], *, output: Path | None, options: Options) -> list[Job | Refusal]:
     """A job for each video file or folder of frames. Raises CommandError where the call itself is wrong."""
     named = outputs.name_outputs(paths, output=output, suffixes=[media.default_suffix(options.codec)] * len(paths))
     for name in named:
         media.check_container(name, options.codec)
+    media.choose_encoder(options.codec, width_px=640, height_px=360, crf=options.crf, preset=options.preset)
 
     def job(path: Path, name: Path, maps: Path | None) -> Job:
         if not path.is_dir():

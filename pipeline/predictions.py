@@ -109,10 +109,10 @@ def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], columns: Sequence
 
 
 class RawMaps:
-    """Raw maps on their way to an .npz: spooled to disk, so that memory does not grow with the video."""
+    """Raw maps on their way to an .npz: spooled to disk, so that memory does not grow with the video. Close it when done."""
 
     def __init__(self) -> None:
-        self._spool = tempfile.TemporaryFile()
+        self._spool = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as this object
         self._shape: tuple[int, ...] | None = None
         self._targets: list[Array] = []
         self._scores: list[Array] = []
@@ -125,6 +125,9 @@ class RawMaps:
         self._targets.append(targets)
         self._scores.append(scores)
         self._times.append(time_seconds)
+
+    def close(self) -> None:
+        self._spool.close()
 
     def write(self, path: Path, *, region: tuple[float, float, float, float], overwrite: bool) -> None:
         assert self._shape is not None, "no frame was added"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -68,7 +67,7 @@ def _opened(path: Path) -> Image.Image:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except UnidentifiedImageError:
-        empty = os.path.getsize(path) == 0
+        empty = path.stat().st_size == 0
         hint = "for videos use `visualize video`"
         raise InputError(f"{path}: {'the file is empty' if empty else 'is not a picture'}", remedy="" if empty else hint) from None
     except Image.DecompressionBombError as error:

@@ -6,8 +6,8 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeVar
@@ -99,9 +99,9 @@ def visualize_image(job: Job, session: Session) -> tuple[Outcome, Track]:
     planes = tuple(np.ascontiguousarray(plane) for plane in np.moveaxis(np.asarray(panel), 2, 0))
     picture = painter.paint(Frame(planes, 0, Fraction(1), None), seen, fresh=True)  # type: ignore[arg-type]
     if job.maps is not None:
-        raw = RawMaps()
-        raw.add(0.0, seen.maps, seen.targets, seen.scores[seen.targets])
-        raw.write(job.maps, region=geometry.region, overwrite=options.overwrite)
+        with closing(RawMaps()) as raw:
+            raw.add(0.0, seen.maps, seen.targets, seen.scores[seen.targets])
+            raw.write(job.maps, region=geometry.region, overwrite=options.overwrite)
     with whole(job.output, overwrite=options.overwrite) as temporary:
         stills.save_still(picture, painter.canvas.width, painter.canvas.height, temporary)
     return _outcome(job, session, track, started, duration_seconds=None, warnings=()), track
@@ -169,8 +169,9 @@ def visualize_video(job: Job, session: Session, *, progress: Callable[[Progress]
     Raises InputError, OutputError or ToolError; then nothing is left behind.
     """
     started, options = time.perf_counter(), session.options
-    track, raw, warnings = Track(job.input, options.top_k), RawMaps() if job.maps else None, list(job.source.warnings if job.source else ())
+    track, warnings = Track(job.input, options.top_k), list(job.source.warnings if job.source else ())
     with ExitStack() as stack:
+        raw = stack.enter_context(closing(RawMaps())) if job.maps else None
         frames = stack.enter_context(_open_frames(job, options, warnings))
         first = next(frames)
         view = _View(job, session, first)
@@ -233,12 +234,20 @@ class _View:
                 options.codec, width_px=canvas.width, height_px=canvas.height, crf=options.crf, preset=options.preset
             ),
             colour_tags=source.colour_tags if source else media.PICTURES_COLOUR_TAGS,
-            sample_aspect=source.sample_aspect if source else Fraction(1),
+            sample_aspect=self._sample_aspect(),
             source=source,
             audio=options.audio,
             offset_seconds=offset if options.start_seconds or options.end_seconds else None,
             end_seconds=options.end_seconds,
         )
+
+    def _sample_aspect(self) -> Fraction:
+        """The source's, turned with the picture where the decoder has turned it upright."""
+        source = self.job.source
+        if source is None:
+            return Fraction(1)
+        turned = self.first.planes[0].shape == (source.width_px, source.height_px) != (source.height_px, source.width_px)
+        return 1 / source.sample_aspect if turned else source.sample_aspect
 
     @property
     def frame_rate(self) -> Fraction:
@@ -252,8 +261,8 @@ class _View:
         total = source.frames_estimate if source else len(self.job.frames)
         if total is None or not (options.start_seconds or options.end_seconds):
             return total
-        end = min(options.end_seconds or float("inf"), total / self.frame_rate)
-        return max(1, round((end - (options.start_seconds or 0)) * self.frame_rate))
+        end = min(options.end_seconds or float("inf"), float(total / self.frame_rate))
+        return max(1, round((end - (options.start_seconds or 0)) * float(self.frame_rate)))
 
     def duration_seconds(self, track: Track) -> float:
         """From the first frame's time to the end of the last one."""
@@ -320,7 +329,7 @@ class _End(NamedTuple):
     error: BaseException | None
 
 
-def beside(items: Iterable[T], *, depth: int) -> Iterator[T]:
+def beside(items: Iterable[T], *, depth: int) -> Generator[T]:
     """The same items, made in a thread of their own, at most `depth` of them waiting. Its errors are raised here.
 
     Closing the returned generator stops the thread at its next item.
@@ -329,11 +338,11 @@ def beside(items: Iterable[T], *, depth: int) -> Iterator[T]:
     stop = threading.Event()
 
     def put(item: T | _End) -> None:
-        while not stop.is_set():
-            try:
-                return waiting.put(item, timeout=0.1)
-            except queue.Full:
-                continue
+        placed = False
+        while not placed and not stop.is_set():
+            with suppress(queue.Full):
+                waiting.put(item, timeout=0.1)
+                placed = True
 
     def fill() -> None:
         error: BaseException | None = None

@@ -1,0 +1,62 @@
+"""Fixtures that several test files share; what is slow to make is made once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+if TYPE_CHECKING:
+    from pipeline.models import Classifier
+    from pipeline.visualize import Session
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`clip("variable.mp4")`: the clip of that name from clips.py, made when it is first asked for."""
+    from clips import CLIPS
+
+    folder = tmp_path_factory.mktemp("clips")
+
+    def get(name: str) -> Path:
+        path = folder / name
+        return path if path.exists() else CLIPS[name](path)
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def classifier() -> Classifier:
+    from pipeline import catalog, models
+
+    return models.load_classifier(catalog.DEFAULT)
+
+
+@pytest.fixture(scope="session")
+def open_session(classifier: Classifier) -> Callable[..., Session]:
+    """`open_session(top_k=5)`: a session with those options; the traced function is shared where it can be."""
+    from pipeline import visualize
+    from pipeline.records import Options
+
+    traced: dict[Any, Any] = {}
+
+    def get(**options: Any) -> Session:
+        given = Options(**options)
+        if given.targets not in traced:
+            traced[given.targets] = visualize.open_session(classifier, given)
+        shared = traced[given.targets]
+        return visualize.Session(classifier=classifier, explain=shared.explain, targets=shared.targets, options=given)
+
+    return get
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(tmp_path: Path) -> Iterator[None]:
+    """No test may leave a temporary file, whatever went wrong in it."""
+    yield
+    assert not list(tmp_path.rglob(".*.part*"))

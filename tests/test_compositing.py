@@ -1,0 +1,233 @@
+"""The picture: colours against the standards, heat where the cell is, labels inside their panel, the source untouched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline import compositing as c
+from pipeline.errors import CommandError
+from pipeline.records import Colour
+
+RGB = Colour(matrix="rgb", full_range=True)
+BT709 = Colour(matrix="bt709", full_range=False)
+BT601_FULL = Colour(matrix="bt601", full_range=True)
+Array = np.ndarray[Any, Any]
+
+
+def planes_of(width: int, height: int, colour: Colour, seed: int = 0) -> c.Planes:
+    random = np.random.default_rng(seed)
+    chroma = ((height + 1) // 2, (width + 1) // 2) if colour.subsampled else (height, width)
+    y, u, v = (random.integers(30, 220, shape, np.uint8) for shape in ((height, width), chroma, chroma))
+    return y, u, v
+
+
+def split(data: Array, canvas: c.Canvas) -> list[Array]:
+    step = 2 if canvas.colour.subsampled else 1
+    sizes = [(canvas.height, canvas.width), *[(canvas.height // step, canvas.width // step)] * 2]
+    parts, start = [], 0
+    for height, width in sizes:
+        parts.append(data[start : start + height * width].reshape(height, width))
+        start += height * width
+    assert start == data.size
+    return parts
+
+
+def composed(width: int, height: int, colour: Colour, **more: Any) -> tuple[c.Planes, list[Array], c.Canvas]:
+    canvas = c.arrange(more.get("layout", "side-by-side"), width, height, explanations=1, colour=colour)
+    planes = planes_of(width, height, colour)
+    heat = more.get("heat", np.zeros((height, width), np.uint8))
+    rows = more.get("rows", ())
+    look = c.make_look("turbo", more.get("alpha", 0.5), colour)
+    return planes, split(c.compose(planes, [heat], [c.Caption(rows=rows)], canvas, look), canvas), canvas
+
+
+# Code values by the equations of the standards, worked out by hand: ITU-R BT.709-6 item 3, BT.601-7 section 2.5, BT.2020-2 table 4.
+@pytest.mark.parametrize(
+    ("colour", "rgb", "expected"),
+    [
+        (BT709, (255, 255, 255), (235, 128, 128)),
+        (BT709, (0, 0, 0), (16, 128, 128)),
+        (BT709, (255, 0, 0), (62.56, 102.34, 240)),
+        (BT709, (0, 0, 255), (31.81, 240, 117.73)),
+        (Colour(matrix="bt601", full_range=False), (0, 255, 0), (144.55, 53.80, 34.21)),
+        (BT601_FULL, (255, 0, 0), (76.25, 84.97, 255.5)),
+        (Colour(matrix="bt2020", full_range=False), (255, 0, 0), (73.53, 96.73, 240)),
+        (RGB, (1, 2, 3), (1, 2, 3)),
+    ],
+)
+def test_planes_hold_the_code_values_of_the_standard(colour: Colour, rgb: tuple[int, ...], expected: tuple[float, ...]) -> None:
+    matrix, offset = c.plane_matrix(colour)
+    np.testing.assert_allclose(matrix @ np.array(rgb) + offset, expected, atol=0.01)
+
+
+def test_a_colour_map_runs_from_cold_to_hot_in_rgb() -> None:
+    turbo = c.colormap("turbo")
+    assert turbo.shape == (256, 3)
+    assert tuple(turbo[0]) == (48, 18, 59) and tuple(turbo[255]) == (122, 4, 3)  # the table published with Turbo, first and last row
+    for wrong in ("Turbo", "no-such"):
+        with pytest.raises(CommandError, match=r"one of .*turbo"):
+            c.colormap(wrong)
+
+
+@pytest.mark.parametrize("colour", [RGB, BT709, BT601_FULL])
+def test_blending_in_planes_is_blending_in_rgb(colour: Colour) -> None:
+    table = c.blend_table(c.colormap("turbo"), c.opacity(0.7), colour)
+    matrix, offset = c.plane_matrix(colour)
+    frame, level = np.array([200.0, 90.0, 40.0]), 190
+    strength = c.opacity(0.7)[level]
+    expected = matrix @ ((1 - strength) * frame + strength * c.colormap("turbo")[level]) + offset
+    planes = tuple(np.full((4, 4), round(value), np.uint8) for value in matrix @ frame + offset)
+    c.lay_heat(planes, np.full((4, 4), level, np.uint8), table)  # type: ignore[arg-type]
+    np.testing.assert_allclose([plane[0, 0] for plane in planes], expected, atol=1.5)
+
+
+def test_no_heat_or_no_strength_leaves_the_frame_as_it_is() -> None:
+    for heat, alpha in ((0, 0.9), (255, 0.0)):
+        planes, (y, u, v), _ = composed(64, 48, BT709, heat=np.full((48, 64), heat, np.uint8), alpha=alpha)
+        for plane, out in zip(planes, (y, u, v), strict=True):
+            assert np.array_equal(out[:, plane.shape[1] :], plane)
+
+
+def test_opacity_rises_from_nothing_to_alpha() -> None:
+    strength = c.opacity(0.6)
+    assert strength[0] == 0 and strength[255] == pytest.approx(0.6)
+    assert (np.diff(strength) >= 0).all()
+    assert strength[64] == pytest.approx(0.6 * 0.5, abs=0.01)  # smoothstep(0.5) at a quarter of the range
+
+
+@pytest.mark.parametrize("size", [(224, 224), (225, 223), (1920, 1080)])
+def test_the_peak_of_the_heat_lies_in_the_middle_of_its_cell(size: tuple[int, int]) -> None:
+    width, height = size
+    cells = np.zeros((7, 8), np.float32)
+    cells[2, 5] = 1
+    levels = c.heat_levels(cells, width, height)
+    assert levels.max() == 255
+    weights = levels.astype(float)
+    x = (weights.sum(0) * (np.arange(width) + 0.5)).sum() / weights.sum()
+    y = (weights.sum(1) * (np.arange(height) + 0.5)).sum() / weights.sum()
+    # A cell's value stands for its middle: (5 + 0.5) / 8 of the width and (2 + 0.5) / 7 of the height.
+    assert x == pytest.approx(width * 5.5 / 8, abs=0.5)
+    assert y == pytest.approx(height * 2.5 / 7, abs=0.5)
+
+
+def test_enlarging_does_not_leave_the_range_of_the_map() -> None:
+    cells = np.full((4, 4), 0.6, np.float32)
+    cells[1, 1], cells[2, 2] = 0.8, 0.4  # bicubic would swing beyond both
+    levels = c.heat_levels(cells, 400, 400)
+    assert (levels.min(), levels.max()) == (102, 204)
+
+
+def test_heat_stays_inside_the_region_that_the_network_saw() -> None:
+    levels = c.heat_levels(np.ones((7, 7), np.float32), 160, 90, region=(0.25, 0.1, 0.75, 0.9))
+    assert (levels[9:81, 40:120] == 255).all()
+    assert levels.sum() == 255 * 72 * 80
+
+
+@pytest.mark.parametrize("layout", ["side-by-side", "stacked", "overlay", "heatmap", "grid"])
+@pytest.mark.parametrize("colour", [RGB, BT709])
+@pytest.mark.parametrize("size", [(64, 48), (63, 47), (1, 1)])
+def test_layouts_hold_panels_of_the_true_size(layout: Any, colour: Colour, size: tuple[int, int]) -> None:
+    planes, out, canvas = composed(*size, colour, layout=layout)
+    columns, rows = {"side-by-side": (2, 1), "stacked": (1, 2), "overlay": (1, 1), "heatmap": (1, 1), "grid": (2, 2)}[layout]
+    even = 2 if colour.subsampled else 1
+    assert (canvas.width, canvas.height) == (columns * -(-size[0] // even) * even, rows * -(-size[1] // even) * even)
+    if layout in ("side-by-side", "stacked", "grid"):
+        for plane, whole in zip(planes, out, strict=True):
+            assert np.array_equal(whole[: plane.shape[0], : plane.shape[1]], plane)
+    if layout == "heatmap":  # no heat: the coldest colour everywhere
+        matrix, offset = c.plane_matrix(colour)
+        for plane, value in zip(out, matrix @ c.colormap("turbo")[0] + offset, strict=True):
+            assert np.abs(plane.astype(float) - value).max() <= 1
+
+
+def test_the_padding_of_odd_sides_repeats_the_edge() -> None:
+    planes, (y, _, _), _ = composed(63, 47, BT709)
+    assert np.array_equal(y[:47, 63], planes[0][:, 62]) and np.array_equal(y[47, :63], planes[0][46])
+
+
+def test_the_frame_given_is_not_drawn_on() -> None:
+    planes = planes_of(200, 200, BT709)
+    before = [plane.copy() for plane in planes]
+    canvas = c.arrange("side-by-side", 200, 200, explanations=1, colour=BT709)
+    heat, look = np.full((200, 200), 200, np.uint8), c.make_look("turbo", 0.5, BT709)
+    c.compose(planes, [heat], [c.Caption(rows=[("cat", 0.5)])], canvas, look)
+    assert all(np.array_equal(a, b) for a, b in zip(planes, before, strict=True))
+
+
+def changed_box(width: int, height: int, rows: list[tuple[str, float]]) -> tuple[int, int, int, int]:
+    """The rectangle of a panel on which a label of those rows is drawn: left, top, right, bottom; all 0 where there is none."""
+    planes, (y, _, _), _ = composed(width, height, BT709, rows=rows, layout="overlay")
+    rows_changed, columns_changed = (np.flatnonzero((y[:height, :width] != planes[0]).any(axis)) for axis in (1, 0))
+    if not len(rows_changed):
+        return 0, 0, 0, 0
+    return int(columns_changed[0]), int(rows_changed[0]), int(columns_changed[-1]) + 1, int(rows_changed[-1]) + 1
+
+
+ROWS = [("sulphur-crested cockatoo", 0.61), ("African grey", 0.2), ("macaw", 0.004)]
+
+
+@pytest.mark.parametrize("size", [(426, 240), (1280, 720), (1080, 1920), (3840, 2160)])
+def test_the_label_keeps_a_margin_and_its_share_of_the_panel(size: tuple[int, int]) -> None:
+    width, height = size
+    left, top, right, bottom = changed_box(width, height, ROWS)
+    em = c.text_size(width, height)
+    assert 0.5 * em <= left <= 1.1 * em and 0.5 * em <= height - bottom <= 1.1 * em
+    assert right <= width * 0.65 and bottom - top <= height * 0.42
+    assert em >= 11 and 0.02 < em / min(size) < 0.05
+
+
+@pytest.mark.parametrize("size", [(1, 1), (16, 16), (40, 300), (300, 40), (80, 60)])
+def test_small_panels_get_fewer_rows_or_none(size: tuple[int, int]) -> None:
+    _, top, right, bottom = changed_box(*size, ROWS)
+    assert right <= size[0] and bottom <= size[1] and bottom - top <= changed_box(300, 300, ROWS)[3]
+
+
+def test_a_long_label_is_cut_with_an_ellipsis_inside_its_room() -> None:
+    short, long = c.text_mask("cat", "plain", 20, 100), c.text_mask("a very long name of a class", "plain", 20, 100)
+    assert short.shape[1] < 60 and 70 < long.shape[1] <= 100
+    assert short.max() > 200 and long.max() > 200
+    dots = c.text_mask("…", "plain", 20, 100)
+    assert np.array_equal(long[-9:, -dots.shape[1] + 4 :] > 128, dots[-9:, 4 : dots.shape[1]][:, : dots.shape[1] - 4] > 128)
+
+
+def test_bars_are_as_long_as_their_scores() -> None:
+    lengths = []
+    for score in (0.25, 0.5, 1.0):
+        patch = c.label_patch(c.Caption(rows=[("", score)]), em=40, width=1000, height=600)
+        assert patch is not None
+        amber = patch.rgb[..., 0] - patch.rgb[..., 2] > 150  # the bar's colour, and nothing else's
+        lengths.append(int(amber.any(axis=0).sum()))
+    assert lengths[1] / lengths[2] == pytest.approx(0.5, abs=0.01)
+    assert lengths[0] / lengths[2] == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("score", "text"),
+    [(0, "0%"), (1e-6, "<1%"), (0.0099, "<1%"), (0.01, "1%"), (0.125, "13%"), (0.994, "99%"), (0.9999, "99%"), (1.0, "100%")],
+)
+def test_percents_never_round_to_certainty(score: float, text: str) -> None:
+    assert c.percent(score) == text
+
+
+def test_the_running_range_follows_by_its_time_constants() -> None:
+    steady = c.RunningRange()
+    assert steady.scale(2.0, 0.0) == 2.0
+    # One step of an exponential: from 2 towards 4 with 0.15 s, from there towards 1 with 1.5 s.
+    up = 2 + 2 * (1 - np.exp(-0.1 / 0.15))
+    assert steady.scale(4.0, 0.1) == pytest.approx(up)
+    assert steady.scale(1.0, 0.6) == pytest.approx(up + (1 - up) * (1 - np.exp(-0.5 / 1.5)))
+    # The same time in more steps comes to the same, so the frame rate does not matter.
+    fine, coarse = c.RunningRange(), c.RunningRange()
+    fine.scale(2.0, 0.0), coarse.scale(2.0, 0.0)
+    for step in range(1, 11):
+        last = fine.scale(5.0, step / 100)
+    assert last == pytest.approx(coarse.scale(5.0, 0.1))
+
+
+def test_the_running_range_survives_maps_without_heat() -> None:
+    running = c.RunningRange()
+    assert [running.scale(peak, t) for t, peak in enumerate((0.0, 0.0, 3.0))] == [0.0, 0.0, 3.0]
+    assert running.scale(0.0, 2.04) > 2.5

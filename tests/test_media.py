@@ -1,0 +1,336 @@
+"""Video in and out: the same pictures at the same times with the same sound, read back with PyAV."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import clips
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline import media
+from pipeline.errors import CommandError, InputError, OutputError, ToolError
+from pipeline.framing import frame_geometry
+from pipeline.records import Colour, Frame
+
+Clip = Callable[[str], Path]
+Written = tuple[np.ndarray[Any, Any], int]
+
+
+def decoded(path: Path) -> tuple[list[float], list[np.ndarray[Any, Any]]]:
+    """Times and luma planes by PyAV's own decoder: the independent reading."""
+    with av.open(str(path)) as container:
+        stream = next(s for s in container.streams.video)
+        frames = [(float(frame.time), luma_of(frame)) for frame in container.decode(stream)]
+    return [time for time, _ in frames], [luma for _, luma in frames]
+
+
+def luma_of(frame: av.VideoFrame) -> np.ndarray[Any, Any]:
+    plane = frame.planes[0]
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width].copy()
+
+
+def audio_packets(path: Path) -> list[tuple[float, bytes]]:
+    with av.open(str(path)) as container:
+        return [(float(p.pts * p.time_base), bytes(p)) for p in container.demux(audio=0) if p.pts is not None and p.size]
+
+
+def copied(frames: Iterator[Frame]) -> Iterator[Written]:
+    for frame in frames:
+        y, u, v = frame.planes
+        even = [np.pad(p, ((0, -p.shape[0] % k), (0, -p.shape[1] % k)), mode="edge") for p, k in ((y, 2), (u, 1), (v, 1))]
+        yield np.concatenate([plane.ravel() for plane in even]), frame.pts
+
+
+def target_like(source: media.VideoSource, output: Path, first: Frame, **more: Any) -> media.Target:
+    height, width = first.planes[0].shape
+    given: dict[str, Any] = {
+        "path": output,
+        "width_px": width + width % 2,
+        "height_px": height + height % 2,
+        "time_base": first.time_base,
+        "frame_rate": source.frame_rate,
+        "encoder": media.choose_encoder("h264", width_px=64, height_px=64, crf=12),
+        "colour_tags": source.colour_tags,
+        "source": source,
+        **more,
+    }
+    return media.Target(**given)
+
+
+def round_trip(path: Path, output: Path, *, start: float | None = None, end: float | None = None) -> media.VideoSource:
+    """Through the decoder, both pipes and the encoder, with nothing done to the pictures."""
+    source = media.probe(path)
+    with media.open_frames(source, start_seconds=start, end_seconds=end) as frames:
+        first = next(frames)
+        offset = first.pts * first.time_base if start or end else None
+        target = target_like(source, output, first, offset_seconds=offset, end_seconds=end)
+
+        def everything() -> Iterator[Frame]:
+            yield first
+            yield from frames
+
+        media.write_frames(copied(everything()), target)
+    return source
+
+
+@pytest.mark.parametrize("name", sorted(clips.CLIPS))
+def test_every_frame_comes_out_at_its_own_time(clip: Clip, tmp_path: Path, name: str) -> None:
+    output = tmp_path / "out.mp4"
+    round_trip(clip(name), output)
+    times, pictures = decoded(clip(name))
+    new_times, new_pictures = decoded(output)
+    assert len(new_times) == len(times) > 0
+    np.testing.assert_allclose(new_times, times, rtol=0, atol=1e-4)
+    if name != "rotated.mov":  # there the barcode lies on its side; the next test compares its pixels
+        assert [clips.read_number(p) for p in new_pictures] == [clips.read_number(p) for p in pictures] == list(range(len(times)))
+
+
+@pytest.mark.parametrize("name", sorted(clips.CLIPS))
+def test_planes_are_bit_for_bit_what_the_codec_holds(clip: Clip, name: str) -> None:
+    source = media.probe(clip(name))
+    with media.open_frames(source) as frames:
+        ours = [(frame.time_seconds, frame.planes[0].copy()) for frame in frames]
+    times, pictures = decoded(clip(name))
+    turned = [np.rot90(picture, 1) for picture in pictures] if name == "rotated.mov" else pictures
+    np.testing.assert_allclose([time for time, _ in ours], times, rtol=0, atol=1e-6)
+    assert all(np.array_equal(a, b) for (_, a), b in zip(ours, turned, strict=True))
+
+
+@pytest.mark.parametrize("name", ["constant.mp4", "variable.mp4", "late_audio.mp4", "late_video.mp4", "stream.ts"])
+def test_sound_is_copied_packet_for_packet_at_its_times(clip: Clip, tmp_path: Path, name: str) -> None:
+    output = tmp_path / "out.mkv" if name == "stream.ts" else tmp_path / "out.mp4"
+    round_trip(clip(name), output)
+    before, after = audio_packets(clip(name)), audio_packets(output)
+    assert len(before) > 40
+    if name != "stream.ts":  # ADTS headers are taken off on the way into another container
+        assert [data for _, data in after] == [data for _, data in before]
+    np.testing.assert_allclose([time for time, _ in after], [time for time, _ in before], rtol=0, atol=1.1e-3)
+
+
+def test_the_last_frame_is_shown_as_long_as_in_the_source(clip: Clip, tmp_path: Path) -> None:
+    round_trip(clip("constant.mp4"), tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        stream = container.streams.video[0]
+        assert float(stream.duration * stream.time_base) == pytest.approx(30 / 25, abs=1e-3)
+
+
+def test_a_range_is_cut_to_the_frame_with_its_sound_in_step(clip: Clip, tmp_path: Path) -> None:
+    path = clip("late_audio.mp4")  # 50 frames at 25 a second; sound from 0.7 s on
+    round_trip(path, tmp_path / "out.mp4", start=0.5, end=1.1)
+    times, pictures = decoded(tmp_path / "out.mp4")
+    # Frame 13 at 0.52 s is the first one not before 0.5 s, frame 27 at 1.08 s the last one before 1.1 s.
+    assert [clips.read_number(p) for p in pictures] == list(range(13, 28))
+    np.testing.assert_allclose(times, np.arange(15) / 25, atol=1e-4)
+    sound = {data: time for time, data in audio_packets(path)}
+    kept = audio_packets(tmp_path / "out.mp4")
+    assert len(kept) > 15
+    np.testing.assert_allclose([time for time, _ in kept], [sound[data] - 0.52 for _, data in kept], atol=1.1e-3)
+    assert max(time for time, _ in kept) < 1.1 - 0.52 + 0.03
+
+
+def test_a_range_in_a_file_that_starts_late_counts_from_its_beginning(clip: Clip, tmp_path: Path) -> None:
+    source = media.probe(clip("stream.ts"))
+    assert source.start_seconds == pytest.approx(1.9787, abs=1e-3)
+    with media.open_frames(source, start_seconds=0.5) as frames:
+        numbers = [clips.read_number(frame.planes[0]) for frame in frames]
+    # Frame n lies at 2 + n / 25; 0.5 s after the start is 2.4787, between frames 11 and 12.
+    assert numbers == list(range(12, 30))
+
+
+def test_a_range_behind_the_end_is_an_error(clip: Clip) -> None:
+    with media.open_frames(media.probe(clip("constant.mp4")), start_seconds=9) as frames, pytest.raises(InputError, match="no frame"):
+        next(frames)
+
+
+def test_the_output_is_tagged_with_the_source_colour(clip: Clip, tmp_path: Path) -> None:
+    for name, full in (("constant.mp4", False), ("full_range.mp4", True)):
+        source = round_trip(clip(name), tmp_path / name)
+        assert source.colour == Colour(matrix="bt601", full_range=full)  # 144 lines, untagged
+        with av.open(str(tmp_path / name)) as container:
+            context = container.streams.video[0].codec_context
+            assert (int(context.colorspace), int(context.color_range)) == (6, 2 if full else 1)
+
+
+def test_the_aspect_of_pixels_is_kept(clip: Clip, tmp_path: Path) -> None:
+    source = media.probe(clip("constant.mp4"))
+    with media.open_frames(source) as frames:
+        first = next(frames)
+        target = target_like(source, tmp_path / "out.mp4", first, sample_aspect=Fraction(4, 3))
+        media.write_frames(copied(iter([first])), target)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "name"),
+    [("h264", "mkv", "h264"), ("hevc", "mp4", "hevc"), ("av1", "mp4", "av1"), ("vp9", "webm", "vp9"), ("prores", "mov", "prores")],
+)
+def test_every_codec_keeps_frames_and_times(clip: Clip, tmp_path: Path, codec: Any, suffix: str, name: str) -> None:
+    source, output = media.probe(clip("variable.mp4")), tmp_path / f"out.{suffix}"
+    with media.open_frames(source) as frames:
+        first = next(frames)
+        encoder = media.choose_encoder(codec, width_px=256, height_px=144)
+        assert media.write_frames(copied(frames), target_like(source, output, first, encoder=encoder)) == 29
+    with av.open(str(output)) as container:
+        assert name in container.streams.video[0].codec_context.codec.canonical_name
+    times, pictures = decoded(output)
+    np.testing.assert_allclose(times, decoded(clip("variable.mp4"))[0][1:], atol=1.1e-3)
+    if codec != "prores":  # 10 bits: the barcode reader takes 8
+        assert [clips.read_number(p) for p in pictures] == list(range(1, 30))
+
+
+def test_network_pictures_are_pillows_bicubic(clip: Clip) -> None:
+    source = media.probe(clip("constant.mp4"))
+    geometry = frame_geometry(256, 144, fit="whole", input_px=64, short_side_px=64, stride=32)
+    with media.open_frames(source) as frames:
+        frame = next(frames)
+        ours = media.NetworkPictures(source.colour, geometry)(frame).astype(int)
+    y, u, v = (plane.astype(float) for plane in frame.planes)
+    # BT.601, limited range, inverted by hand (ITU-R BT.601-7, 2.5); chroma repeated, as it varies slowly here.
+    cb, cr = (np.repeat(np.repeat(c - 128, 2, axis=0), 2, axis=1) for c in (u, v))
+    luma = (y - 16) * 255 / 219
+    rgb = np.stack([luma + 1.596 * cr, luma - 0.391 * cb - 0.813 * cr, luma + 2.018 * cb], axis=2).clip(0, 255).astype(np.uint8)
+    reference = np.asarray(Image.fromarray(rgb).resize((geometry.width_px, geometry.height_px), Image.Resampling.BICUBIC)).astype(int)
+    assert ours.shape == reference.shape == (64, 128, 3)
+    assert np.abs(ours - reference).mean() < 1.0
+
+
+def test_a_crop_is_the_centre_of_the_scaled_frame(clip: Clip) -> None:
+    source = media.probe(clip("constant.mp4"))
+    with media.open_frames(source) as frames:
+        frame = next(frames)
+    crop = frame_geometry(256, 144, fit="crop", input_px=96, short_side_px=144, stride=32)
+    part = media.NetworkPictures(source.colour, crop)(frame).astype(int)
+    full = frame_geometry(256, 144, fit="crop", input_px=144, short_side_px=144, stride=32)
+    assert (crop.left_px, crop.top_px) == (80, 24)
+    assert np.array_equal(part[:, :, :], media.NetworkPictures(source.colour, full)(frame)[24:120, 24:120])
+
+
+def test_pictures_of_a_folder_become_bt709_frames() -> None:
+    red, grey = np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 128, np.uint8)
+    red[..., 0] = 255
+    first, second = media.frames_of_pictures([red, grey], fps=Fraction(10))
+    # ITU-R BT.709-6, item 3.4, for pure red: 16 + 219 * 0.2126, 128 - 224 * 0.2126 / 1.8556, 128 + 224 / 2
+    assert [round(float(plane.mean())) for plane in first.planes] == [63, 102, 240]
+    assert [round(float(plane.mean())) for plane in second.planes] == [126, 128, 128]
+    assert second.time_seconds == 0.1
+
+
+def broken_files(folder: Path, good: Path) -> dict[str, tuple[Path, str]]:
+    def make(name: str, content: bytes) -> Path:
+        (folder / name).write_bytes(content)
+        return folder / name
+
+    with av.open(str(folder / "sound.m4a"), "w", format="mp4") as container:
+        clips._write_tone(container, container.add_stream("aac", rate=48000), Fraction(0), 0.2)
+    return {
+        "missing": (folder / "missing.mp4", "no such file"),
+        "empty": (make("empty.mp4", b""), "empty"),
+        "text": (make("text.mp4", b"a text that was named .mp4\n" * 40), "not a video"),
+        "bytes": (make("bytes.mp4", np.random.default_rng(1).bytes(5000)), "not a video"),
+        "no index": (make("headless.mp4", good.read_bytes()[:6000]), "not a video"),
+        "sound only": (folder / "sound.m4a", "no video in it"),
+        "folder": (folder, "not a file"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "text", "bytes", "no index", "sound only", "folder"])
+def test_what_is_no_video_is_named(clip: Clip, tmp_path: Path, kind: str) -> None:
+    path, message = broken_files(tmp_path, clip("constant.mp4"))[kind]
+    with pytest.raises(InputError, match=message) as caught:
+        media.probe(path)
+    assert str(path) in str(caught.value)
+
+
+def test_names_that_look_like_something_else_are_names(clip: Clip, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for name in ("-y.mp4", "a b'c\"d.mp4", "pipe:0.mp4", "%03d.mp4", "[1].mp4", "zeile\nzwei.mp4", "http:.mp4", "🦜.mp4"):
+        path = tmp_path / name
+        path.write_bytes(clip("single.mp4").read_bytes())
+        round_trip(path, tmp_path / "out" / f"{name}.mp4")
+        assert len(decoded(tmp_path / "out" / f"{name}.mp4")[0]) == 1
+
+
+def test_an_encoder_that_refuses_is_an_error_with_its_reason(clip: Clip, tmp_path: Path) -> None:
+    source = media.probe(clip("constant.mp4"))
+    refusing = media.Encoder(name="libx264", arguments={"preset": "no-such-preset"})
+    with media.open_frames(source) as frames:
+        first = next(frames)
+        target = target_like(source, tmp_path / "out.mp4", first, encoder=refusing)
+        with pytest.raises(ToolError, match=r"encoder failed after \d+ frames") as caught:
+            media.write_frames(copied(frames), target)
+    assert "no-such-preset" in caught.value.details
+
+
+def test_a_decoder_that_dies_is_an_error(clip: Clip) -> None:
+    source = media.probe(clip("late_audio.mp4"))
+    with media.open_frames(source) as frames:
+        first = next(frames)
+        assert first.pts == 0
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        children = [pid for pid in pids if parent_of(pid) == os.getpid() and is_ffmpeg(pid)]
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+        assert children
+        # Its pipe holds what it had already written, so frames come until that is used up.
+        with pytest.raises(ToolError, match="decoding failed after"):
+            for _ in frames:
+                pass
+
+
+def parent_of(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return 0
+
+
+def is_ffmpeg(pid: int) -> bool:
+    return "ffmpeg" in Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def test_a_file_that_lost_a_frame_is_not_believed(clip: Clip, tmp_path: Path) -> None:
+    source = round_trip(clip("constant.mp4"), tmp_path / "out.mp4")
+    with media.open_frames(source) as frames:
+        target = target_like(source, tmp_path / "out.mp4", next(frames))
+    sent = [round(n / 25 / target.time_base) for n in range(30)]
+    media._verify(target, sent)
+    with pytest.raises(OutputError, match="31 frames were sent, and 30"):
+        media._verify(target, [*sent, round(30 / 25 / target.time_base)])
+    late = [*sent[:-1], sent[-1] + round(0.002 / target.time_base)]
+    with pytest.raises(OutputError, match=r"0\.0020 seconds from its time"):
+        media._verify(target, late)
+
+
+def test_settings_that_a_codec_does_not_have_are_refused() -> None:
+    with pytest.raises(CommandError, match="--crf 20: codec prores"):
+        media.choose_encoder("prores", width_px=64, height_px=64, crf=20)
+    with pytest.raises(CommandError, match="--preset fast: codec vp9"):
+        media.choose_encoder("vp9", width_px=64, height_px=64, preset="fast")
+    with pytest.raises(CommandError, match="no encoder for codec h264 works here"):
+        media.choose_encoder("h264", width_px=64, height_px=64, preset="no-such-preset")
+
+
+def test_containers_are_matched_with_codecs() -> None:
+    media.check_container(Path("a.MP4"), "auto")
+    with pytest.raises(CommandError, match="no such video container"):
+        media.check_container(Path("a.txt"), "auto")
+    with pytest.raises(CommandError, match="does not hold codec prores"):
+        media.check_container(Path("a.mp4"), "prores")
+
+
+def test_sound_that_a_container_cannot_hold_is_transcoded_and_said(clip: Clip, tmp_path: Path) -> None:
+    path = tmp_path / "opus.mkv"
+    clips._ffmpeg("-i", str(clip("constant.mp4")), "-c:v", "copy", "-c:a", "pcm_s16le", str(path))
+    source = round_trip(path, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.audio[0].codec_context.name == "aac"
+    assert media.audio_warnings(source, tmp_path / "out.mp4") and not media.audio_warnings(source, tmp_path / "out.mkv")

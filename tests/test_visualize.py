@@ -1,0 +1,213 @@
+"""Whole pictures and whole videos through the network: what is written, and that it is written right."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import clips
+import numpy as np
+import pyarrow.parquet
+import pytest
+from PIL import Image
+from test_media import audio_packets, decoded
+
+from pipeline import catalog, demo, maps, planning, stills, visualize
+from pipeline.errors import InputError, ToolError
+from pipeline.predictions import write_predictions
+from pipeline.records import Options
+
+Clip = Callable[[str], Path]
+Open = Callable[..., visualize.Session]
+
+
+def job_for(path: Path, output: Path, **options: Any) -> planning.Job:
+    plan = planning.plan_images if path.suffix in (".png", ".jpg") else planning.plan_videos
+    [job] = plan([path], output=output, options=Options(**options))
+    assert isinstance(job, planning.Job), job
+    return job
+
+
+@pytest.fixture
+def cat(tmp_path: Path) -> Path:
+    Image.fromarray(demo.photograph("chelsea.png")).save(tmp_path / "cat.png")
+    return tmp_path / "cat.png"
+
+
+def test_a_picture_comes_out_beside_its_heat(cat: Path, tmp_path: Path, open_session: Open) -> None:
+    session = open_session(save_maps=tmp_path / "m.npz")
+    outcome, _ = visualize.visualize_image(job_for(cat, tmp_path / "out.png", save_maps=tmp_path / "m.npz"), session)
+    source, out = np.asarray(Image.open(cat)), np.asarray(Image.open(tmp_path / "out.png"))
+    height, width = source.shape[:2]
+    assert out.shape == (height, 2 * width, 3) and np.array_equal(out[:, :width], source)
+    assert "cat" in outcome.top[0].name.label and outcome.frames == 1 and outcome.error is None
+    # The hottest cell of the raw map is where the picture was changed most towards red.
+    raw = np.load(tmp_path / "m.npz")["maps"][0, 0]
+    y, x = np.unravel_index(raw.argmax(), raw.shape)
+    change = out[:, width:].astype(int) - source
+    cell = np.s_[
+        round((y + 0.4) * height / raw.shape[0]) : round((y + 0.6) * height / raw.shape[0]),
+        round((x + 0.4) * width / raw.shape[1]) : round((x + 0.6) * width / raw.shape[1]),
+    ]
+    assert change[cell][..., 0].mean() > change[cell][..., 2].mean() + 20
+
+
+def test_saved_maps_hold_what_the_contract_says(cat: Path, tmp_path: Path, open_session: Open) -> None:
+    options = {"targets": ("banana", "n02123045"), "save_maps": tmp_path / "m.npz"}
+    visualize.visualize_image(job_for(cat, tmp_path / "out.png", **options), open_session(**options))
+    saved = np.load(tmp_path / "m.npz")
+    banana, tabby = (catalog.find_class(name, catalog.imagenet_classes()).index for name in ("banana", "tabby"))
+    geometry = open_session().geometry(451, 300)
+    assert (geometry.width_px, geometry.height_px) == (384, 256)
+    assert saved["maps"].shape == (1, 2, 8, 12) and saved["maps"].dtype == np.float32 and (saved["maps"] >= 0).all()
+    assert saved["targets"].tolist() == [[banana, tabby]]
+    assert saved["region"].tolist() == [0, 0, 1, 1] and saved["time_seconds"].tolist() == [0]
+    pixels = stills.network_picture(stills.read_still(cat), geometry)[None]
+    alone = maps.explainer(open_session().classifier.network, targets=[tabby])(pixels)
+    np.testing.assert_allclose(saved["maps"][0, 1], alone.maps.numpy()[0, 0], atol=1e-5)
+    np.testing.assert_allclose(saved["scores"][0], alone.scores.numpy()[0, [banana, tabby]], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["variable.mp4", "rotated.mov", "late_audio.mp4", "odd.mkv", "stream.ts", "single.mp4"])
+def test_a_video_keeps_frames_times_sound_and_its_left_half(clip: Clip, tmp_path: Path, open_session: Open, name: str) -> None:
+    output = tmp_path / "out.mp4"
+    outcome, _ = visualize.visualize_video(job_for(clip(name), output, crf=6), open_session(crf=6))
+    times, pictures = decoded(clip(name))
+    new_times, new_pictures = decoded(output)
+    assert outcome.frames == len(new_times) == len(times)
+    np.testing.assert_allclose(new_times, times, atol=1.1e-3)
+    if name == "rotated.mov":
+        pictures = [np.rot90(picture) for picture in pictures]
+    height, width = pictures[0].shape
+    assert new_pictures[0].shape == (height + height % 2, 2 * (width + width % 2))
+    for new, old in zip(new_pictures, pictures, strict=True):
+        assert np.abs(new[:height, :width].astype(int) - old).mean() < 2  # the encoder's loss at crf 6, no more
+    if name == "late_audio.mp4":
+        assert [data for _, data in audio_packets(output)] == [data for _, data in audio_packets(clip(name))]
+
+
+def test_every_frame_shows_the_explanation_of_that_frame(tmp_path: Path, open_session: Open) -> None:
+    """Two photographs in turn: a frame that got its neighbour's heat or label would be wrong every time."""
+    first, second = (Image.fromarray(demo.photograph(name)).resize((320, 192)) for name in ("chelsea.png", "coffee.png"))
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(21):  # not a multiple of the batch size
+        (first if number % 2 == 0 else second).save(folder / f"{number}.png")
+    options = {"save_maps": tmp_path / "m.npz", "predictions": tmp_path / "p.csv"}
+    _, track = visualize.visualize_video(job_for(folder, tmp_path / "out.mp4", **options), open_session(**options))
+    rows = [row for row in track.rows(catalog.imagenet_classes()) if row["rank"] == 1]
+    assert ["cat" in row["label"] for row in rows] == [number % 2 == 0 for number in range(21)]
+    assert [row["time_seconds"] for row in rows] == [number / 25 for number in range(21)]
+    saved = np.load(tmp_path / "m.npz")["maps"]
+    np.testing.assert_allclose(saved[::2], np.repeat(saved[:1], 11, axis=0), atol=1e-4)
+    assert np.abs(saved[0] - saved[1]).max() > 0.05
+    _, pictures = decoded(tmp_path / "out.mp4")
+    left, right = [p[:, :320].astype(int) for p in pictures], [p[:, 320:].astype(int) for p in pictures]
+    change = [np.abs(r - le)[:120].mean(axis=0) for r, le in zip(right, left, strict=True)]  # above the label
+    like_first, like_second = (np.mean([change[n] for n in numbers], axis=0) for numbers in (range(0, 21, 2), range(1, 21, 2)))
+    for number, profile in enumerate(change):
+        nearer = np.abs(profile - like_first).sum() < np.abs(profile - like_second).sum()
+        assert nearer == (number % 2 == 0)
+
+
+@pytest.mark.parametrize("every", [2, 7, 100])
+def test_frames_between_show_the_nearest_earlier_map(clip: Clip, tmp_path: Path, open_session: Open, every: int) -> None:
+    options = {"every": every, "save_maps": tmp_path / "m.npz", "batch_size": 2}
+    _, track = visualize.visualize_video(job_for(clip("constant.mp4"), tmp_path / "out.mp4", **options), open_session(**options))
+    times, pictures = decoded(tmp_path / "out.mp4")
+    assert [clips.read_number(p) for p in pictures] == list(range(30)) and len(times) == 30
+    assert np.load(tmp_path / "m.npz")["time_seconds"].tolist() == pytest.approx([n / 25 for n in range(0, 30, every)])
+    scores = [row["score"] for row in track.rows(catalog.imagenet_classes()) if row["rank"] == 1]
+    assert all(scores[n] == scores[n // every * every] for n in range(30)) and len(scores) == 30
+
+
+def test_panels_take_the_height_asked_for(clip: Clip, tmp_path: Path, open_session: Open) -> None:
+    for layout, shape in (("side-by-side", (72, 256)), ("stacked", (144, 128)), ("grid", (144, 256)), ("overlay", (72, 128))):
+        options = {"height_px": 72, "layout": layout, "overwrite": True, "every": 30}
+        visualize.visualize_video(job_for(clip("constant.mp4"), tmp_path / "out.mp4", **options), open_session(**options))
+        assert decoded(tmp_path / "out.mp4")[1][0].shape == shape
+
+
+def test_predictions_are_the_same_in_every_format(clip: Clip, tmp_path: Path, open_session: Open) -> None:
+    session = open_session(every=10)
+    _, track = visualize.visualize_video(job_for(clip("constant.mp4"), tmp_path / "out.mp4"), session)
+    classes = catalog.imagenet_classes()
+    for suffix in ("csv", "jsonl", "parquet"):
+        write_predictions(tmp_path / f"p.{suffix}", [track, track], classes, overwrite=False, name_inputs=True)
+    header, *lines = (tmp_path / "p.csv").read_text().splitlines()
+    assert header == "input,frame,time_seconds,rank,index,wnid,label,score" and len(lines) == 2 * 30 * 3
+    rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert [",".join(str(value) for value in row.values()) for row in rows] == [line.replace('"', "") for line in lines]
+    table = pyarrow.parquet.read_table(tmp_path / "p.parquet").to_pylist()
+    assert [row["frame"] for row in table] == [row["frame"] for row in rows] and table[5]["wnid"] == rows[5]["wnid"]
+    assert sum(row["score"] for row in table) == pytest.approx(sum(row["score"] for row in rows), abs=1e-4)
+
+
+def test_the_ranking_of_a_video_is_by_mean_score(clip: Clip, tmp_path: Path, open_session: Open) -> None:
+    options = {"top_k": 1000}
+    outcome, track = visualize.visualize_video(job_for(clip("constant.mp4"), tmp_path / "out.mp4"), open_session(**options))
+    sums = np.zeros(1000)
+    for row in track.rows(catalog.imagenet_classes()):
+        sums[row["index"]] += row["score"] / 30
+    assert [p.name.index for p in outcome.top[:5]] == np.argsort(-sums)[:5].tolist()
+    assert outcome.top[0].score == pytest.approx(sums.max(), abs=1e-5)
+
+
+def test_a_failure_in_the_middle_leaves_nothing(clip: Clip, tmp_path: Path, open_session: Open) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(30):
+        Image.fromarray(clips.picture(number)).save(folder / f"{number}.jpg")
+    (folder / "17.jpg").write_bytes((folder / "17.jpg").read_bytes()[:900])
+    with pytest.raises(InputError, match=r"17\.jpg: the picture is damaged"):
+        visualize.visualize_video(job_for(folder, tmp_path / "out.mp4"), open_session())
+    assert [p.name for p in tmp_path.iterdir()] == ["frames"]
+
+
+def test_an_encoder_that_dies_stops_the_whole_line(clip: Clip, tmp_path: Path, open_session: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline import media
+
+    dying = media.Encoder(name="libx264", arguments={"preset": "veryfast", "frames:v": 5})
+    broken = media.Encoder(name="libx264", arguments={"x264-params": "level=1:vbv-maxrate=1", "preset": "no-such"})
+    for encoder in (dying, broken):
+        monkeypatch.setattr(media, "choose_encoder", lambda *_, encoder=encoder, **__: encoder)
+        with pytest.raises((ToolError, media.OutputError)):
+            visualize.visualize_video(job_for(clip("late_audio.mp4"), tmp_path / "out.mp4"), open_session())
+    deadline = time.monotonic() + 10
+    while (working := [t.name for t in threading.enumerate() if "fill" in t.name]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not working and not list(tmp_path.iterdir())
+
+
+def test_beside_keeps_order_raises_errors_and_stops(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def numbers(fail_at: int | None) -> Iterator[int]:
+        for number in range(1000):
+            if number == fail_at:
+                raise ValueError("here")
+            made.append(number)
+            yield number
+
+    assert list(visualize.beside(numbers(None), depth=2)) == list(range(1000))
+    with pytest.raises(ValueError, match="here"):
+        list(visualize.beside(numbers(50), depth=2))
+    made.clear()
+    ahead = visualize.beside(numbers(None), depth=2)
+    assert next(ahead) == 0
+    time.sleep(0.3)
+    assert len(made) <= 4  # one in the maker's hands, two waiting, one taken
+    ahead.close()
+    time.sleep(0.3)
+    assert len(made) <= 5
+
+
+def test_a_folder_of_pictures_leaves_out_what_an_earlier_run_made(cat: Path, tmp_path: Path) -> None:
+    for name in ("cat_output.png", "other_output.png"):
+        (tmp_path / name).write_bytes(cat.read_bytes())
+    plan = planning.plan_images([tmp_path], output=tmp_path / "out", options=Options())
+    assert [job.input.name for job in plan] == ["cat.png", "other_output.png"]
