@@ -1,0 +1,31 @@
+"""The map of one photograph from Python: what the network sees, and the place in the picture where it looks most.
+
+python examples/one_picture.py [PICTURE]      (a cat from scikit-image's photographs when none is given)
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline import catalog, demo, framing, maps, models, stills
+from pipeline.predictions import top_predictions
+
+picture = stills.read_still(Path(sys.argv[1])) if len(sys.argv) > 1 else Image.fromarray(demo.photograph("chelsea.png"))
+classifier = models.load_classifier(catalog.DEFAULT)
+entry = classifier.entry
+geometry = framing.frame_geometry(
+    picture.width, picture.height, fit="whole", input_px=entry.input_px, short_side_px=entry.short_side_px, stride=entry.stride
+)
+
+explain = maps.explainer(classifier.network)
+explanation = explain(stills.network_picture(picture, geometry)[None])
+
+for prediction in top_predictions(explanation.scores.numpy()[0], classifier.classes, 3):
+    print(f"{prediction.score:6.1%}  {prediction.name.label}")
+
+heat = explanation.maps.numpy()[0, 0]  # (h, w), in the logit's units
+row, column = np.unravel_index(heat.argmax(), heat.shape)
+x, y = (column + 0.5) / heat.shape[1] * picture.width, (row + 0.5) / heat.shape[0] * picture.height
+print(f"hottest at x {x:.0f}, y {y:.0f} of {picture.width} x {picture.height} (map {heat.shape[0]} x {heat.shape[1]})")

@@ -1,0 +1,217 @@
+"""The installed console command, as a user runs it: fresh processes, real files, exit codes of the contract."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_media import decoded
+
+from pipeline import demo
+
+Clip = Callable[[str], Path]
+COMMAND = Path(sys.executable).parent / "visualize"
+
+
+def visualize(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.fixture
+def cat(tmp_path: Path) -> Path:
+    Image.fromarray(demo.photograph("chelsea.png")).save(tmp_path / "cat.jpg", quality=95)
+    return tmp_path / "cat.jpg"
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_help_is_quick_and_loads_none_of_the_heavy_packages(tmp_path: Path) -> None:
+    code = (
+        "import sys, cli\n"
+        "for arguments in (['--help'], ['video', '--help']):\n"
+        "    try: cli.app(arguments)\n"
+        "    except SystemExit: pass\n"
+        "heavy = {'tensorflow', 'keras', 'cv2', 'numpy', 'av', 'PIL', 'ray'} & set(sys.modules)\n"
+        "sys.exit(f'loaded: {heavy}' if heavy else 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "--save-maps" in result.stdout
+
+
+def test_version_is_the_distributions(tmp_path: Path) -> None:
+    from importlib.metadata import version
+
+    assert visualize("--version", cwd=tmp_path).stdout.strip() == f"visualize {version('heatreel')}"
+
+
+def test_pictures_good_and_bad_in_one_call(cat: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("not a picture")
+    shutil.copy(cat, tmp_path / "second.jpg")
+    result = visualize("image", cat.name, "missing.jpg", "text.jpg", "second.jpg", "--json", "-k", 2, cwd=tmp_path)
+    outcomes = {outcome["input"]: outcome for outcome in map(json.loads, result.stdout.splitlines())}
+    assert result.returncode == 1 and set(outcomes) == {"cat.jpg", "missing.jpg", "text.jpg", "second.jpg"}
+    for name in ("cat.jpg", "second.jpg"):
+        good = outcomes[name]
+        assert good["output"] == f"{name[:-4]}_output.jpg" and (tmp_path / good["output"]).exists() and good["error"] is None
+        assert (good["model"], good["method"], good["frames"], good["duration_seconds"]) == ("efficientnet_lite0", "gradcam", 1, None)
+        assert len(good["top"]) == 2 and "cat" in good["top"][0]["label"] and set(good["top"][0]) == {"index", "wnid", "label", "score"}
+        assert good["warnings"] == [] and good["elapsed_seconds"] > 0
+    assert outcomes["missing.jpg"]["output"] is None and "no such file" in outcomes["missing.jpg"]["error"]
+    errors = result.stderr.splitlines()[-2:]
+    assert errors[0].startswith("error: missing.jpg: no such file") and errors[1].startswith("error: text.jpg: is not a picture")
+    assert "Traceback" not in result.stderr and "oneDNN" not in result.stderr
+
+
+def test_a_video_through_the_command(clip: Clip, tmp_path: Path) -> None:
+    shutil.copy(clip("variable.mp4"), tmp_path / "clip.mp4")
+    arguments = [
+        "clip.mp4",
+        "--predictions",
+        "p.csv",
+        "--save-maps",
+        "m.npz",
+        "--target",
+        "banana",
+        "--target",
+        "954",
+        "--layout",
+        "stacked",
+    ]
+    result = visualize("video", *arguments, "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    [outcome] = map(json.loads, result.stdout.splitlines())
+    times, _ = decoded(tmp_path / "clip.mp4")
+    new_times, pictures = decoded(tmp_path / "clip_output.mp4")
+    np.testing.assert_allclose(new_times, times, atol=1.1e-3)
+    assert outcome["frames"] == 30 and outcome["duration_seconds"] == pytest.approx(times[-1] + 1 / 14, abs=0.05)
+    assert pictures[0].shape == (3 * 144, 256)  # the source and one panel for each target
+    assert np.load(tmp_path / "m.npz")["maps"].shape == (30, 2, 8, 14)
+    assert len((tmp_path / "p.csv").read_text().splitlines()) == 1 + 30 * 3
+    assert files(tmp_path) == ["clip.mp4", "clip_output.mp4", "m.npz", "p.csv"]
+
+
+def test_several_videos_go_to_a_folder_with_their_data(clip: Clip, tmp_path: Path) -> None:
+    for name in ("one.mp4", "two.mp4"):
+        shutil.copy(clip("single.mp4"), tmp_path / name)
+    result = visualize("video", "one.mp4", "two.mp4", "-o", "out", "--save-maps", "maps", "--predictions", "p.jsonl", cwd=tmp_path)
+    assert result.returncode == 0 and result.stdout == ""
+    rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert [row["input"] for row in rows] == ["one.mp4"] * 3 + ["two.mp4"] * 3
+    expected = ["maps", "maps/one.npz", "maps/two.npz", "one.mp4", "out", "out/one_output.mp4", "out/two_output.mp4", "p.jsonl", "two.mp4"]
+    assert files(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["image", "cat.jpg", "--target", "crane"], 2, "several classes have this name"),
+        (["image", "cat.jpg", "--target", "tabbi"], 2, "no such class; near to it: tabby"),
+        (["image", "cat.jpg", "--model", "nonet"], 2, "--model nonet: no such model"),
+        (["image", "cat.jpg", "--colormap", "pink2"], 2, "--colormap pink2: unknown"),
+        (["image", "cat.jpg", "--layout", "spiral"], 2, "--layout spiral: not one of side-by-side"),
+        (["image", "cat.jpg", "--alpha", "1.5"], 2, "--alpha 1.5: not between 0 and 1"),
+        (["image", "cat.jpg", "--no-such-option"], 2, "No such option"),
+        (["image", "cat.jpg", "-o", "cat.mp4"], 2, "pictures are written as"),
+        (["image", "cat.jpg", "--predictions", "p.txt"], 2, "not .csv, .jsonl or .parquet"),
+        (["image", "cat.jpg", "-o", "cat.jpg"], 1, "is the input itself"),
+        (["image", "nope.jpg"], 1, "error: nope.jpg: no such file"),
+        (["video", "cat.jpg", "--start", "1:2:3:4"], 2, "--start 1:2:3:4: not a time"),
+        (["video", "cat.jpg", "--start", "3", "--end", "2"], 2, "not after --start"),
+        (["video", "cat.jpg", "--fps", "0"], 2, "--fps 0: not a rate"),
+        (["video", "cat.jpg", "--preset", "warp"], 2, "no encoder for codec auto works here"),
+        (["video", "cat.jpg", "-o", "a.webm"], 2, ".webm does not hold codec auto"),
+        (["video", "nope.mp4"], 1, "error: nope.mp4: no such file"),
+        (["video", "text.mp4"], 1, "error: text.mp4: is not a video"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_once_and_nothing_is_changed(
+    cat: Path, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    (tmp_path / "text.mp4").write_text("a text named .mp4")
+    before = files(tmp_path)
+    probe = "import sys, runpy; sys.argv[0] = 'visualize'\nimport atexit, cli\n"
+    probe += "atexit.register(lambda: print('TF' if 'tensorflow' in sys.modules else 'light', file=sys.__stderr__))\ncli.main()"
+    result = subprocess.run([sys.executable, "-c", probe, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == code, result.stderr
+    assert message in " ".join(result.stderr.replace("│", " ").split()) and "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1] == "light"  # the model was not loaded for it
+    assert files(tmp_path) == before
+
+
+def test_an_existing_output_is_touched_only_when_told_so(cat: Path, tmp_path: Path) -> None:
+    output = tmp_path / "cat_output.jpg"
+    output.write_text("precious")
+    result = visualize("image", "cat.jpg", cwd=tmp_path)
+    assert result.returncode == 1 and "cat_output.jpg: exists already; add --overwrite" in result.stderr
+    assert output.read_text() == "precious"
+    assert visualize("image", "cat.jpg", "--overwrite", "-q", cwd=tmp_path).stderr == ""
+    with Image.open(output) as image:
+        assert image.size == (902, 300)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_it_with_nothing_half_written(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    demo.make_clip(tmp_path / "clip.mp4", overwrite=False)
+    shutil.copy(tmp_path / "clip.mp4", tmp_path / "first.mp4")
+    arguments = [COMMAND, "video", "first.mp4", "clip.mp4", "--end", "2", "-o", "out"]
+    with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        wait_for(lambda: (tmp_path / "out" / "first_output.mp4").exists() and any((tmp_path / "out").glob(".*part*")), process)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == code, errors
+    assert "stopped; what was finished is kept" in errors and "Traceback" not in errors
+    assert files(tmp_path) == ["clip.mp4", "first.mp4", "out", "out/first_output.mp4"]
+    assert len(decoded(tmp_path / "out" / "first_output.mp4")[0]) == 48
+    assert not ffmpegs_below(tmp_path)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[Any]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def ffmpegs_below(folder: Path) -> list[str]:
+    def cwd(entry: Path) -> str:
+        try:
+            return str((entry / "cwd").readlink())
+        except OSError:
+            return ""
+
+    return [entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit() and cwd(entry) == str(folder)]
+
+
+def test_the_demo_runs_from_nothing(tmp_path: Path) -> None:
+    result = visualize("demo", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "heatreel_demo_output.mp4" in result.stderr.splitlines()[-1]
+    times, pictures = decoded(tmp_path / "heatreel_demo_output.mp4")
+    assert len(times) == 240 and times[-1] >= 8 and pictures[0].shape == (360, 1280)
+
+
+def test_the_example_runs(tmp_path: Path) -> None:
+    script = Path(__file__).parent.parent / "examples" / "one_picture.py"
+    result = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "Egyptian cat" in result.stdout.splitlines()[0] and "map 8 x 12" in result.stdout.splitlines()[-1]
+
+
+def test_doctor_tells_what_is_there(tmp_path: Path) -> None:
+    result = visualize("doctor", "--json", cwd=tmp_path)
+    findings = json.loads(result.stdout)
+    assert result.returncode == 0 and findings["encoders"]["h264"] in ("libx264", "h264_nvenc", "h264_qsv", "h264_videotoolbox")
+    assert findings["weights"]["efficientnet_lite0"].endswith("sha256 as published")
+    assert set(visualize("doctor", cwd=tmp_path).stdout.split()) >= {"ffmpeg", "tensorflow", "encoders", "gpu", "weights"}
