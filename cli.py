@@ -19,7 +19,7 @@ import typer
 
 from pipeline import catalog
 from pipeline.errors import CommandError, HeatreelError, OutputError, Stopped, ToolError
-from pipeline.records import Options, Outcome, Progress
+from pipeline.records import ModelChoice, Options, Outcome, Progress
 
 if TYPE_CHECKING:
     from pipeline.planning import Job, Refusal
@@ -36,6 +36,7 @@ app = typer.Typer(
 # ------------------------------------------------------------------------------------------------ options
 
 LAYOUTS = "side-by-side|stacked|overlay|heatmap|grid"
+METHODS = "gradcam|gradcam++|hirescam|xgradcam|layercam|eigencam|scorecam"
 CODECS = "auto|h264|hevc|av1|vp9|prores"
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="PATH...", help="What to look at.", show_default=False)]
@@ -45,7 +46,49 @@ Output = Annotated[
         "--output", "-o", metavar="PATH", help="A file for one input, a folder for several.", show_default="NAME_output beside the input"
     ),
 ]
-Model = Annotated[str, typer.Option("--model", "-m", metavar="NAME", help="The classifier.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", metavar="NAME_OR_PATH", help="A name of the zoo, or a .keras or .h5 file; see `visualize models`.")
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights", metavar="FILE", help="Weights from a local file for a model of the zoo.", show_default="its ImageNet weights"
+    ),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels", metavar="FILE", help="Class names, one a line, or Keras' class index as JSON.", show_default="the model's own"
+    ),
+]
+Preprocess = Annotated[
+    str, typer.Option("--preprocess", metavar="auto|none|unit|tf|torch|caffe", help="Pixel scaling for a model that does not do its own.")
+]
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        metavar=METHODS,
+        help="How the map is made. Where a network ends in global average pooling and one Dense layer (all of the zoo but VGG, MobileNet, "
+        "MobileNetV3 and ConvNeXt), gradcam, hirescam and xgradcam are the same map; behind any head that follows global average pooling, "
+        "too. eigencam looks at no class. scorecam takes a forward pass for every channel: minutes for a picture.",
+    ),
+]
+Layer = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer", metavar="NAME", help="Take the map from this layer's output; repeatable, maps are fused.", show_default="found by itself"
+    ),
+]
+CustomObjects = Annotated[
+    Path | None,
+    typer.Option(
+        "--custom-objects", metavar="MODULE.py", help="Run this file for the classes that a model of one's own needs.", show_default="none"
+    ),
+]
+AllowUnsafe = Annotated[
+    bool, typer.Option("--allow-unsafe", help="Load a .keras file with Lambda layers, whose code then runs.", show_default="off")
+]
 Target = Annotated[
     list[str] | None,
     typer.Option(
@@ -137,6 +180,13 @@ def image(
     paths: Inputs,
     output: Output = None,
     model: Model = catalog.DEFAULT,
+    weights: Weights = None,
+    labels: Labels = None,
+    preprocess: Preprocess = "auto",
+    custom_objects: CustomObjects = None,
+    allow_unsafe: AllowUnsafe = False,
+    method: Method = "gradcam",
+    layer: Layer = None,
     target: Target = None,
     top_k: TopK = 3,
     fit: Fit = "whole",
@@ -154,8 +204,10 @@ def image(
     verbose: Verbose = False,
 ) -> None:
     """Pictures, each with the heat beside it and the prediction written on it. A folder stands for the pictures in it."""
+    choice = _choice(model, weights, labels, preprocess, layer, custom_objects, allow_unsafe)
     options = _options(
         targets=tuple(target or ()),
+        method=method,
         top_k=top_k,
         fit=fit,
         short_side_px=short_side,
@@ -170,7 +222,7 @@ def image(
     with _terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
         from pipeline import planning
 
-        terminal.finish(_run(planning.plan_images(paths, output=output, options=options), model, device, options, terminal))
+        terminal.finish(_run(planning.plan_images(paths, output=output, options=options), choice, device, options, terminal))
 
 
 @app.command()
@@ -178,6 +230,13 @@ def video(
     paths: Inputs,
     output: Output = None,
     model: Model = catalog.DEFAULT,
+    weights: Weights = None,
+    labels: Labels = None,
+    preprocess: Preprocess = "auto",
+    custom_objects: CustomObjects = None,
+    allow_unsafe: AllowUnsafe = False,
+    method: Method = "gradcam",
+    layer: Layer = None,
     target: Target = None,
     top_k: TopK = 3,
     fit: Fit = "whole",
@@ -204,8 +263,10 @@ def video(
     verbose: Verbose = False,
 ) -> None:
     """Videos, each with the heat beside it, with its sound and exact timing. PATH is a file or a folder of frames."""
+    choice = _choice(model, weights, labels, preprocess, layer, custom_objects, allow_unsafe)
     options = _options(
         targets=tuple(target or ()),
+        method=method,
         top_k=top_k,
         fit=fit,
         short_side_px=short_side,
@@ -229,7 +290,49 @@ def video(
     with _terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
         from pipeline import planning
 
-        terminal.finish(_run(planning.plan_videos(paths, output=output, options=options), model, device, options, terminal))
+        terminal.finish(_run(planning.plan_videos(paths, output=output, options=options), choice, device, options, terminal))
+
+
+@app.command()
+def predict(
+    paths: Inputs,
+    model: Annotated[
+        list[str], typer.Option("--model", "-m", metavar="NAME_OR_PATH", help="A name of the zoo or a model file; several side by side.")
+    ] = [catalog.DEFAULT],  # noqa: B006  # Typer copies it
+    weights: Weights = None,
+    labels: Labels = None,
+    preprocess: Preprocess = "auto",
+    custom_objects: CustomObjects = None,
+    allow_unsafe: AllowUnsafe = False,
+    top_k: TopK = 3,
+    fit: Fit = "whole",
+    short_side: ShortSide = None,
+    every: Every = 1,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="A row per input and rank.", show_default="none")] = None,
+    grid: Annotated[
+        Path | None, typer.Option("--grid", metavar="FILE", help="A picture of all inputs with their label and score.", show_default="none")
+    ] = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Predictions only, for pictures, folders, patterns and videos (over their whole length): a table, JSON, CSV or a picture grid."""
+    choices = [_choice(name, weights, labels, preprocess, None, custom_objects, allow_unsafe) for name in model]
+    options = _options(top_k=top_k, fit=fit, short_side_px=short_side, every=every, overwrite=overwrite)
+    for choice in choices:
+        catalog.check_choice(choice, ())
+    with _terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
+        from pipeline import outputs, planning, stills
+
+        if grid is not None:
+            stills.check_writable_format(grid)
+        for path in (csv, grid):
+            if path is not None:
+                outputs.check_output(path, sources=paths, overwrite=overwrite)
+        plan = planning.plan_predictions(paths)
+        terminal.finish(_predict(plan, choices, device, options, terminal, csv=csv, grid=grid))
 
 
 @app.command()
@@ -249,7 +352,15 @@ def demo(
         source, result = output / "heatreel_demo.mp4", output / "heatreel_demo_output.mp4"
         clip.make_clip(source, overwrite=overwrite)
         terminal.say(f"made {source}: {clip.SECONDS:g} seconds of photographs from scikit-image")
-        terminal.finish(_run(planning.plan_videos([source], output=result, options=options), catalog.DEFAULT, "auto", options, terminal))
+        terminal.finish(
+            _run(
+                planning.plan_videos([source], output=result, options=options),
+                ModelChoice(model=catalog.DEFAULT),
+                "auto",
+                options,
+                terminal,
+            )
+        )
 
 
 @app.command()
@@ -268,19 +379,91 @@ def doctor(as_json: Json = False, verbose: Verbose = False) -> None:
                 print(f"{key:<14} {text}")
 
 
+models_app = typer.Typer(help="The model zoo: what there is, what is in a model, and its weights.", invoke_without_command=True)
+app.add_typer(models_app, name="models")
+
+
+@models_app.callback()
+def models_table(context: typer.Context, as_json: Json = False) -> None:
+    """The models that come by name, with what is published of them, and whether their weights are on this machine."""
+    if context.invoked_subcommand is None:
+        with _terminal(as_json=as_json, quiet=False, verbose=False) as terminal:
+            rows = [catalog.describe(entry) for entry in catalog.ENTRIES.values()]
+            if as_json:
+                terminal.put_json({"models": rows})
+            else:
+                print(_table(rows))
+
+
+@models_app.command("show")
+def models_show(
+    model: Annotated[str, typer.Argument(metavar="NAME_OR_PATH", help="A name of the zoo, or a model file.")],
+    input_size: Annotated[
+        str | None, typer.Option("--input-size", metavar="HxW", help="Shapes for pictures of this size.", show_default="the model's own")
+    ] = None,
+    custom_objects: CustomObjects = None,
+    allow_unsafe: AllowUnsafe = False,
+    as_json: Json = False,
+) -> None:
+    """Layers, output shapes, parameters, and where the map is taken."""
+    size = _parse_size(input_size)
+    choice = _choice(model, None, None, "auto", None, custom_objects, allow_unsafe)
+    catalog.check_choice(choice, ())
+    with _terminal(as_json=as_json, quiet=False, verbose=False) as terminal:
+        terminal.start_up()
+        from pipeline import anatomy
+
+        shown = anatomy.describe(choice, size)
+        if as_json:
+            terminal.put_json(shown)
+        else:
+            print(_table(shown["layers"]))
+            print("\n".join(f"{key}: {value}" for key, value in shown.items() if key != "layers"))
+
+
+@models_app.command("fetch")
+def models_fetch(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of the zoo.")], verbose: Verbose = False
+) -> None:
+    """Download the ImageNet weights of models of the zoo into Keras' cache."""
+    entries = [catalog.entry(name) for name in names]
+    with _terminal(as_json=False, quiet=False, verbose=verbose) as terminal:
+        terminal.start_up()
+        from pipeline import models
+
+        failures = []
+        for entry in entries:
+            try:
+                terminal.say(f"{entry.name}: {models.fetch(entry)}")
+            except HeatreelError as error:
+                failures.append(str(error))
+        for failure in failures:
+            print(f"error: {failure}", file=sys.stderr)
+        if failures:
+            raise typer.Exit(1)
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows with the same keys as aligned columns, numbers to the right."""
+    texts = [list(rows[0]), *[["-" if value is None else str(value) for value in row.values()] for row in rows]]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    right = [isinstance(value, int | float) for value in rows[-1].values()]
+    lines = [[cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(line, widths, right, strict=True)] for line in texts]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
 # ------------------------------------------------------------------------------------------------ running
 
 
-def _run(plan: Sequence[Job | Refusal], model: str, device: str, options: Options, terminal: Terminal) -> list[Outcome]:
+def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, options: Options, terminal: Terminal) -> list[Outcome]:
     """Do every job of the plan; the model is loaded when there is one to do. Raises CommandError for what no input could cure."""
     from pipeline.compositing import colormap
     from pipeline.planning import Job, Refusal
 
-    catalog.entry(model)
-    for wanted in options.targets:
-        catalog.find_class(wanted, catalog.imagenet_classes())
+    catalog.check_choice(choice, options.targets)
     colormap(options.colormap)
-    outcomes = [Outcome(input=r.input, model=model, method=options.method, error=str(r.error)) for r in plan if isinstance(r, Refusal)]
+    name = Path(choice.model).name if catalog.is_file(choice.model) else catalog.entry(choice.model).name
+    outcomes = [Outcome(input=r.input, model=name, method=options.method, error=str(r.error)) for r in plan if isinstance(r, Refusal)]
     for outcome in outcomes:
         terminal.report(outcome)
     jobs = [job for job in plan if isinstance(job, Job)]
@@ -290,7 +473,7 @@ def _run(plan: Sequence[Job | Refusal], model: str, device: str, options: Option
     from pipeline import models, predictions, visualize
 
     terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
-    session = visualize.open_session(models.load_classifier(model), options)
+    session = visualize.open_session(models.load_classifier(choice), options)
     tracks: list[Track] = []
     try:
         for number, job in enumerate(jobs):
@@ -303,6 +486,41 @@ def _run(plan: Sequence[Job | Refusal], model: str, device: str, options: Option
         if options.predictions is not None and tracks:
             classes, several = session.classifier.classes, len(plan) > 1
             predictions.write_predictions(options.predictions, tracks, classes, overwrite=options.overwrite, name_inputs=several)
+    return outcomes
+
+
+def _predict(
+    plan: Sequence[Job | Refusal],
+    choices: Sequence[ModelChoice],
+    device: str,
+    options: Options,
+    terminal: Terminal,
+    *,
+    csv: Path | None,
+    grid: Path | None,
+) -> list[Outcome]:
+    from pipeline.planning import Job, Refusal
+
+    jobs = [job for job in plan if isinstance(job, Job)]
+    refused = [Outcome(input=r.input, model="", method="none", error=str(r.error)) for r in plan if isinstance(r, Refusal)]
+    answers = []
+    if jobs:
+        terminal.start_up()
+        from pipeline import models, predict, visualize
+
+        terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
+        for choice in choices:
+            classifier = models.load_classifier(choice)
+            with terminal.counter(f"{classifier.name}", len(jobs)) as tick:
+                answers.append(predict.predict(jobs, tick=tick, **visualize.scoring(classifier, options)))
+        if grid is not None:
+            predict.write_grid(grid, answers, overwrite=options.overwrite)
+    outcomes = [*refused, *(answer.outcome for each in zip(*answers, strict=True) for answer in each)]
+    if csv is not None:
+        from pipeline.predictions import write_ranking
+
+        write_ranking(csv, outcomes, overwrite=options.overwrite, name_models=len(choices) > 1)
+    terminal.put_predictions(outcomes)
     return outcomes
 
 
@@ -319,6 +537,26 @@ def _one(job: Job, session: Session, terminal: Terminal, tick: Callable[[Progres
         if isinstance(error, ToolError):
             terminal.say(error.details, only_verbose=True)
         return Outcome(input=job.input, model=session.classifier.name, method=session.options.method, error=str(error)), None
+
+
+def _choice(
+    model: str,
+    weights: Path | None,
+    labels: Path | None,
+    preprocess: str,
+    layers: Sequence[str] | None,
+    custom_objects: Path | None,
+    allow_unsafe: bool,
+) -> ModelChoice:
+    return ModelChoice(
+        model=model,
+        weights=weights,
+        labels=labels,
+        pixels=None if preprocess == "auto" else preprocess,  # type: ignore[arg-type]  # ModelChoice checks it
+        layers=tuple(layers or ()),
+        custom_objects=custom_objects,
+        allow_unsafe=allow_unsafe,
+    )
 
 
 def _options(**given: Any) -> Options:
@@ -347,6 +585,15 @@ def _parse_rate(text: str | None) -> Fraction | None:
     return rate
 
 
+def _parse_size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise CommandError(f"--input-size {text}: not HxW, such as 224x320")
+    return int(height), int(width)
+
+
 def _parse_batch_size(text: str) -> int | None:
     if text != "auto" and not text.isdigit():
         raise CommandError(f"--batch-size {text}: not a number or auto")
@@ -361,6 +608,7 @@ class Terminal:
 
     def __init__(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
+        self._said: set[str] = set()
 
     def say(self, message: str, *, only_verbose: bool = False) -> None:
         if self.verbose or not (self.quiet or only_verbose):
@@ -386,11 +634,36 @@ class Terminal:
         if self.as_json:
             self.put_json(outcome.as_json())
         for warning in outcome.warnings:
-            self.say(f"{outcome.input}: warning: {warning}")
+            if warning not in self._said:  # what is said of the model holds for every input
+                self.say(f"{outcome.input}: warning: {warning}")
+        self._said.update(outcome.warnings)
         if outcome.error is None:
             top = ", ".join(f"{p.name.label} {100 * p.score:.0f}%" for p in outcome.top)
             frames = "" if outcome.duration_seconds is None else f" ({outcome.frames} frames in {outcome.elapsed_seconds:.1f} s)"
             self.say(f"{outcome.input} -> {outcome.output}{frames}{': ' if top else ''}{top}")
+
+    def put_predictions(self, outcomes: Sequence[Outcome]) -> None:
+        """JSON, or a table with a row for each input and a column for each model."""
+        if self.as_json:
+            for outcome in outcomes:
+                self.put_json(outcome.as_json())
+            return
+        rows: dict[Path, dict[str, Any]] = {}
+        for outcome in outcomes:
+            if outcome.error is None:
+                said = ", ".join(f"{p.name.label} {100 * p.score:.1f}%" for p in outcome.top)
+                rows.setdefault(outcome.input, {"input": outcome.input})[outcome.model] = said
+        if rows:
+            print(_table(list(rows.values())))
+
+    @contextmanager
+    def counter(self, title: str, count: int) -> Iterator[Callable[[], None]]:
+        """A progress bar over inputs."""
+        from tqdm import tqdm
+
+        disable = True if self.quiet or count < 2 else None
+        with tqdm(desc=title, total=count, unit=" inputs", file=sys.stderr, dynamic_ncols=True, leave=False, disable=disable) as bar:
+            yield lambda: bar.update(1) and None
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         failed = [outcome for outcome in outcomes if outcome.error is not None]

@@ -11,15 +11,20 @@ from PIL import Image
 
 from pipeline import catalog, demo, framing, maps, models, stills
 from pipeline.predictions import top_predictions
+from pipeline.records import ModelChoice
 
 picture = stills.read_still(Path(sys.argv[1])) if len(sys.argv) > 1 else Image.fromarray(demo.photograph("chelsea.png"))
-classifier = models.load_classifier(catalog.DEFAULT)
-entry = classifier.entry
+classifier = models.load_classifier(ModelChoice(model=catalog.DEFAULT))
 geometry = framing.frame_geometry(
-    picture.width, picture.height, fit="whole", input_px=entry.input_px, short_side_px=entry.short_side_px, stride=entry.stride
+    picture.width,
+    picture.height,
+    fit="whole",
+    input_px=classifier.input_px,
+    short_side_px=classifier.short_side_px,
+    stride=classifier.stride,
 )
 
-explain = maps.explainer(classifier.network)
+explain = maps.explainer(classifier.networks[0])
 explanation = explain(stills.network_picture(picture, geometry)[None])
 
 for prediction in top_predictions(explanation.scores.numpy()[0], classifier.classes, 3):

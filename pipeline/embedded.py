@@ -120,14 +120,18 @@ def read_legacy_checkpoint(file: IO[bytes]) -> dict[str, np.ndarray[Any, Any]]:
 
     Raises ModelError on anything else, and pickle.UnpicklingError where the file names anything but tensors.
     """
-    _magic, _protocol, _machine, state, keys = (_TensorUnpickler(file).load() for _ in range(5))
-    dtypes = {view.storage.key: view.storage.dtype for view in state.values()}
-    data: dict[str, np.ndarray[Any, Any]] = {}
-    for key in keys:
-        count = int(np.frombuffer(file.read(8), "<i8")[0])
-        dtype = np.dtype(dtypes[key])
-        data[key] = np.frombuffer(file.read(count * dtype.itemsize), dtype, count)
-    return {name: _tensor(view, data[view.storage.key]) for name, view in state.items()}
+    try:
+        _magic, _protocol, _machine, state, keys = (_TensorUnpickler(file).load() for _ in range(5))
+        dtypes = {view.storage.key: np.dtype(view.storage.dtype) for view in state.values()}
+        data = {key: _elements(file, dtypes[key]) for key in keys}
+        return {name: _tensor(view, data[view.storage.key]) for name, view in state.items()}
+    except (EOFError, ValueError, TypeError, AttributeError, LookupError) as error:
+        raise ModelError(f"not a whole checkpoint in PyTorch's old form ({type(error).__name__}: {error})") from error
+
+
+def _elements(file: IO[bytes], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    count = int(np.frombuffer(file.read(8), "<i8")[0])
+    return np.frombuffer(file.read(count * dtype.itemsize), dtype, count)
 
 
 def _tensor(view: _View, elements: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -8,22 +8,26 @@ from pipeline.records import Fit, Geometry
 LONGEST_ASPECT = 4
 
 
-def frame_geometry(width_px: int, height_px: int, *, fit: Fit, input_px: int, short_side_px: int, stride: int) -> Geometry:
-    """The network's view of a frame of width_px by height_px.
+def frame_geometry(
+    width_px: int, height_px: int, *, fit: Fit, input_px: tuple[int, int], short_side_px: int, stride: int, any_size: bool = True
+) -> Geometry:
+    """The network's view of a frame of width_px by height_px; input_px (width, height) is the size that the network was made for.
 
     `whole` scales the short side to `short_side_px` and the long side to the multiple of `stride` that is nearest to the aspect;
-    `crop` scales the short side so and cuts the centred square whose side is in proportion to input_px (the standard evaluation crop);
-    `squash` scales the whole frame to input_px in both directions, in proportion to short_side_px where that is not the standard one.
+    `crop` scales the frame so that the centre of size input_px lies in it as in the standard evaluation (short_side_px before the crop);
+    `squash` scales the whole frame to input_px. A network that does not take `any_size` gets `squash` for `whole`.
     """
-    short = min(width_px, height_px)
-    if fit == "squash":
-        return Geometry(scaled_width_px=input_px, scaled_height_px=input_px, width_px=input_px, height_px=input_px)
-    scale = short_side_px / short
-    if fit == "whole":
-        width, height = (_rounded(side * scale, stride, LONGEST_ASPECT * short_side_px) for side in (width_px, height_px))
+    if fit == "squash" or (fit == "whole" and not any_size):
+        width, height = input_px
         return Geometry(scaled_width_px=width, scaled_height_px=height, width_px=width, height_px=height)
-    width, height = (round(min(side * scale, LONGEST_ASPECT * short_side_px)) for side in (width_px, height_px))
-    return Geometry(scaled_width_px=width, scaled_height_px=height, width_px=input_px, height_px=input_px)
+    longest = LONGEST_ASPECT * short_side_px
+    if fit == "whole":
+        scale = short_side_px / min(width_px, height_px)
+        width, height = (_rounded(side * scale, stride, longest) for side in (width_px, height_px))
+        return Geometry(scaled_width_px=width, scaled_height_px=height, width_px=width, height_px=height)
+    scale = short_side_px / min(input_px) * max(input_px[0] / width_px, input_px[1] / height_px)
+    width, height = (max(need, round(min(side * scale, longest))) for side, need in zip((width_px, height_px), input_px, strict=True))
+    return Geometry(scaled_width_px=width, scaled_height_px=height, width_px=input_px[0], height_px=input_px[1])
 
 
 def _rounded(length: float, stride: int, longest: int) -> int:

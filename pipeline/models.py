@@ -1,31 +1,216 @@
-"""A name becomes a classifier: the split network and everything that belongs to it, as one record."""
+"""A name or a file becomes a classifier: the split network and everything that belongs to it, as one record."""
 
 from __future__ import annotations
 
+import contextlib
+import runpy
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import keras
 import tensorflow as tf
 
-from pipeline import catalog, embedded, network
-from pipeline.errors import CommandError
-from pipeline.records import ClassName
+from pipeline import catalog, embedded, folding, network
+from pipeline.errors import CommandError, ModelError
+from pipeline.records import ClassName, ModelChoice, Pixels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
-    """A model with what belongs to it. Its network takes RGB in [0, 255]; the pixel scaling is inside."""
+    """A model with what belongs to it.
+
+    `networks` has the network split for each layer that the map is taken from, usually one. `pixels` is the scaling that it expects;
+    `input_px` (width, height) and `short_side_px` are what frames are fitted to, `stride` the input size of one cell of its map.
+    """
 
     name: str
-    network: network.Network
+    networks: Sequence[network.Network]
     classes: Sequence[ClassName]
-    entry: catalog.Entry
+    pixels: Pixels
+    input_px: tuple[int, int]
+    short_side_px: int
+    stride: int
+    any_size: bool
+    warnings: Sequence[str] = ()
 
 
-def load_classifier(name: str) -> Classifier:
-    """Raises ModelError for an unknown name, or weights that are missing or damaged."""
-    entry = catalog.entry(name)
-    return Classifier(name=name, network=network.split(embedded.build()), classes=catalog.imagenet_classes(), entry=entry)
+def load_classifier(choice: ModelChoice) -> Classifier:
+    """Load the model, fold its batch norms, and name its classes.
+
+    Raises ModelError for an unknown name, a file that is no model, weights that are missing, damaged or do not fit, and for labels that are
+    not as many as the model's classes; CommandError for an unknown layer.
+    """
+    if catalog.is_file(choice.model):
+        return _own(choice)
+    entry = catalog.entry(choice.model)
+    model = embedded.build() if entry.builder is None else _zoo_model(entry, choice)
+    if entry.builder is None and choice.weights:
+        raise ModelError(f"--weights {choice.weights}: the embedded model has its own weights")
+    networks = _split(model, choice)
+    return Classifier(
+        name=entry.name,
+        networks=networks,
+        classes=_classes(choice, networks[0].class_count)[0],
+        pixels=entry.pixels,
+        input_px=(entry.input_px, entry.input_px),
+        short_side_px=entry.short_side_px,
+        stride=entry.stride,
+        any_size=networks[0].takes_any_size,
+    )
+
+
+def _split(model: keras.Model, choice: ModelChoice) -> list[network.Network]:
+    return [folding.fold(network.split(model, layer=layer)) for layer in choice.layers or (None,)]
+
+
+# ------------------------------------------------------------------------------------------------ the zoo
+
+
+def build_zoo_model(entry: catalog.Entry, *, weights: str | None = "imagenet", classes: int = 1000) -> keras.Model:
+    """Keras Applications' own model with its classifier on top; "imagenet" downloads and caches the weights.
+
+    Raises ModelError when the weights are not cached and cannot be downloaded.
+    """
+    builder = getattr(keras.applications, entry.builder or "")
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # Keras draws its download there; stdout is for results
+            return builder(weights=weights, classes=classes)
+    except Exception as error:  # Keras raises a bare Exception for a failed download
+        if weights is None or "URL fetch failure" not in str(error):
+            raise
+        wanted = catalog.weights_cache(entry)
+        message = f"the ImageNet weights of {entry.name} ({entry.size_mb:.0f} MB) are not on this machine and could not be downloaded"
+        raise ModelError(message, remedy=f"put the file {wanted.name} into {wanted.parent}, or name it with --weights") from error
+
+
+def fetch(entry: catalog.Entry) -> str:
+    """Bring a model's weights to this machine; returns where they lie. Raises ModelError when they cannot be downloaded."""
+    if entry.builder is None:
+        return f"{embedded.weights_path()} (embedded)"
+    build_zoo_model(entry)
+    return str(catalog.weights_cache(entry))
+
+
+def open_model(choice: ModelChoice) -> keras.Model:
+    """The Keras model, to look at: one of the zoo without its weights, or a file's. Raises as load_classifier does."""
+    if catalog.is_file(choice.model):
+        return _read_model(Path(choice.model), choice)
+    entry = catalog.entry(choice.model)
+    return embedded.build() if entry.builder is None else build_zoo_model(entry, weights=None)
+
+
+def _zoo_model(entry: catalog.Entry, choice: ModelChoice) -> keras.Model:
+    if choice.weights is None:
+        return build_zoo_model(entry)
+    if not choice.weights.is_file():
+        raise ModelError(f"--weights {choice.weights}: no such file")
+    classes = len(catalog.read_labels(choice.labels)) if choice.labels else 1000
+    model = build_zoo_model(entry, weights=None, classes=classes)
+    try:
+        model.load_weights(choice.weights)
+    except Exception as error:
+        raise ModelError(f"--weights {choice.weights}: do not fit {entry.name} with {classes} classes ({_first_line(error)})") from error
+    return model
+
+
+# ------------------------------------------------------------------------------------------------ models of one's own
+
+
+def _own(choice: ModelChoice) -> Classifier:
+    path = Path(choice.model)
+    networks = _split(_read_model(path, choice), choice)
+    first, warnings = networks[0], []
+    classes, assumed = _classes(choice, first.class_count)
+    if assumed:
+        warnings.append(f"{path}: 1000 classes, taken to be those of ImageNet; --labels says otherwise")
+    height, width = (size or 224 for size in first.source.shape[1:3])
+    pixels = choice.pixels or "none"
+    if choice.pixels is None and not first.scales_pixels:
+        warnings.append(f"{path}: no layer scales its pixels, so it gets RGB in 0 to 255; --preprocess if it was trained on something else")
+    return Classifier(
+        name=path.name,
+        networks=networks,
+        classes=classes,
+        pixels=pixels,
+        input_px=(width, height),
+        short_side_px=min(width, height),
+        stride=_stride(first),
+        any_size=first.takes_any_size,
+        warnings=warnings,
+    )
+
+
+def _read_model(path: Path, choice: ModelChoice) -> keras.Model:
+    if not path.exists():
+        raise ModelError(f"--model {path}: no such file")
+    if path.is_dir():
+        raise ModelError(
+            f"--model {path}: a SavedModel folder can only be called as a whole; its layers, and so what a map is made of, are not in it",
+            remedy="save the model as .keras where it was made",
+        )
+    custom = _custom_objects(choice.custom_objects)
+    try:
+        model = keras.models.load_model(path, custom_objects=custom, compile=False, safe_mode=not choice.allow_unsafe)
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    if not isinstance(model, keras.Model):
+        raise ModelError(f"--model {path}: holds a {type(model).__name__}, not a model")
+    return model
+
+
+def _unreadable(path: Path, error: Exception) -> ModelError:
+    reason = str(error)
+    if "Lambda" in reason and ("safe" in reason or "unsafe" in reason):
+        message = f"--model {path}: has a Lambda layer, which is code that runs when it is loaded"
+        return ModelError(message, remedy="add --allow-unsafe if you trust where the file comes from")
+    if "register_keras_serializable" in reason or "custom_objects" in reason or "Unknown layer" in reason:
+        return ModelError(
+            f"--model {path}: uses a class that Keras does not know ({_first_line(error)})", remedy="name its module with --custom-objects"
+        )
+    return ModelError(f"--model {path}: cannot be read as a Keras model ({_first_line(error)})")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _custom_objects(module: Path | None) -> dict[str, Any]:
+    """Run the user's module and return what it defines by name. Only ever called for a file that the user named."""
+    if module is None:
+        return {}
+    if not module.is_file():
+        raise ModelError(f"--custom-objects {module}: no such file")
+    try:
+        found = runpy.run_path(str(module))
+    except Exception as error:
+        raise ModelError(f"--custom-objects {module}: fails when it is run ({type(error).__name__}: {_first_line(error)})") from error
+    return {name: value for name, value in found.items() if callable(value) and not name.startswith("_")}
+
+
+def _stride(net: network.Network) -> int:
+    size, cells = net.source.shape[1], net.target.shape[1]
+    return max(1, round(size / cells)) if size and cells else 32
+
+
+# ------------------------------------------------------------------------------------------------ class names
+
+
+def _classes(choice: ModelChoice, count: int) -> tuple[Sequence[ClassName], bool]:
+    """The names of the model's classes, and whether they are only assumed to be ImageNet's."""
+    if choice.labels is not None:
+        names = catalog.read_labels(choice.labels)
+        if len(names) != count:
+            raise ModelError(f"--labels {choice.labels}: {len(names)} names, and the model has {count} classes")
+        return names, False
+    if count == 1000:
+        return catalog.imagenet_classes(), catalog.is_file(choice.model)
+    return tuple(ClassName(index=i, wnid=None, label=f"class {i}") for i in range(count)), False
+
+
+# ------------------------------------------------------------------------------------------------ where it runs
 
 
 def use_device(device: str) -> str:

@@ -8,6 +8,8 @@ any model, without building a new one and without touching the user's layers.
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -16,9 +18,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.errors import ModelError
+from pipeline.errors import CommandError, ModelError
 
 Activation = Literal["softmax", "sigmoid", "linear"]
+LARGEST_CONSTANT_ELEMENTS = 4_000_000
+_PASSING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout)
+_GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 
 
 @dataclass(frozen=True)
@@ -60,16 +65,33 @@ class Network:
     variables: tuple[Any, ...]
 
     @property
+    def units(self) -> int:
+        """How many numbers the head gives for a picture."""
+        return int(np.prod([size for size in self.logits.shape[1:] if size is not None]))
+
+    @property
     def class_count(self) -> int:
-        units = int(np.prod([size for size in self.logits.shape[1:] if size is not None]))
-        return 2 if units == 1 else units
+        return max(self.units, 2)  # one unit tells two classes apart
+
+    @property
+    def scales_pixels(self) -> bool:
+        """Whether a layer of the network itself brings pixels to the range that it was trained on."""
+        return any(isinstance(call.operation, keras.layers.Rescaling | keras.layers.Normalization) for call in self.body)
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether pictures of any size go through: no call on a feature map knows its size, and the pooling is global."""
+        if self.source.shape[1:3] == (None, None):
+            return True  # it was built so
+        return all(_knows_no_size(call) for call in (*self.body, *self.head) if any(map(_spatial, call.inputs)))
 
     def weights(self) -> list[tuple[Any, np.ndarray[Any, Any]]]:
-        """Every variable with its value now.
+        """The variables with their values now, but for the very large ones.
 
-        As constants of a traced function (by a StatelessScope) they are laid out for the CPU's kernels once, and not at every call.
+        As constants of a traced function (by a StatelessScope) they are laid out for the CPU's kernels once, and not at every call. What
+        that saves for a Dense layer of 400 MB, TensorFlow's graph optimiser would spend many times over on folding it.
         """
-        return [(variable, np.asarray(variable.numpy())) for variable in self.variables]
+        return [(v, np.asarray(v.numpy())) for v in self.variables if np.prod(v.shape) <= LARGEST_CONSTANT_ELEMENTS]
 
     def run_body(self, pixels: tf.Tensor) -> tf.Tensor:
         """Pixels (batch, height, width, 3) as the model takes them -> the target tensor (batch, h, w, channels)."""
@@ -78,12 +100,12 @@ class Network:
     def run_head(self, activations: tf.Tensor) -> tf.Tensor:
         """The target tensor -> logits float32 (batch, classes); a one-unit sigmoid head gives minus the logit and the logit."""
         logits = tf.cast(run(self.head, {self.target.number: activations}, self.logits), tf.float32)
-        logits = tf.reshape(logits, (tf.shape(logits)[0], -1))
-        return tf.concat([-logits, logits], axis=1) if logits.shape[1] == 1 else logits
+        logits = tf.reshape(logits, (-1, self.units))
+        return tf.concat([-logits, logits], axis=1) if self.units == 1 else logits
 
     def scores(self, logits: tf.Tensor) -> tf.Tensor:
         """Logits -> probabilities. The two classes of a one-unit head exclude each other, those of a wider sigmoid head do not."""
-        return tf.sigmoid(logits) if self.activation == "sigmoid" else tf.nn.softmax(logits)
+        return tf.sigmoid(logits) if self.activation == "sigmoid" or self.units == 1 else tf.nn.softmax(logits)
 
 
 def run(calls: Iterable[Call], values: Mapping[int, Any], result: Slot) -> Any:
@@ -133,9 +155,15 @@ class _Flattener:
                 outputs = self.flatten(operation, sources)
             else:
                 outputs = [self.slot(tensor, operation.name) for tensor in node.output_tensors]
+                keywords |= {"training": False} if _has_training(operation) else {}
                 self.calls.append(Call(operation, arguments, keywords, sources, tuple(outputs)))
             scope.update({id(tensor): slot for tensor, slot in zip(node.output_tensors, outputs, strict=True)})
         return [scope[id(tensor)] for tensor in model.outputs]
+
+
+def _has_training(operation: Any) -> bool:
+    # Augmentation layers act as in training unless they are told otherwise.
+    return isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters
 
 
 def _has_graph(model: keras.Model) -> bool:
@@ -168,22 +196,24 @@ def _nodes_in_order(model: keras.Model) -> list[Any]:
 # ------------------------------------------------------------------------------------------------ splitting
 
 
-def split(model: keras.Model) -> Network:
+def split(model: keras.Model, *, layer: str | None = None) -> Network:
     """Find where the map is taken and cut there. The model is not changed.
 
     The target is the tensor that feeds the last operation which collapses space; in front of a Flatten, the one before the max pooling too.
+    `layer` names another one: the output of the layer of that name, in nested models too.
 
-    Raises ModelError when the model is not one picture in and one list of class scores out, or when space collapses in more than one place.
+    Raises ModelError when the model is not one picture in and one list of class scores out, when it has its channels first, or when
+    space collapses in more than one place; CommandError when there is no such layer, or its output is no feature map.
     """
     if not _has_graph(model) or len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ModelError(
-            f"model {model.name}: not a classifier with one picture as input and one output", remedy="give a functional or Sequential model"
-        )
+        message = f"model {model.name}: not a classifier with one picture as input and one output"
+        raise ModelError(message, remedy="give a functional or Sequential model")
     flattener = _Flattener()
     source = flattener.slot(model.inputs[0], "input")
     [output] = flattener.flatten(model, [source])
+    _refuse_channels_first(flattener.calls, model.name)
     producers = {slot.number: call for call in flattener.calls for slot in call.outputs}
-    target = _find_target(output, producers, model.name)
+    target = _find_layer(layer, flattener.calls) if layer else _find_target(output, producers, model.name)
     logits, activation, fused = _find_logits(output, producers)
     calls = [replace(call, linear=True) if call is fused else call for call in flattener.calls]
     body, head = _between(calls, source, target), _between(calls, target, logits)
@@ -204,6 +234,8 @@ def _spatial(slot: Slot) -> bool:
 
 
 def _find_target(output: Slot, producers: Mapping[int, Call], name: str) -> Slot:
+    if _spatial(output):
+        raise ModelError(f"model {name}: its output {output.shape} is a picture, not a list of class scores")
     found: dict[int, Slot] = {}
     seen: set[int] = set()
     waiting = [output]
@@ -223,14 +255,56 @@ def _find_target(output: Slot, producers: Mapping[int, Call], name: str) -> Slot
 
 
 def _before_max_pooling(slot: Slot, consumer: Call, producers: Mapping[int, Call]) -> Slot:
-    while (
-        isinstance(consumer.operation, keras.layers.Flatten | keras.layers.Reshape | keras.layers.MaxPooling2D) and slot.number in producers
-    ):
-        consumer = producers[slot.number]
-        if not isinstance(consumer.operation, keras.layers.MaxPooling2D):
-            break
-        slot = consumer.inputs[0]
+    """`slot` feeds a call that flattens: the tensor before the max pooling in front of it, if there is one."""
+    inner = slot
+    while isinstance(consumer.operation, (*_PASSING, keras.layers.MaxPooling2D)) and inner.number in producers:
+        consumer = producers[inner.number]
+        inner = consumer.inputs[0]
+        slot = inner if isinstance(consumer.operation, keras.layers.MaxPooling2D) else slot
     return slot
+
+
+def _refuse_channels_first(calls: Sequence[Call], name: str) -> None:
+    for call in calls:
+        if getattr(call.operation, "data_format", None) == "channels_first":
+            message = f"model {name}: layer {call.operation.name} has its channels first, which TensorFlow does not run on a CPU"
+            raise ModelError(message, remedy="convert the model to channels last")
+
+
+def _find_layer(name: str, calls: Sequence[Call]) -> Slot:
+    found = [call.outputs[0] for call in calls if call.operation.name == name]
+    maps = [call.operation.name for call in calls if _spatial(call.outputs[0])]
+    last = f"the last ones are {', '.join(maps[-4:])}"
+    if not found:
+        near = difflib.get_close_matches(name, maps, n=4)
+        hint = f"near to it: {', '.join(near)}" if near else last
+        raise CommandError(f"--layer {name}: the model has no such layer", remedy=f"{hint}; `visualize models show` lists all")
+    if not _spatial(found[-1]):
+        raise CommandError(f"--layer {name}: its output {found[-1].shape} is not a feature map", remedy=last)
+    return found[-1]
+
+
+_SIZELESS = (
+    *(keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D),
+    *(keras.layers.MaxPooling2D, keras.layers.AveragePooling2D, *_GLOBAL_POOLING),
+    *(keras.layers.BatchNormalization, keras.layers.LayerNormalization, keras.layers.Activation, keras.layers.ReLU),
+    *(keras.layers.Dropout, keras.layers.Rescaling, keras.layers.Normalization),
+    *(keras.layers.ZeroPadding2D, keras.layers.Cropping2D),
+    *(keras.layers.Add, keras.layers.Subtract, keras.layers.Multiply, keras.layers.Average, keras.layers.Concatenate),
+)
+# Operations of keras.ops, and the parts of Keras Applications that are no public layers.
+_SIZELESS_NAMES = frozenset({"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "LayerScale", "StochasticDepth", "CustomScaleLayer"})
+
+
+def _knows_no_size(call: Call) -> bool:
+    """Whether the call works at any height and width: it slides, acts on single values or channels, or pools all positions."""
+    operation = getattr(call.operation, "stands_for", call.operation)  # of a folded convolution
+    kind = type(operation)
+    if isinstance(operation, keras.layers.Reshape):  # squeeze-and-excitation: channels at one position
+        return call.outputs[0].shape[1:3] == (1, 1)
+    if isinstance(operation, keras.layers.Dense):  # on a feature map it is a 1x1 convolution
+        return len(call.outputs[0].shape) == 4
+    return isinstance(operation, _SIZELESS) or (kind.__module__.startswith("keras.") and kind.__name__ in _SIZELESS_NAMES)
 
 
 def _between(calls: Sequence[Call], start: Slot, end: Slot) -> tuple[Call, ...]:
@@ -241,9 +315,6 @@ def _between(calls: Sequence[Call], start: Slot, end: Slot) -> tuple[Call, ...]:
             needed.update(slot.number for slot in call.inputs)
             kept.append(call)
     return tuple(reversed(kept))
-
-
-_PASSING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout)
 
 
 def _find_logits(output: Slot, producers: Mapping[int, Call]) -> tuple[Slot, Activation, Call | None]:
@@ -276,7 +347,7 @@ def _class_weights(head: Sequence[Call]) -> np.ndarray[Any, Any] | None:
     inert = [c for c in head if isinstance(c.operation, _PASSING)]
     if len(pooling) != 1 or len(dense) != 1 or len(pooling) + len(dense) + len(inert) != len(head):
         return None
-    if head[0] is not pooling[0] or head[-1] is not dense[0] or not dense[0].linear:
+    if head[0] is not pooling[0] or not (dense[0].linear or dense[0].operation.activation is keras.activations.linear):
         return None
     kernel = np.asarray(dense[0].operation.kernel.numpy(), np.float32)
     return np.concatenate([-kernel, kernel], axis=1) if kernel.shape[1] == 1 else kernel

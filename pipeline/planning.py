@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import glob
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import media, outputs, stills
 from pipeline.errors import HeatreelError, InputError
 from pipeline.records import Options, VideoSource
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".3gp", ".wmv", ".flv", ".ogv")
+LOOKED_AT = (*stills.READABLE_SUFFIXES, *VIDEO_SUFFIXES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,31 @@ def plan_images(paths: Sequence[Path], *, output: Path | None, options: Options)
         return Job(input=path, output=name, maps=maps)
 
     return _plan(pictures, named, options, job)
+
+
+def plan_predictions(paths: Sequence[Path]) -> list[Job | Refusal]:
+    """A job without an output for each picture and video; folders with all that is below them, patterns such as *.jpg."""
+    plan: list[Job | Refusal] = []
+    for path in _expanded(paths):
+        try:
+            is_still = path.suffix.lower() in stills.READABLE_SUFFIXES and path.suffix.lower() != ".gif"
+            if is_still or not path.is_file():
+                stills.check_still(path)
+            plan.append(Job(input=path, output=path, source=None if is_still else media.probe(path)))
+        except HeatreelError as error:
+            plan.append(Refusal(input=path, error=error))
+    return plan
+
+
+def _expanded(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            below = [p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in LOOKED_AT and not p.name.startswith(".")]
+            yield from sorted(below, key=lambda p: stills.natural_key(str(p))) or [path]
+        elif not path.exists() and glob.has_magic(str(path)):
+            yield from sorted(map(Path, glob.glob(str(path), recursive=True)), key=lambda p: stills.natural_key(str(p))) or [path]  # noqa: PTH207  # a whole pattern, not one below a folder
+        else:
+            yield path
 
 
 def _inputs_in(folder: Path) -> list[Path]:

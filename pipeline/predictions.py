@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.outputs import whole
-from pipeline.records import ClassName, Prediction
+from pipeline.records import ClassName, Outcome, Prediction
 
 Array = np.ndarray[Any, Any]
 
@@ -73,6 +73,17 @@ class Track:
                     "label": name.label,
                     "score": round(score, 6),
                 }
+
+
+def write_ranking(path: Path, outcomes: Sequence[Outcome], *, overwrite: bool, name_models: bool) -> None:
+    """CSV with a row for each input and rank, over its whole length; with `name_models` a last column `model`."""
+    columns = ["input", "rank", "index", "wnid", "label", "score", *(["model"] if name_models else [])]
+    with whole(path, overwrite=overwrite) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        for outcome in outcomes:
+            for rank, prediction in enumerate(outcome.top):
+                writer.writerow({"input": outcome.input, "rank": rank + 1, **prediction.as_json(), "model": outcome.model})
 
 
 def write_predictions(path: Path, tracks: Sequence[Track], classes: Sequence[ClassName], *, overwrite: bool, name_inputs: bool) -> None:

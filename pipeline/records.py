@@ -19,7 +19,8 @@ Fit = Literal["whole", "crop", "squash"]
 Layout = Literal["side-by-side", "stacked", "overlay", "heatmap", "grid"]
 Codec = Literal["auto", "h264", "hevc", "av1", "vp9", "prores"]
 Audio = Literal["copy", "none"]
-Method = Literal["gradcam"]
+Method = Literal["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "eigencam", "scorecam"]
+Pixels = Literal["none", "unit", "tf", "torch", "caffe"]
 Matrix = Literal["rgb", "bt601", "bt709", "bt2020"]
 
 
@@ -119,6 +120,23 @@ class Geometry:
         width, height = self.scaled_width_px, self.scaled_height_px
         left, top = self.left_px / width, self.top_px / height
         return left, top, left + self.width_px / width, top + self.height_px / height
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """Which model, as the user names it. `pixels` None lets the model say; `layers` empty lets the map's place be found."""
+
+    model: str
+    weights: Path | None = None
+    labels: Path | None = None
+    pixels: Pixels | None = None
+    layers: tuple[str, ...] = ()
+    custom_objects: Path | None = None
+    allow_unsafe: bool = False
+
+    def __post_init__(self) -> None:
+        allowed = ("auto", *get_args(Pixels))
+        _require(self.pixels is None or self.pixels in allowed, f"--preprocess {self.pixels}: not one of {', '.join(allowed)}")
 
 
 @dataclass(frozen=True, kw_only=True)

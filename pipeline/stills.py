@@ -92,6 +92,13 @@ def network_picture(image: Image.Image, geometry: Geometry) -> np.ndarray[Any, A
     return np.asarray(scaled.crop((left, top, left + geometry.width_px, top + geometry.height_px)))
 
 
+def thumbnail(image: Image.Image, longest_px: int) -> np.ndarray[Any, Any]:
+    """RGB uint8, its longer side `longest_px` or less."""
+    small = image.copy()
+    small.thumbnail((longest_px, longest_px))
+    return np.asarray(small)
+
+
 def with_height(image: Image.Image, height_px: int | None) -> Image.Image:
     if height_px is None or height_px == image.height:
         return image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 import time
@@ -16,8 +17,8 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from pipeline import catalog, compositing, framing, maps, media, stills
-from pipeline.errors import InputError
+from pipeline import catalog, compositing, framing, maps, media, preprocessing, stills
+from pipeline.errors import CommandError, InputError
 from pipeline.models import Classifier
 from pipeline.outputs import whole
 from pipeline.planning import Job
@@ -49,10 +50,20 @@ class Session:
     options: Options
 
     def geometry(self, width: int, height: int) -> Geometry:
-        entry, options = self.classifier.entry, self.options
-        short = options.short_side_px or entry.short_side_px
-        side = max(1, round(entry.input_px * short / entry.short_side_px / entry.stride)) * entry.stride
-        return framing.frame_geometry(width, height, fit=options.fit, input_px=side, short_side_px=short, stride=entry.stride)
+        model, options = self.classifier, self.options
+        short = options.short_side_px or model.short_side_px
+        wanted = [
+            side if short == model.short_side_px else _nearest(side * short / model.short_side_px, model.stride) for side in model.input_px
+        ]
+        return framing.frame_geometry(
+            width,
+            height,
+            fit=options.fit,
+            input_px=(wanted[0], wanted[1]),
+            short_side_px=short,
+            stride=model.stride,
+            any_size=model.any_size,
+        )
 
     def seen(self, pixels: Array) -> list[Seen]:
         """Explain a batch of pictures, uint8 (batch, height, width, 3)."""
@@ -60,12 +71,36 @@ class Session:
         return [Seen(*row) for row in zip(scores, targets, raw, strict=True)]
 
 
+def _nearest(length: float, stride: int) -> int:
+    return max(1, round(length / stride)) * stride
+
+
 def open_session(classifier: Classifier, options: Options) -> Session:
-    """Raises CommandError when a target is no class of the model."""
+    """Raises CommandError when a target is no class of the model, or a size is asked for that it does not take."""
     targets = [catalog.find_class(wanted, classifier.classes).index for wanted in options.targets] or None
-    explain = maps.explainer(classifier.network, method=options.method, targets=targets)
+    if options.short_side_px and not classifier.any_size:
+        size = "x".join(map(str, classifier.input_px))
+        raise CommandError(f"--short-side {options.short_side_px}: {classifier.name} takes pictures of {size} pixels and no others")
+    scale = functools.partial(preprocessing.scale_pixels, mode=classifier.pixels)
+    explainers = [maps.explainer(net, method=options.method, targets=targets, preprocess=scale) for net in classifier.networks]
+    explain = explainers[0] if len(explainers) == 1 else maps.fused(explainers)
     cv2.setNumThreads(1)  # blending is memory-bound; its threads would only take the network's and the encoder's time
     return Session(classifier=classifier, explain=explain, targets=targets, options=options)
+
+
+def scoring(classifier: Classifier, options: Options) -> dict[str, Any]:
+    """What predict.predict needs of a classifier: its name, classes, scores and the geometry of its frames."""
+    session = Session(classifier=classifier, explain=lambda _: None, targets=None, options=options)  # type: ignore[arg-type, return-value]
+    scale = functools.partial(preprocessing.scale_pixels, mode=classifier.pixels)
+    score = maps.scorer(classifier.networks[0], preprocess=scale)
+    return {
+        "name": classifier.name,
+        "score": lambda pixels: score(pixels).numpy(),
+        "geometry": session.geometry,
+        "classes": classifier.classes,
+        "top_k": options.top_k,
+        "every": options.every,
+    }
 
 
 def explain_within_memory(explain: Callable[[Any], maps.Explanation], pixels: Array) -> maps.Explanation:
@@ -119,7 +154,7 @@ def _outcome(
         duration_seconds=duration_seconds,
         elapsed_seconds=time.perf_counter() - started,
         top=top_predictions(track.mean_scores(), session.classifier.classes, session.options.top_k),
-        warnings=warnings,
+        warnings=(*session.classifier.warnings, *warnings),
     )
 
 

@@ -33,8 +33,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def classifier() -> Classifier:
     from pipeline import catalog, models
+    from pipeline.records import ModelChoice
 
-    return models.load_classifier(catalog.DEFAULT)
+    return models.load_classifier(ModelChoice(model=catalog.DEFAULT))
 
 
 @pytest.fixture(scope="session")

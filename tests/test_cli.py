@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
+import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +108,26 @@ def test_a_video_through_the_command(clip: Clip, tmp_path: Path) -> None:
     assert np.load(tmp_path / "m.npz")["maps"].shape == (30, 2, 8, 14)
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 1 + 30 * 3
     assert files(tmp_path) == ["clip.mp4", "clip_output.mp4", "m.npz", "p.csv"]
+
+
+def test_a_terminal_sees_a_bar_with_frames_rate_and_time_left(clip: Clip, tmp_path: Path) -> None:
+    shutil.copy(clip("late_audio.mp4"), tmp_path / "clip.mp4")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    with subprocess.Popen(
+        [COMMAND, "video", "clip.mp4"], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        seen = b""
+        with contextlib.suppress(OSError):  # the terminal hangs up when the command has ended
+            while part := os.read(ours, 4096):
+                seen += part
+        assert process.stdout is not None and process.stdout.read() == b""
+    os.close(ours)
+    bars = [line for line in seen.decode().split("\r") if "frames/s" in line]
+    assert process.returncode == 0 and bars, seen
+    assert re.search(r"clip\.mp4: +\d+%\|.*\| \d+/50 \[\d\d:\d\d<\d\d:\d\d, +[\d.]+ frames/s\]", bars[-1]), bars[-1]
+    assert "clip.mp4 -> clip_output.mp4 (50 frames in" in seen.decode().splitlines()[-1]
 
 
 def test_several_videos_go_to_a_folder_with_their_data(clip: Clip, tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ def test_every_codec_keeps_frames_and_times(clip: Clip, tmp_path: Path, codec: A
 
 def test_network_pictures_are_pillows_bicubic(clip: Clip) -> None:
     source = media.probe(clip("constant.mp4"))
-    geometry = frame_geometry(256, 144, fit="whole", input_px=64, short_side_px=64, stride=32)
+    geometry = frame_geometry(256, 144, fit="whole", input_px=(64, 64), short_side_px=64, stride=32)
     with media.open_frames(source) as frames:
         frame = next(frames)
         ours = media.NetworkPictures(source.colour, geometry)(frame).astype(int)
@@ -207,9 +207,9 @@ def test_a_crop_is_the_centre_of_the_scaled_frame(clip: Clip) -> None:
     source = media.probe(clip("constant.mp4"))
     with media.open_frames(source) as frames:
         frame = next(frames)
-    crop = frame_geometry(256, 144, fit="crop", input_px=96, short_side_px=144, stride=32)
+    crop = frame_geometry(256, 144, fit="crop", input_px=(96, 96), short_side_px=144, stride=32)
     part = media.NetworkPictures(source.colour, crop)(frame).astype(int)
-    full = frame_geometry(256, 144, fit="crop", input_px=144, short_side_px=144, stride=32)
+    full = frame_geometry(256, 144, fit="crop", input_px=(144, 144), short_side_px=144, stride=32)
     assert (crop.left_px, crop.top_px) == (80, 24)
     assert np.array_equal(part[:, :, :], media.NetworkPictures(source.colour, full)(frame)[24:120, 24:120])
 

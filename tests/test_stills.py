@@ -78,7 +78,7 @@ def test_a_picture_too_large_to_be_one_is_refused_by_its_header(tmp_path: Path) 
 
 def test_the_network_picture_is_the_centre_of_the_scaled_picture() -> None:
     image = Image.fromarray(corners())
-    geometry = frame_geometry(60, 40, fit="crop", input_px=32, short_side_px=40, stride=32)
+    geometry = frame_geometry(60, 40, fit="crop", input_px=(32, 32), short_side_px=40, stride=32)
     assert np.array_equal(stills.network_picture(image, geometry), corners()[4:36, 14:46])
 
 

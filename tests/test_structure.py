@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -12,18 +14,19 @@ import typer
 import cli
 
 ROOT = Path(__file__).parent.parent
-JOBS = {"visualize", "demo", "doctor", "planning"}
+JOBS = {"visualize", "demo", "doctor", "planning", "anatomy", "predict"}
 BASE = {"errors", "records"}
 # A part may stand on these besides the base: they are below it, and know nothing of it.
 BELOW = {
-    "models": {"catalog", "embedded", "network"},
+    "models": {"catalog", "embedded", "network", "folding"},
+    "folding": {"network"},
     "predictions": {"outputs"},
 }
 OUTSIDE = {
     "ffmpeg": {"media"},
     "av": {"media"},
     "imageio_ffmpeg": {"media"},
-    "tensorflow": {"maps", "models", "network", "visualize", "doctor"},
+    "tensorflow": {"maps", "models", "network", "preprocessing", "anatomy", "visualize", "doctor"},
 }
 
 
@@ -80,10 +83,17 @@ def test_functions_stay_short() -> None:
     assert lengths[0][0] <= 80 and sum(length > 45 for length, _ in lengths) <= len(lengths) // 10, lengths[:5]
 
 
+def commands_of(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        yield f"{prefix}{name}", command
+        if hasattr(command, "commands"):
+            yield from commands_of(command, f"{prefix}{name} ")
+
+
 def test_every_command_and_option_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
     root = typer.main.get_command(cli.app)
-    for name, command in root.commands.items():  # type: ignore[attr-defined]
+    for name, command in commands_of(root):
         assert f"visualize {name}" in readme, name
         for parameter in command.params:
             for option in parameter.opts if parameter.param_type_name == "option" else []:
@@ -93,6 +103,6 @@ def test_every_command_and_option_is_in_the_readme() -> None:
 def test_the_readme_names_no_option_that_does_not_exist() -> None:
     root = typer.main.get_command(cli.app)
     known = {"--version", "--help", "--install-completion"}
-    known |= {option for command in root.commands.values() for p in command.params for option in p.opts}  # type: ignore[attr-defined]
+    known |= {option for _, command in commands_of(root) for p in command.params for option in p.opts}
     named = set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*(?![\w-])", (ROOT / "README.md").read_text()))
     assert named <= known, named - known
