@@ -595,7 +595,7 @@ def _parse_size(text: str | None) -> tuple[int, int] | None:
 
 
 def _parse_batch_size(text: str) -> int | None:
-    if text != "auto" and not text.isdigit():
+    if text != "auto" and not (text.isascii() and text.isdecimal()):
         raise CommandError(f"--batch-size {text}: not a number or auto")
     return None if text == "auto" else int(text)
 

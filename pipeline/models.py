@@ -220,7 +220,7 @@ def use_device(device: str) -> str:
     """
     gpus = tf.config.list_physical_devices("GPU")
     kind, _, number = device.partition(":")
-    if kind not in ("auto", "cpu", "gpu") or (number and not (kind == "gpu" and number.isdigit())):
+    if kind not in ("auto", "cpu", "gpu") or (number and not (kind == "gpu" and number.isascii() and number.isdecimal())):
         raise CommandError(f"--device {device}: not auto, cpu, gpu or gpu:N")
     index = int(number or 0)
     if kind == "gpu" and index >= len(gpus):

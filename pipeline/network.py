@@ -300,6 +300,8 @@ def _knows_no_size(call: Call) -> bool:
     """Whether the call works at any height and width: it slides, acts on single values or channels, or pools all positions."""
     operation = getattr(call.operation, "stands_for", call.operation)  # of a folded convolution
     kind = type(operation)
+    if not _spatial(call.outputs[0]) and not isinstance(operation, keras.layers.Reshape):
+        return isinstance(operation, _GLOBAL_POOLING)  # any other one that ends in one position has been made for one size
     if isinstance(operation, keras.layers.Reshape):  # squeeze-and-excitation: channels at one position
         return call.outputs[0].shape[1:3] == (1, 1)
     if isinstance(operation, keras.layers.Dense):  # on a feature map it is a 1x1 convolution

@@ -158,6 +158,7 @@ def test_several_videos_go_to_a_folder_with_their_data(clip: Clip, tmp_path: Pat
         (["video", "cat.jpg", "--start", "1:2:3:4"], 2, "--start 1:2:3:4: not a time"),
         (["video", "cat.jpg", "--start", "3", "--end", "2"], 2, "not after --start"),
         (["video", "cat.jpg", "--fps", "0"], 2, "--fps 0: not a rate"),
+        (["video", "cat.jpg", "--batch-size", "²"], 2, "--batch-size ²: not a number or auto"),
         (["video", "cat.jpg", "--preset", "warp"], 2, "no encoder for codec auto works here"),
         (["video", "cat.jpg", "-o", "a.webm"], 2, ".webm does not hold codec auto"),
         (["video", "nope.mp4"], 1, "error: nope.mp4: no such file"),

@@ -107,3 +107,8 @@ def test_what_the_network_sees_lies_in_the_frame() -> None:
             assert seen.width_px % 32 == seen.height_px % 32 == 0
             if fit == "crop":  # the centre, to the half pixel that an odd rest leaves
                 assert abs(left + right - 1) * seen.scaled_width_px < 1.001 and abs(top + bottom - 1) * seen.scaled_height_px < 1.001
+
+
+def test_a_short_side_below_the_input_does_not_distort_the_crop() -> None:
+    crop = frame_geometry(1920, 1080, fit="crop", input_px=(64, 64), short_side_px=55, stride=32)
+    assert (crop.scaled_width_px, crop.scaled_height_px) == (114, 64)  # 1920 / 1080 * 64 = 113.8

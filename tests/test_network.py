@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from pipeline.errors import ModelError
+from pipeline.errors import CommandError, ModelError
 from pipeline.network import Network, split
 
 SIDE = 16
@@ -320,6 +320,50 @@ def test_any_size_goes_through_a_model_without_one() -> None:
         np.testing.assert_allclose(scores_by_split(network, pixels(2, side)), model(pixels(2, side)), rtol=0, atol=2e-6)
 
 
+def test_what_says_it_takes_any_size_does(place: keras.Model) -> None:
+    network = split(place)
+    if network.takes_any_size:
+        activations = network.run_body(np.random.default_rng(0).normal(0, 1, (2, 24, 40, 3)).astype(np.float32))
+        assert activations.shape == (2, 12, 20, 6)
+        assert network.run_head(activations).shape == (2, network.class_count)
+
+
+def test_global_pooling_takes_any_size_and_a_head_that_flattens_does_not() -> None:
+    for build in (pooled_and_dense, several_dense, max_pooled, convolution_reshape_softmax, squeeze_and_excitation, nested_in_functional):
+        assert split(build()).takes_any_size, build.__name__
+    for build in (flattened, flattened_after_max_pooling, reshaped):
+        assert not split(build()).takes_any_size, build.__name__
+
+
+def test_the_map_is_taken_from_a_layer_that_is_named() -> None:
+    model = weighted(pooled_and_dense())
+    first = model.layers[1].layers[1].name  # inside the nested model
+    network = split(model, layer=first)
+    assert (network.target.name, network.target.shape) == (first, (None, 16, 16, 6))
+    assert network.class_weights is None and split(model, layer="last").class_weights is not None
+    np.testing.assert_allclose(scores_by_split(network, pixels()), model(pixels()), rtol=0, atol=2e-6)
+
+
+def test_a_named_layer_that_gives_no_map_is_refused() -> None:
+    model = pooled_and_dense()
+    with pytest.raises(CommandError, match="--layer lasts: the model has no such layer; near to it: last"):
+        split(model, layer="lasts")
+    with pytest.raises(CommandError, match=r"its output \(None, 6\) is not a feature map; the last ones are .*last"):
+        split(model, layer=model.layers[2].name)
+
+
+def test_a_batch_norm_told_to_train_is_in_inference_mode() -> None:
+    x_any = keras.Input((None, None, 3))
+    norm = layers.BatchNormalization()
+    x = norm(layers.Conv2D(6, 3)(x_any), training=True)
+    model = weighted(keras.Model(x_any, layers.Dense(5)(layers.GlobalAveragePooling2D()(layers.ReLU(name="last")(x)))))
+    network = split(model)
+    before = [variable.numpy() for variable in norm.variables]
+    np.testing.assert_allclose(network.run_body(pixels()[:1]), network.run_body(pixels())[:1], rtol=0, atol=1e-5)
+    for variable, value in zip(norm.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
 def test_a_picture_that_is_flattened_is_its_own_target() -> None:
     model = keras.Sequential([picture(), layers.Flatten(), layers.Dense(5, activation="softmax")])
     network = split(model)
@@ -378,6 +422,15 @@ def two_outputs() -> keras.Model:
 
 def no_graph() -> keras.Model:
     return keras.Sequential([layers.Conv2D(4, 3), layers.GlobalAveragePooling2D(), layers.Dense(5)])  # never built
+
+
+def channels_first() -> keras.Model:
+    return keras.Sequential([keras.Input((3, SIDE, SIDE)), layers.GlobalAveragePooling2D(data_format="channels_first"), layers.Dense(5)])
+
+
+def test_channels_first_are_refused() -> None:
+    with pytest.raises(ModelError, match="has its channels first"):
+        split(channels_first())
 
 
 @pytest.mark.parametrize("build", [two_pictures, two_outputs, no_graph])

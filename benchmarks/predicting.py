@@ -1,0 +1,76 @@
+"""How fast `predict` goes through photographs, against its two limits: reading them, and the network's forward pass.
+
+python benchmarks/predicting.py [--count N] [--photos FOLDER] [--repeat N]
+
+Prints pictures a second of reading alone, of the forward pass alone, and of both together, alternating; then the ratio of the whole to the
+network, and to the slower of the two. Without a folder, JPEGs of 500 x 375 are made of scikit-image's photographs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from PIL import Image
+
+from pipeline import catalog, demo, models, planning, predict, visualize
+from pipeline.records import ModelChoice, Options
+
+
+def make_photographs(folder: Path, count: int) -> Path:
+    photos = [Image.fromarray(demo.photograph(shot[0])) for shot in demo.SHOTS]
+    for number in range(count):
+        photo = photos[number % len(photos)]
+        inset = number % 40
+        photo.crop((inset, inset, photo.width - inset, photo.height - inset)).resize((500, 375)).save(
+            folder / f"{number:05}.jpg", quality=92
+        )
+    return folder
+
+
+def rate(count: int, work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return count / (time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--photos", type=Path)
+    parser.add_argument("--repeat", type=int, default=3)
+    options = parser.parse_args()
+    scoring = visualize.scoring(models.load_classifier(ModelChoice(model=catalog.DEFAULT)), Options())
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.photos or make_photographs(Path(scratch), options.count)
+        jobs = [job for job in planning.plan_predictions([folder]) if isinstance(job, planning.Job)]
+        seen = scoring["geometry"](500, 375)
+        batch = np.random.default_rng(0).integers(0, 256, (predict.BATCH_SIZE, seen.height_px, seen.width_px, 3), np.uint8)
+        batches = -(-len(jobs) // predict.BATCH_SIZE)
+        nothing = {**scoring, "score": lambda pixels: np.zeros((len(pixels), 1000), np.float32)}
+        predict.predict(jobs[: 2 * predict.BATCH_SIZE], **scoring)  # the first use of a shape is start-up
+        rounds = [
+            (
+                rate(len(jobs), lambda: predict.predict(jobs, **nothing)),
+                rate(batches * predict.BATCH_SIZE, lambda: [scoring["score"](batch) for _ in range(batches)]),
+                rate(len(jobs), lambda: predict.predict(jobs, **scoring)),
+            )
+            for _ in range(options.repeat)
+        ]
+    reading, forward, whole = (median(values) for values in zip(*rounds, strict=True))
+    limit = 1 / (1 / reading + 1 / forward)
+    print(f"{len(jobs)} pictures: reading {reading:.0f}/s, network {forward:.0f}/s, both on the same cores {limit:.0f}/s at best")
+    print(f"predict {whole:.0f}/s: {whole / forward:.2f} of the network, {whole / limit:.2f} of what the cores allow")
+
+
+if __name__ == "__main__":
+    main()
