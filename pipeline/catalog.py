@@ -61,7 +61,7 @@ EMBEDDED = Entry(
 
 _TF_KERNELS = "{}_weights_tf_dim_ordering_tf_kernels.h5"
 # name, builder, input, pixels, weights file, licence, MB, top-1, top-5, million parameters, depth: https://keras.io/api/applications/
-# (MobileNetV3: the table of the paper's checkpoints in Keras' own documentation).
+# (MobileNetV3: the accuracies of the paper's checkpoints in Keras' own documentation, and the parameters of what Keras builds).
 _ZOO: tuple[tuple[str, str, int, Pixels, str, str, float, float, float | None, float, int | None], ...] = (
     ("vgg16", "VGG16", 224, "caffe", _TF_KERNELS.format("vgg16"), "CC-BY-4.0", 528, 71.3, 90.1, 138.4, 16),
     ("vgg19", "VGG19", 224, "caffe", _TF_KERNELS.format("vgg19"), "CC-BY-4.0", 549, 71.3, 90.0, 143.7, 19),
@@ -123,7 +123,7 @@ _ZOO: tuple[tuple[str, str, int, Pixels, str, str, float, float, float | None, f
         12,
         68.1,
         None,
-        2.9,
+        2.6,
         None,
     ),
     ("densenet121", "DenseNet121", 224, "torch", _TF_KERNELS.format("densenet121"), "BSD-3-Clause", 33, 75.0, 92.3, 8.1, 242),

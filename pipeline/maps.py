@@ -130,7 +130,8 @@ def scorer(network: Network, *, preprocess: Callable[[Any], Any] | None = None) 
     def score(pixels: tf.Tensor) -> tf.Tensor:
         with keras.StatelessScope(state_mapping=[(variable, tf.constant(value)) for variable, value in weights]):
             x = tf.cast(pixels, tf.float32)
-            return network.scores(network.run_head(network.run_body(preprocess(x) if preprocess else x)))
+            x = preprocess(x) if preprocess else x
+            return network.scores(network.run_head(network.run_body(x), x))
 
     traced: Callable[[Any], tf.Tensor] = tf.function(score, input_signature=[tf.TensorSpec((None, *size, 3), tf.uint8)], autograph=False)
     return traced
@@ -139,7 +140,8 @@ def scorer(network: Network, *, preprocess: Callable[[Any], Any] | None = None) 
 def _explain(
     network: Network, method: str, targets: Sequence[int] | None, preprocess: Callable[[Any], Any], pixels: tf.Tensor
 ) -> Explanation:
-    activations = network.run_body(preprocess(pixels))
+    x = preprocess(pixels)
+    activations = network.run_body(x)
     a = tf.cast(activations, tf.float32)
     if network.class_weights is not None and method in (CLOSED_FORM | {"gradcam++", "layercam"}):
         logits = network.run_head(activations)
@@ -149,10 +151,10 @@ def _explain(
         else:
             maps = _by_formula(FORMULAS[method], a, _gradients_behind_pooling(a, network.class_weights, chosen))
     elif method in FORMULAS:
-        logits, chosen, gradients = _gradients_of_head(network, activations, targets)
+        logits, chosen, gradients = _gradients_of_head(network, activations, x, targets)
         maps = _by_formula(FORMULAS[method], a, gradients)
     else:
-        logits = network.run_head(activations)
+        logits = network.run_head(activations, x)
         chosen = _chosen(logits, targets)
         maps = _without_gradient(network, method, pixels, a, chosen, preprocess)
     return Explanation(network.scores(logits), chosen, tf.nn.relu(maps))
@@ -163,15 +165,21 @@ def _without_gradient(
 ) -> tf.Tensor:
     if method == "eigencam":
         return tf.repeat(eigencam(a)[:, None], tf.shape(chosen)[1], axis=1)
-    return scorecam(lambda x: network.run_head(network.run_body(preprocess(x))), pixels, a, chosen)
+
+    def logits_of(picture: tf.Tensor) -> tf.Tensor:
+        x = preprocess(picture)
+        return network.run_head(network.run_body(x), x)
+
+    return scorecam(logits_of, pixels, a, chosen)
 
 
 def scorecam(logits_of: Callable[[tf.Tensor], tf.Tensor], pixels: tf.Tensor, activations: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Score-CAM, arXiv 1910.01279, eq. 3 and 4: ReLU sum_k s_k A_k, s the softmax over channels of f(X * mask_k) - f(black).
+    """Score-CAM, arXiv 1910.01279, eq. 3 and 4: ReLU sum_k s_k A_k, s the softmax over channels of f(X * mask_k).
 
     logits_of maps pixels (n, H, W, 3) to logits (n, classes); pixels (batch, H, W, 3) in [0, 255], activations (batch, h, w, k), targets
     (batch, t); returns (batch, t, h, w). A mask is its channel enlarged to the picture and stretched to [0, 1]; one that is the same
-    everywhere masks all. It takes k forward passes for a picture.
+    everywhere masks all. The paper subtracts f(baseline), which is the same for every channel and drops out of the softmax. It takes k
+    forward passes for a picture.
     """
 
     channels = activations.shape[3]
@@ -179,13 +187,12 @@ def scorecam(logits_of: Callable[[tf.Tensor], tf.Tensor], pixels: tf.Tensor, act
 
     def one(item: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
         picture, a, chosen = item
-        base = logits_of(tf.zeros_like(picture)[None])
         groups = tf.reshape(
             tf.transpose(tf.pad(a, ((0, 0), (0, 0), (0, padding))), (2, 0, 1)), (-1, SCORECAM_CHANNELS, *tf.unstack(tf.shape(a)[:2]))
         )
-        gains = tf.map_fn(lambda group: logits_of(_masked(picture, group)) - base, groups, fn_output_signature=tf.float32)
-        gains = tf.reshape(gains, (-1, base.shape[1]))[:channels]
-        weights = tf.nn.softmax(tf.gather(gains, chosen, axis=1), axis=0)  # (k, t)
+        logits = tf.map_fn(lambda group: logits_of(_masked(picture, group)), groups, fn_output_signature=tf.float32)
+        logits = tf.reshape(logits, (-1, tf.shape(logits)[2]))[:channels]
+        weights = tf.nn.softmax(tf.gather(logits, chosen, axis=1), axis=0)  # (k, t)
         return tf.nn.relu(tf.einsum("hwk,kt->thw", a, weights))
 
     return tf.map_fn(one, (pixels, activations, targets), fn_output_signature=tf.float32)
@@ -222,13 +229,13 @@ def _gradients_behind_pooling(activations: tf.Tensor, class_weights: np.ndarray[
 
 
 def _gradients_of_head(
-    network: Network, activations: tf.Tensor, targets: Sequence[int] | None
+    network: Network, activations: tf.Tensor, pixels: tf.Tensor, targets: Sequence[int] | None
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
     """The head alone is differentiated; pictures of a batch do not meet in it, so one sum serves them all."""
     count = 1 if targets is None else len(targets)
     with tf.GradientTape(persistent=count > 1, watch_accessed_variables=False) as tape:
         tape.watch(activations)
-        logits = network.run_head(activations)
+        logits = network.run_head(activations, pixels)
         chosen = _chosen(logits, targets)
         picked = tf.gather(logits, chosen, axis=1, batch_dims=1)
         explained = [tf.reduce_sum(picked[:, t]) for t in range(count)]

@@ -121,6 +121,8 @@ _TRANSFERS = {1: "bt709", 6: "smpte170m", 13: "iec61966-2-1", 14: "bt2020-10", 1
 _COLORSPACES = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "bt2020": Colorspace.BT2020}
 _MATRIX_TAGS = {"bt601": "smpte170m", "bt709": "bt709", "bt2020": "bt2020nc"}
 _FULL_RANGE = 2
+# Tags in Latin-1 must not hide a good video; from version 19 on PyAV sees to that by itself.
+_LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 _ATTACHED_PICTURE = 0x400
 
 
@@ -131,7 +133,7 @@ def probe(path: Path) -> VideoSource:
     """
     _check_readable(path)
     try:
-        with av.open(_file(path), metadata_errors="replace") as container:
+        with av.open(_file(path), **_LENIENT) as container:
             return _source(path, container)
     except (av.FFmpegError, ValueError, UnicodeError) as error:
         raise InputError(f"{path}: is not a video that ffmpeg can read ({_reason(error)})", remedy="check the file") from error

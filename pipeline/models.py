@@ -77,7 +77,7 @@ def build_zoo_model(entry: catalog.Entry, *, weights: str | None = "imagenet", c
     builder = getattr(keras.applications, entry.builder or "")
     try:
         with contextlib.redirect_stdout(sys.stderr):  # Keras draws its download there; stdout is for results
-            return builder(weights=weights, classes=classes)
+            return builder(weights=weights, classes=classes, input_shape=(entry.input_px, entry.input_px, 3))
     except Exception as error:  # Keras raises a bare Exception for a failed download
         if weights is None or "URL fetch failure" not in str(error):
             raise

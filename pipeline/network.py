@@ -97,9 +97,13 @@ class Network:
         """Pixels (batch, height, width, 3) as the model takes them -> the target tensor (batch, h, w, channels)."""
         return run(self.body, {self.source.number: pixels}, self.target)
 
-    def run_head(self, activations: tf.Tensor) -> tf.Tensor:
-        """The target tensor -> logits float32 (batch, classes); a one-unit sigmoid head gives minus the logit and the logit."""
-        logits = tf.cast(run(self.head, {self.target.number: activations}, self.logits), tf.float32)
+    def run_head(self, activations: tf.Tensor, pixels: tf.Tensor | None = None) -> tf.Tensor:
+        """The target tensor -> logits float32 (batch, classes); a one-unit sigmoid head gives minus the logit and the logit.
+
+        `pixels` is needed where something goes round the target (a layer inside a residual branch): that way begins at the pixels.
+        """
+        values = {self.target.number: activations} | ({} if pixels is None else {self.source.number: pixels})
+        logits = tf.cast(run(self.head, values, self.logits), tf.float32)
         logits = tf.reshape(logits, (-1, self.units))
         return tf.concat([-logits, logits], axis=1) if self.units == 1 else logits
 

@@ -259,6 +259,14 @@ def test_names_that_look_like_something_else_are_names(clip: Clip, tmp_path: Pat
         assert len(decoded(tmp_path / "out" / f"{name}.mp4")[0]) == 1
 
 
+def test_a_tag_that_is_no_utf8_does_not_hide_the_video(clip: Clip, tmp_path: Path) -> None:
+    content = clip("constant.mp4").read_bytes()
+    marker = b"Lavf"  # the writer's name, in the file's tags
+    assert marker in content
+    (tmp_path / "latin1.mp4").write_bytes(content.replace(marker, b"\xe9\xe8\xfc\xdf", 1))
+    assert media.probe(tmp_path / "latin1.mp4").frames_estimate == 30
+
+
 def test_an_encoder_that_refuses_is_an_error_with_its_reason(clip: Clip, tmp_path: Path) -> None:
     source = media.probe(clip("constant.mp4"))
     refusing = media.Encoder(name="libx264", arguments={"preset": "no-such-preset"})
