@@ -34,7 +34,7 @@ Row = dict[str, Any]
 VISUALIZE = str(Path(sysconfig.get_path("scripts")) / "visualize")
 FPS = Fraction(25)
 BATCH_SIZE = 8  # what --batch-size auto is on a CPU for frames up to 1080p
-SIZES = {"1080p": (1920, 1080, 120), "240p": (426, 240, 1000)}  # width, height, frames: about as long to run
+SIZES = {"1080p": (1920, 1080, 120), "240p": (426, 240, 500)}  # width, height, frames: about as long to run
 LONGEST_CLIP_FRAMES = 300  # of a given clip: its uncompressed result has to lie on the disk
 SAMPLE_SECONDS = 0.1
 
