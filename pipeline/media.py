@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from array import array
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -237,9 +238,17 @@ def open_frames(
         yield frames
     finally:
         child.kill()
-        with suppress(ValueError):  # another thread is reading: it meets the end of the pipe, and closes it
+        _close_when_idle(frames)
+        _close_when_idle(raw)
+
+
+def _close_when_idle(frames: Generator[Frame]) -> None:
+    """Close a generator that another thread may be in; the decoder is gone, so that thread is at its last frame."""
+    for _ in range(200):
+        with suppress(ValueError):  # "generator already executing"
             frames.close()
-            raw.close()
+            return
+        time.sleep(0.01)
 
 
 def _start_decoder(source: VideoSource, start_seconds: float | None) -> tuple[_Child, Generator[Frame]]:
