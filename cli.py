@@ -71,7 +71,7 @@ Method = Annotated[
         metavar=METHODS,
         help="How the map is made. Where a network ends in global average pooling and one Dense layer (all of the zoo but VGG, MobileNet, "
         "MobileNetV3 and ConvNeXt), gradcam, hirescam and xgradcam are the same map; behind any head that follows global average pooling, "
-        "too. eigencam looks at no class. scorecam takes a forward pass for every channel: minutes for a picture.",
+        "too. eigencam looks at no class. scorecam takes a forward pass for every channel, 1280 a picture with the embedded model.",
     ),
 ]
 Layer = Annotated[
