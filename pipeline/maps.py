@@ -110,30 +110,33 @@ def explainer(
     `targets` are class indices; None explains the top prediction of each picture. `preprocess` scales pixels for the network. One trace
     serves every batch and picture size. Weights become constants of the trace: it explains the network as it is now.
     """
-    weights = network.weights()
-    size = (None, None) if network.takes_any_size else network.source.shape[1:3]
 
     def explain(pixels: tf.Tensor) -> Explanation:
-        with keras.StatelessScope(state_mapping=[(variable, tf.constant(value)) for variable, value in weights]):
-            return _explain(network, method, targets, preprocess or (lambda x: x), tf.cast(pixels, tf.float32))
+        return _explain(network, method, targets, preprocess or (lambda x: x), pixels)
 
-    pixels_type = tf.TensorSpec((None, *size, 3), tf.uint8)
-    traced: Callable[[Any], Explanation] = tf.function(explain, input_signature=[pixels_type], autograph=False)
-    return traced
+    return _traced(network, explain)
 
 
 def scorer(network: Network, *, preprocess: Callable[[Any], Any] | None = None) -> Callable[[Any], tf.Tensor]:
     """A traced function from pixels, as explainer takes them, to probabilities float32 (batch, classes), without maps."""
+
+    def score(pixels: tf.Tensor) -> tf.Tensor:
+        x = preprocess(pixels) if preprocess else pixels
+        return network.scores(network.run_head(network.run_body(x), x))
+
+    return _traced(network, score)
+
+
+def _traced(network: Network, function: Callable[[tf.Tensor], Any]) -> Callable[[Any], Any]:
+    """The function of float32 pixels as one graph for uint8 pixels of any batch, the network's weights in it as constants."""
     weights = network.weights()
     size = (None, None) if network.takes_any_size else network.source.shape[1:3]
 
-    def score(pixels: tf.Tensor) -> tf.Tensor:
+    def call(pixels: tf.Tensor) -> Any:
         with keras.StatelessScope(state_mapping=[(variable, tf.constant(value)) for variable, value in weights]):
-            x = tf.cast(pixels, tf.float32)
-            x = preprocess(x) if preprocess else x
-            return network.scores(network.run_head(network.run_body(x), x))
+            return function(tf.cast(pixels, tf.float32))
 
-    traced: Callable[[Any], tf.Tensor] = tf.function(score, input_signature=[tf.TensorSpec((None, *size, 3), tf.uint8)], autograph=False)
+    traced: Callable[[Any], Any] = tf.function(call, input_signature=[tf.TensorSpec((None, *size, 3), tf.uint8)], autograph=False)
     return traced
 
 
@@ -181,7 +184,6 @@ def scorecam(logits_of: Callable[[tf.Tensor], tf.Tensor], pixels: tf.Tensor, act
     everywhere masks all. The paper subtracts f(baseline), which is the same for every channel and drops out of the softmax. It takes k
     forward passes for a picture.
     """
-
     channels = activations.shape[3]
     padding = -channels % SCORECAM_CHANNELS
 
