@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import random
+import socket
+import struct
+import subprocess
+import sys
+import zlib
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
+import pillow_heif
 import pytest
-from PIL import Image
+import tifffile
+from PIL import Image, ImageCms
 
-from pipeline import stills
-from pipeline.errors import CommandError, InputError
+from pipeline import planning, stills
+from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.framing import frame_geometry
+from pipeline.records import Options
 
 
 def corners() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -34,13 +47,38 @@ UPRIGHT_TO_STORED = {
 }
 
 
+LOSSLESS: dict[str, dict[str, Any]] = {
+    "jpg": {"quality": 100, "subsampling": 0},
+    "png": {},
+    "webp": {"lossless": True},
+    "tif": {},
+    "avif": {"quality": 100, "subsampling": "4:4:4"},
+    "heic": {"quality": -1, "chroma": 444},
+}
+
+
+def write(path: Path, rgb: Any, exif: Image.Exif | None = None) -> Path:
+    image, extra = Image.fromarray(np.ascontiguousarray(rgb)), {"exif": exif.tobytes()} if exif else {}
+    if path.suffix == ".heic":
+        pillow_heif.from_pillow(image).save(path, **LOSSLESS["heic"], **extra)
+    else:
+        image.save(path, **LOSSLESS[path.suffix[1:]], **extra)
+    return path
+
+
+@pytest.mark.parametrize("suffix", LOSSLESS)
 @pytest.mark.parametrize("orientation", UPRIGHT_TO_STORED)
-def test_every_exif_orientation_comes_out_upright(tmp_path: Path, orientation: int) -> None:
-    stored = Image.fromarray(np.ascontiguousarray(UPRIGHT_TO_STORED[orientation](corners())))
+def test_every_exif_orientation_comes_out_upright(tmp_path: Path, orientation: int, suffix: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored.save(tmp_path / "a.png", exif=exif)
-    assert np.array_equal(np.asarray(stills.read_still(tmp_path / "a.png")), corners())
+    path = write(tmp_path / f"1.{suffix}", UPRIGHT_TO_STORED[orientation](corners()), exif)
+    upright = np.asarray(stills.read_still(path)).astype(int)
+    assert upright.shape == (40, 60, 3) and np.abs(upright - corners()).mean() < 3
+    sequence = stills.open_folder(tmp_path, fps=Fraction(25))
+    assert (sequence.width_px, sequence.height_px) == (60, 40)
+    if suffix == "heic" and orientation == 6:  # it says so twice, and is turned once
+        data = path.read_bytes()
+        assert b"irot" in data and b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06" in data
 
 
 def test_other_kinds_of_pixels_become_8_bit_rgb(tmp_path: Path) -> None:
@@ -104,6 +142,298 @@ def test_frames_of_a_folder_come_in_natural_order(tmp_path: Path) -> None:
 def test_a_frame_of_another_size_is_fitted_on_black(tmp_path: Path) -> None:
     Image.fromarray(corners()).save(tmp_path / "1.png")
     Image.new("RGB", (30, 40), (255, 255, 255)).save(tmp_path / "2.png")
-    first, second = stills.read_folder(stills.pictures_in(tmp_path), size=(60, 40))
+    first, second = stills.read_sequence(stills.open_folder(tmp_path, fps=Fraction(25)))
     assert first.shape == second.shape == (40, 60, 3)
     assert (second[:, 20:40] == 255).all() and (second[:, :14] == 0).all() and (second[:, 46:] == 0).all()
+
+
+GRAY = np.arange(40 * 60, dtype=np.uint16).reshape(40, 60) * 27
+DEEP = np.dstack([GRAY, GRAY[::-1], np.full_like(GRAY, 65535)])
+HALF = np.full_like(GRAY, 32768)
+ON_WHITE = DEEP / 257 * (32768 / 65535) + 255 * (32767 / 65535)
+TIFFS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "gray 16": (GRAY, GRAY / 257, {}),
+    "gray 16 big endian": (GRAY, GRAY / 257, {"byteorder": ">"}),
+    "gray 16, white is zero": (GRAY, 255 - GRAY / 257, {"photometric": "miniswhite"}),
+    "gray 16 signed": ((GRAY // 2).astype(np.int16), GRAY / 257, {}),
+    "gray 32 unsigned": (GRAY.astype(np.uint32) * 65537, GRAY / 257, {}),
+    "gray 32 as 16": (GRAY.astype(np.int32), GRAY / 257, {}),
+    "gray 32 as 8": ((GRAY // 257).astype(np.int32), GRAY // 257, {}),
+    "float to 1": ((GRAY / 65535).astype(np.float32), GRAY / 257, {}),
+    "float to 255": ((GRAY / 257).astype(np.float32), GRAY / 257, {}),
+    "float of any range": ((GRAY * 3e-3 - 50).astype(np.float32), GRAY * (255 / GRAY.max()), {}),
+    "float with holes": (np.where(GRAY < 200, np.nan, GRAY / 65535).astype(np.float32), np.where(GRAY < 200, 0, GRAY) / 257, {}),
+    "rgb 16": (DEEP, DEEP / 257, {"photometric": "rgb"}),
+    "rgb 16 deflated": (DEEP, DEEP / 257, {"photometric": "rgb", "compression": "zlib"}),
+    "rgba 16": (np.dstack([DEEP, HALF]), ON_WHITE, {"photometric": "rgb", "extrasamples": ["unassalpha"]}),
+}
+
+
+@pytest.mark.parametrize("kind", TIFFS)
+def test_every_number_format_of_tiff_has_its_own_scale(tmp_path: Path, kind: str) -> None:
+    data, expected, how = TIFFS[kind]
+    tifffile.imwrite(tmp_path / "a.tif", data, **{"photometric": "minisblack", **how})
+    read = np.asarray(stills.read_still(tmp_path / "a.tif")).astype(float)
+    np.testing.assert_allclose(read, np.broadcast_to(np.atleast_3d(expected), (40, 60, 3)), atol=1)
+
+
+def test_a_tiff_that_pillow_reads_as_noise_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.moveaxis(DEEP, 2, 0), photometric="rgb", planarconfig="separate")
+    with pytest.raises(InputError, match="separate colour planes"):
+        stills.read_still(tmp_path / "a.tif")
+
+
+def test_deep_and_transparent_png(tmp_path: Path) -> None:
+    def read(name: str) -> Any:
+        return np.asarray(stills.read_still(tmp_path / name)).astype(float)
+
+    cv2.imwrite(str(tmp_path / "rgb.png"), DEEP[..., ::-1])
+    np.testing.assert_allclose(read("rgb.png"), DEEP / 257, atol=1)
+    cv2.imwrite(str(tmp_path / "rgba.png"), np.dstack([DEEP[..., ::-1], HALF]))
+    np.testing.assert_allclose(read("rgba.png"), ON_WHITE, atol=1)
+    eight = (GRAY // 257).astype(np.uint8)
+    Image.fromarray(np.dstack([eight, np.full_like(eight, 128)])).save(tmp_path / "la.png")
+    np.testing.assert_allclose(read("la.png")[..., 1], eight * (128 / 255) + 255 * (127 / 255), atol=1)
+    Image.fromarray(GRAY).save(tmp_path / "key.png", transparency=int(GRAY[3, 3]))
+    np.testing.assert_allclose(read("key.png")[..., 2], np.where(GRAY[3, 3] == GRAY, 255, GRAY / 257), atol=0.5)
+    few = Image.fromarray(corners()).quantize(8)
+    few.save(tmp_path / "p.png", transparency=few.getpixel((0, 0)))
+    on_white = corners()
+    on_white[:20, :30] = 255
+    assert np.array_equal(read("p.png"), on_white)
+    Image.fromarray(GRAY > 30000).save(tmp_path / "1.png")
+    assert np.array_equal(read("1.png")[..., 0], (GRAY > 30000) * 255)
+
+
+def test_cmyk_with_and_without_a_profile(tmp_path: Path) -> None:
+    ink = Image.fromarray(corners()).convert("CMYK")
+    for name, extra in {"plain": {}, "garbage": {"icc_profile": b"garbage" * 30}}.items():
+        ink.save(tmp_path / f"{name}.jpg", quality=100, **extra)
+        assert b"Adobe" in (tmp_path / f"{name}.jpg").read_bytes()  # and so stored inverted
+        assert np.abs(np.asarray(stills.read_still(tmp_path / f"{name}.jpg")).astype(int) - corners()).max() <= 2
+    lab = ImageCms.profileToProfile(
+        Image.fromarray(corners()), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    assert lab is not None
+    lab.save(tmp_path / "lab.tif")
+    assert np.abs(np.asarray(stills.read_still(tmp_path / "lab.tif")).astype(int) - corners()).mean() < 8  # 8 bits of LAB are coarse
+
+
+def test_an_animation_is_its_first_frame_and_says_so(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.roll(corners(), 7 * n, axis=1)) for n in range(4)]
+    for suffix in ("gif", "png", "webp", "avif"):
+        frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], duration=50, **LOSSLESS.get(suffix, {}))
+        [warning] = stills.check_still(tmp_path / f"a.{suffix}")
+        assert warning == "animated: the first of 4 frames; `visualize video` shows them all"
+        assert np.abs(np.asarray(stills.read_still(tmp_path / f"a.{suffix}")).astype(int) - corners()).mean() < 3
+        assert stills.kind_of(tmp_path / f"a.{suffix}") == ("animated webp" if suffix == "webp" else "animated")
+        frames[0].save(tmp_path / f"s.{suffix}")
+        assert stills.check_still(tmp_path / f"s.{suffix}") == () and stills.kind_of(tmp_path / f"s.{suffix}") == "still"
+    frames[0].save(tmp_path / "pages.tif", save_all=True, append_images=frames[1:])
+    assert stills.check_still(tmp_path / "pages.tif") == ("the file holds 4 pictures; the first is shown",)
+    [job] = planning.plan_images([tmp_path / "a.gif"], output=tmp_path / "o.png", options=Options())
+    assert isinstance(job, planning.Job) and "first of 4" in job.warnings[0]
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def bombs(folder: Path) -> list[Path]:
+    """Small files whose headers, tiles or text claim gigabytes."""
+    zeros = zlib.compress(bytes(200 << 20))
+    head, end = b"\x89PNG\r\n\x1a\n", chunk(b"IDAT", zlib.compress(bytes(200))) + chunk(b"IEND", b"")
+    (folder / "wide.png").write_bytes(head + chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 16, 6, 0, 0, 0)) + end)
+    small = head + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0))
+    (folder / "text.png").write_bytes(small + chunk(b"zTXt", b"x\0\0" + zeros) + end)
+    (folder / "profile.png").write_bytes(small + chunk(b"iCCP", b"x\0\0" + zeros) + end)
+    frames = [Image.fromarray(corners()), Image.fromarray(corners()[::-1])]
+    frames[0].save(folder / "a.webp", save_all=True, append_images=frames[1:])
+    data = bytearray((folder / "a.webp").read_bytes())
+    data[24:30] = b"\xff\x3f\x00\xff\x3f\x01"
+    (folder / "canvas.webp").write_bytes(data)
+    (folder / "a.webp").unlink()
+    tifffile.imwrite(folder / "tiles.tif", np.zeros((64, 64, 3), np.uint8), photometric="rgb", tile=(32, 32), compression="zlib")
+    data = bytearray((folder / "tiles.tif").read_bytes())
+    for tag in (322, 323):
+        at = next(i for i in range(len(data)) if data[i : i + 2] == struct.pack("<H", tag) and data[i + 4 : i + 8] == b"\1\0\0\0")
+        data[at + 2 : at + 12] = struct.pack("<HII", 4, 1, 60000)
+    (folder / "tiles.tif").write_bytes(data)
+    return sorted(folder.iterdir())
+
+
+def test_bombs_are_refused_without_the_memory_they_ask_for(tmp_path: Path) -> None:
+    names = [str(path) for path in bombs(tmp_path)]
+    assert len(names) == 5
+    # VmHWM, because getrusage's peak is inherited from the process that starts another.
+    code = """
+import sys
+from pathlib import Path
+from pipeline import stills
+from pipeline.errors import InputError
+for name in sys.argv[1:]:
+    for read in (stills.check_still, stills.read_still, stills.kind_of):
+        try: result = read(Path(name))
+        except InputError as error: result = error
+    assert read(Path(name)) != 'animated' and not hasattr(result, 'size')
+    try: sys.exit(f'{name}: {stills.read_still(Path(name))}')
+    except InputError as error: pass
+print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+"""
+    result = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) < 200 << 10  # kilobytes
+
+
+def test_the_cap_is_in_megapixels_and_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.png", corners())
+    with pytest.raises(InputError, match=r"0\.0024 megapixels \(60 x 40\), above the limit of 0\.002; raise it with --max-megapixels"):
+        stills.read_still(path, max_megapixels=0.002)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow's own limit would refuse more than 200 pixels
+    assert stills.read_still(path, max_megapixels=0.0024).size == (60, 40)
+    assert Image.MAX_IMAGE_PIXELS == 100
+    with pytest.raises(CommandError, match="--max-megapixels -1"):
+        Options(max_megapixels=-1)
+    [refusal] = planning.plan_predictions([path], max_megapixels=0.001)
+    assert isinstance(refusal, planning.Refusal)
+
+
+def test_what_is_no_file_is_refused_and_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket.jpg"))
+        for path in (tmp_path / "pipe.jpg", tmp_path / "socket.jpg", Path("/dev/zero")):
+            for plan in (planning.plan_images, planning.plan_videos):
+                [refusal] = plan([path], output=tmp_path / ("o.jpg" if plan is planning.plan_images else "o.mp4"), options=Options())
+                assert isinstance(refusal, planning.Refusal) and "is not a file" in str(refusal.error)
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    with pytest.raises(InputError, match="Too many levels"):
+        stills.check_still(tmp_path / "loop.jpg")
+    (tmp_path / "._a.jpg").write_bytes(b"\0\5\x16\7 macOS")
+    with pytest.raises(InputError, match=r"macOS metadata file, not a picture; the picture itself is a\.jpg"):
+        stills.check_still(tmp_path / "._a.jpg")
+    assert stills.pictures_in(tmp_path) == []
+
+
+def photograph() -> Any:
+    y, x = np.mgrid[:96, :128]
+    noise = np.random.default_rng(0).integers(0, 30, (96, 128, 3))
+    return (np.stack([x, y * 2, x + y], axis=2) + noise).clip(0, 255).astype(np.uint8)
+
+
+def one_of_each(folder: Path) -> list[Path]:
+    image = Image.fromarray(photograph())
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 3, "a description"
+    for name in ("a.jpg", "a.png", "a.webp", "a.tif", "a.avif", "a.heic"):
+        write(folder / name, photograph(), exif)
+    image.convert("CMYK").save(folder / "ink.jpg")
+    image.save(folder / "fine.jpg", progressive=True)
+    image.quantize(16).save(folder / "few.png")
+    image.save(folder / "lzw.tif", compression="tiff_lzw")
+    Image.fromarray(photograph()[..., 0].astype(np.float32)).save(folder / "float.tif", compression="tiff_deflate")
+    for name in ("a.gif", "a.bmp", "a.ppm"):
+        image.save(folder / name)
+    image.save(folder / "moving.webp", save_all=True, append_images=[image.rotate(9), image.rotate(20)], duration=50)
+    return sorted(folder.iterdir())
+
+
+def test_a_picture_that_is_cut_off_is_damaged_in_every_format(tmp_path: Path) -> None:
+    for path in one_of_each(tmp_path):
+        whole = path.read_bytes()
+        for part in (0.3, 0.6, 0.95):
+            path.write_bytes(whole[: int(part * len(whole))])
+            with pytest.raises(InputError, match="damaged"):
+                stills.read_still(path)
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of EXIF it cannot read
+def test_no_mutation_makes_anything_but_a_picture_or_an_input_error(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    for path in one_of_each(tmp_path):
+        whole, outcomes = path.read_bytes(), set()
+        for _ in range(15):
+            data = bytearray(whole)
+            for _ in range(chance.choice((1, 2, 4, 16))):
+                place = int(chance.random() ** chance.choice((1, 3)) * len(data))  # headers oftener
+                data[place] = chance.choice((0, 128, 255, chance.randrange(256)))
+            path.write_bytes(data)
+            stills.kind_of(path)
+            for read in (stills.check_still, stills.read_still, lambda p: list(stills.read_sequence(stills.open_animation(p)))):
+                try:
+                    read(path)
+                    outcomes.add("read")
+                except InputError as error:
+                    assert str(path) in str(error)
+                    outcomes.add("refused")
+        assert outcomes == {"read", "refused"}, path.name
+
+
+def test_an_animated_webp_has_the_times_of_its_frames(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.roll(corners(), 9 * n, axis=1)) for n in range(5)]
+    durations_ms = [40, 250, 10, 0, 70]
+    frames[0].save(tmp_path / "a.mp4", format="webp", save_all=True, append_images=frames[1:], duration=durations_ms, lossless=True)
+    sequence = stills.open_animation(tmp_path / "a.mp4")
+    expected_ms = [0, 40, 290, 390, 490]  # 10 and 0 count as 100
+    assert list(sequence.times_seconds) == [Fraction(t, 1000) for t in expected_ms] and sequence.end_seconds == Fraction(560, 1000)
+    assert all((t / sequence.time_base).denominator == 1 for t in sequence.times_seconds) and sequence.frame_rate == Fraction(5000, 560)
+    for first, last in ((0, None), (2, 4), (4, None)):
+        read = list(stills.read_sequence(sequence, first=first, last=last))
+        assert all(np.array_equal(a, b) for a, b in zip(read, map(np.asarray, frames[first:last]), strict=True))
+    assert sequence.between(None, None) == range(5) and sequence.between(0.04, 0.39) == range(1, 3) and not sequence.between(0.5, None)
+    assert sequence.seconds(range(1, 3)) == Fraction(350, 1000) and sequence.seconds(range(3, 5)) == Fraction(170, 1000)
+    [job] = planning.plan_videos([tmp_path / "a.mp4"], output=tmp_path / "o.mp4", options=Options())
+    assert isinstance(job, planning.Job) and job.pictures == sequence
+
+
+def test_a_still_picture_is_no_video(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.heic", "a.webp"):
+        path = write(tmp_path / name, corners()).rename(tmp_path / f"{name}.mp4")
+        [refusal] = planning.plan_videos([path], output=tmp_path / "o.mp4", options=Options())
+        assert isinstance(refusal, planning.Refusal) and "still picture; for pictures use `visualize image`" in str(refusal.error)
+
+
+@pytest.mark.parametrize(
+    ("names", "missing", "count"),
+    [
+        (["f1", "f2", "f3"], [], 0),
+        (["8", "9", "10", "11"], [], 0),
+        (["a_001", "a_002", "a_005", "A_007"], [3, 4, 6], 3),
+        (["shot2_take1_7", "shot2_take1_9"], [8], 1),
+        (["1", "01", "2"], [], 0),
+        (["1", "100000000001"], [2, 3, 4, 5, 6], 99999999999),
+        (["cat", "dog12", "dog99"], [], 0),
+        (["1_1", "1_9", "2_4"], [], 0),
+        (["only7"], [], 0),
+    ],
+)
+def test_numbers_that_are_missing(names: list[str], missing: list[int], count: int) -> None:
+    assert stills.missing_numbers(names) == (missing, count)
+
+
+def test_a_gap_stops_unless_it_is_allowed(tmp_path: Path) -> None:
+    for number in (3, 4, 9):
+        write(tmp_path / f"f{number}.png", corners()[:, : 60 if number < 9 else 30])
+    with pytest.raises(InputError, match=r"4 frames missing by number \(5, 6, 7, 8\); --allow-gaps"):
+        stills.open_folder(tmp_path, fps=Fraction(10))
+    sequence = stills.open_folder(tmp_path, fps=Fraction(10), allow_gaps=True)
+    assert list(sequence.times_seconds) == [0, Fraction(1, 10), Fraction(2, 10)] and sequence.end_seconds == Fraction(3, 10)
+    assert "follow one another without a pause" in sequence.warnings[0]
+    assert sequence.warnings[1].startswith("1 of 3 frames have another size than the first, 60 x 40")
+
+
+def test_sizes_that_a_format_cannot_hold_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"20000 x 1 pixels, and \.webp holds no more than 16383"):
+        stills.save_still(np.zeros(60000, np.uint8), 20000, 1, tmp_path / "a.webp")
+
+
+def test_avif_is_written_well(tmp_path: Path) -> None:
+    planes = np.concatenate([photograph()[..., i].ravel() for i in range(3)])
+    errors = {}
+    for suffix in (".avif", ".jpg"):
+        stills.save_still(planes, 128, 96, tmp_path / f"a{suffix}")
+        errors[suffix] = float(
+            np.square(np.asarray(Image.open(tmp_path / f"a{suffix}").convert("RGB")).astype(float) - photograph()).mean()
+        )
+    assert errors[".avif"] < 1.5 * errors[".jpg"]
+    assert stills.output_suffix(Path("a.HEIC")) == ".jpg" and stills.output_suffix(Path("a.avif")) == ".avif"
