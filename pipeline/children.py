@@ -1,0 +1,179 @@
+"""ffmpeg as a child process: which binary, its command line, and a watch over it while it runs."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import ffmpeg
+
+from pipeline.errors import InputError, ToolError
+
+STALL_SECONDS = 60.0  # a child that is waited for and does nothing for so long is given up
+STALL_LIMIT_SECONDS = 1200.0  # even one that burns time; a flush of the slowest preset at 8K takes minutes
+PIPE_BYTES = 1 << 20  # the kernel's 64 KiB would mean fifty task switches for one 1080p frame
+MOST_BYTES_AT_ONCE = 1 << 30  # no single allocation of ffmpeg's may exceed it, whatever a header claims
+
+_running: weakref.WeakSet[Child] = weakref.WeakSet()
+
+
+@functools.cache
+def ffmpeg_path() -> str:
+    """The ffmpeg on PATH, or else the one that imageio-ffmpeg brought along. Raises InputError when there is neither."""
+    return shutil.which("ffmpeg") or bundled_ffmpeg_path()
+
+
+@functools.cache
+def bundled_ffmpeg_path() -> str:
+    """The ffmpeg that imageio-ffmpeg brought along. Raises InputError when there is none."""
+    import imageio_ffmpeg
+
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise InputError("no ffmpeg was found", remedy="install ffmpeg, or reinstall imageio-ffmpeg") from error
+
+
+@functools.cache
+def ffmpeg_with(filter_name: str) -> str | None:
+    """The ffmpeg of ffmpeg_path if it has that filter, else the bundled one if it has, else None."""
+    for path in (ffmpeg_path(), bundled_ffmpeg_path()):
+        listed = subprocess.run([path, "-hide_banner", "-filters"], capture_output=True, text=True, check=False).stdout
+        if any(line.split()[1:2] == [filter_name] for line in listed.splitlines()):
+            return path
+    return None
+
+
+def ffmpeg_version() -> str:
+    result = subprocess.run([ffmpeg_path(), "-version"], capture_output=True, text=True, check=False)
+    return (result.stdout.splitlines() or ["unknown"])[0].removeprefix("ffmpeg version ").split(" Copyright")[0]
+
+
+def command(graph: Any, *, binary: str | None = None) -> list[str]:
+    """The argument list for a graph of ffmpeg-python's; times are taken as they are (-copyts)."""
+    start = [binary or ffmpeg_path(), "-hide_banner", "-nostdin", "-loglevel", "error", "-max_alloc", str(MOST_BYTES_AT_ONCE)]
+    return [part.translate(_BYTES) for part in ffmpeg.compile(graph, cmd=[*start, "-copyts", "-y"])]
+
+
+def file_url(path: Path) -> str:
+    """A path for `command`: a file, never a protocol, whatever the name looks like; absolute, as children may run elsewhere."""
+    return f"file:{path.absolute()}".translate(_STANDINS)
+
+
+# ffmpeg-python hashes its arguments as UTF-8. Bytes of a name that are none (PEP 383) go through it as characters of private use.
+_STANDINS = {0xDC80 + n: 0x10FF00 + n for n in range(128)}
+_BYTES = {standin: byte for byte, standin in _STANDINS.items()}
+
+
+class Child:
+    """A running ffmpeg in its own process group, its stderr always drained, its last lines kept.
+
+    Whoever waits for it does so inside `waited_for`: a child that is waited for and neither answers nor uses the processor for
+    STALL_SECONDS is killed, and `stalled` is True.
+    """
+
+    def __init__(self, arguments: Sequence[str], **pipes: Any) -> None:
+        self.command = arguments
+        self.lines: deque[str] = deque(maxlen=200)
+        self.line_count = 0
+        self.stalled = False
+        self._waited_since: float | None = None
+        self.process = subprocess.Popen(arguments, stderr=subprocess.PIPE, start_new_session=True, **pipes)
+        _running.add(self)
+        self._drain = threading.Thread(target=self._keep_lines, daemon=True)
+        self._drain.start()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _keep_lines(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as stderr:
+            for line in stderr:
+                self.lines.append(line.decode(errors="replace").rstrip())
+                self.line_count += 1
+
+    @contextmanager
+    def waited_for(self) -> Iterator[None]:
+        self._waited_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._waited_since = None
+
+    def _watch(self) -> None:
+        used, active = _cpu_seconds(self.process.pid), time.monotonic()
+        while self.process.poll() is None:
+            time.sleep(min(1.0, STALL_SECONDS / 10))
+            since, now = self._waited_since, time.monotonic()
+            before, used = used, _cpu_seconds(self.process.pid)
+            if since is None or (used is not None and used != before):
+                active = now
+            if since is not None and (now - max(since, active) > STALL_SECONDS or now - since > STALL_LIMIT_SECONDS):
+                self.stalled = True
+                self.signal_group(signal.SIGKILL)
+                return
+
+    def wait(self) -> int:
+        with self.waited_for():
+            code = self.process.wait()
+        self._drain.join()
+        return code
+
+    def kill(self) -> None:
+        self.signal_group(signal.SIGKILL)
+        self.wait()
+
+    def signal_group(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+    @property
+    def was_killed(self) -> bool:
+        """Ended by a signal; 255 is ffmpeg's own code for "Exiting normally, received signal"."""
+        code = self.process.returncode
+        return code is not None and (code < 0 or code == 255)
+
+    def error(self, message: str) -> ToolError:
+        if self.stalled:
+            return self._error(f"{message}: ffmpeg did nothing for {STALL_SECONDS:g} seconds and was stopped")
+        if self.was_killed:
+            return self._error(f"{message}: ffmpeg was killed (exit code {self.process.returncode})")
+        return ToolError(message, command=self.command, stderr_tail="\n".join(self.lines))
+
+    def _error(self, message: str) -> ToolError:
+        error = ToolError(message, command=self.command, stderr_tail="", remedy="run the same command again")
+        error.stderr_tail = "\n".join(self.lines)
+        return error
+
+
+def widen(descriptor: int) -> None:
+    """Make a pipe as large as Linux lets a user have; elsewhere nothing."""
+    with suppress(AttributeError, OSError):
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+
+def _cpu_seconds(pid: int) -> float | None:
+    """Processor time of a process by proc(5); None where there is no /proc."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def kill_all() -> None:
+    """For a program that must end at once: no child outlives it."""
+    for child in list(_running):
+        if child.process.returncode is None:
+            child.signal_group(signal.SIGKILL)

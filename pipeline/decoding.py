@@ -1,0 +1,252 @@
+"""Frames out of a source: an ffmpeg child decodes, and PyAV reads its pipe.
+
+Frames travel between this process and its ffmpeg children as NUT, the container that holds a timestamp for every raw frame
+(https://ffmpeg.org/nut.html).
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+import zlib
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import ffmpeg
+import numpy as np
+
+from pipeline import children, sources
+from pipeline.errors import InputError
+from pipeline.records import Frame, VideoSource
+
+# NUT holds no negative time. A large constant, because MPEG-TS is re-zeroed when an offset equals minus its start.
+SHIFT_SECONDS = 3600
+# The first frame comes as soon as it is there: both ends know the format, so nothing is probed.
+NO_PROBE = {"probesize": "32", "analyzeduration": "0", "fpsprobesize": "0"}
+SEEK_MARGIN_SECONDS = 1.0
+RESUME_MARGINS_SECONDS = (10.0, 60.0, None)  # several groups of pictures early; at last from the beginning
+_BACKGROUND = "white"  # of what is transparent, as in photographs
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """Where reading stood: frames read, the last one's time, and the CRC-32 of its luma, by which it is known again."""
+
+    frames: int
+    time_seconds: Fraction
+    checksum: int
+
+
+def checksum(frame: Frame) -> int:
+    return zlib.crc32(np.ascontiguousarray(frame.planes[0]).data)
+
+
+class Reading:
+    """The frames of a source, one by one; `problems` holds what the decoder complained of so far, `ended` whether it came to the end."""
+
+    def __init__(self, source: VideoSource, start_seconds: float | None, end_seconds: float | None, after: Position | None) -> None:
+        self._source, self._start, self._end = source, start_seconds, end_seconds
+        self.count = 0
+        self._child, self._raw = self._opened(start_seconds) if after is None else self._resumed(after)
+        self._frames = self._in_range(None if after is None else after.time_seconds)
+
+    def __iter__(self) -> Reading:
+        return self
+
+    def __next__(self) -> Frame:
+        return next(self._frames)
+
+    @property
+    def problems(self) -> tuple[int, str]:
+        """How many lines the decoder wrote, and the first that says something."""
+        telling = [line for line in list(self._child.lines) if not _BENIGN.search(line)]
+        return (0, "") if not telling else (self._child.line_count, telling[0])
+
+    def close(self) -> None:
+        self._child.kill()
+        _close_when_idle(self._frames)
+        _close_when_idle(self._raw)
+
+    def _start_child(self, seek_seconds: float | None) -> tuple[children.Child, Generator[Frame]]:
+        command = _decode_command(self._source, seek_seconds)
+        child = children.Child(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        return child, _frames_of_pipe(child)
+
+    def _opened(self, start_seconds: float | None) -> tuple[children.Child, Generator[Frame]]:
+        """A decoder whose first frame is not later than the start of the range, unless the video itself begins later."""
+        if start_seconds and start_seconds > SEEK_MARGIN_SECONDS:
+            # Seeking may land late (MPEG-TS has no index): a first frame behind the start means that frames were missed.
+            child, raw = self._start_child(start_seconds - SEEK_MARGIN_SECONDS)
+            first = next(raw, None)
+            if first is not None and first.time_seconds - self._source.start_seconds <= start_seconds:
+                return child, _with_first(first, raw)
+            child.kill()
+        return self._start_child(None)
+
+    def _resumed(self, after: Position) -> tuple[children.Child, Generator[Frame]]:
+        """A decoder that stands behind the frame of that position: found by its time and its content."""
+        from_start = float(after.time_seconds) - self._source.start_seconds
+        for margin in RESUME_MARGINS_SECONDS:
+            if margin is not None and from_start < margin:
+                continue
+            child, raw = self._start_child(None if margin is None else from_start - margin)
+            for frame in raw:
+                at = frame.pts * frame.time_base
+                if at == after.time_seconds and checksum(frame) == after.checksum:
+                    return child, raw
+                if at > after.time_seconds:
+                    break
+            child.kill()
+        raise InputError(f"{self._source.path}: is not what the interrupted run has read", remedy="add --fresh to start over")
+
+    def _in_range(self, after_seconds: Fraction | None) -> Generator[Frame]:
+        ended_early = False
+        for frame in self._raw:
+            time_seconds = frame.time_seconds - self._source.start_seconds
+            if self._end is not None and time_seconds >= self._end - 1e-9:
+                ended_early = True
+                self._child.kill()
+                break
+            if self._start is None or time_seconds >= self._start - 1e-9:
+                self.count += 1
+                yield frame
+        if not ended_early:
+            self._check_end(after_seconds is not None)
+
+    def _check_end(self, resumed: bool) -> None:
+        code, path = self._child.wait(), self._source.path
+        if self._child.was_killed or self._child.stalled:
+            raise self._child.error(f"{path}: decoding failed after {self.count} frames")
+        if self.count or resumed:
+            return  # what ffmpeg complained of makes the result partial; what it gave is good
+        if self._start and code == 0:
+            raise InputError(f"{path}: there is no frame at or after --start {self._start:g}")
+        raise self._child.error(f"{path}: not one frame could be decoded")
+
+
+# Said of files in which every frame is there: streams cut out of a broadcast, odd but legal numbering, other tracks.
+_BENIGN = re.compile(
+    r"mmco|number of reference frames|non[- ]monoton|co located POCs|Could not find ref with POC|reference picture missing|"
+    r"Application provided|Unsupported|deprecated|\[(aac|mp3|ac3|eac3|opus|flac|vorbis)[ @]|edit list|sps_id|unspecified size|"
+    r"Could not find codec parameters|Skipping|timescale",
+    re.I,
+)
+
+
+@contextmanager
+def open_frames(
+    source: VideoSource, *, start_seconds: float | None = None, end_seconds: float | None = None, after: Position | None = None
+) -> Iterator[Reading]:
+    """Every decodable frame from `start_seconds` (included) to `end_seconds` (excluded), upright, in order of time.
+
+    Times of the range count from the beginning of the file; the frames keep the source's own times. Planes are views of
+    memory that lives as long as the frame. `after` goes on behind the frame where an earlier reading of the same range stood.
+    Leaving the block stops the decoder, wherever another thread stands in reading from it.
+
+    The iterator raises ToolError when the decoder is killed or hangs, and InputError when not one frame comes out.
+    """
+    reading = Reading(source, start_seconds, end_seconds, after)
+    try:
+        yield reading
+    finally:
+        reading.close()
+
+
+def _close_when_idle(frames: Generator[Frame]) -> None:
+    """Close a generator that another thread may be in; the decoder is gone, so that thread is at its last frame."""
+    for _ in range(200):
+        with suppress(ValueError):  # "generator already executing"
+            frames.close()
+            return
+        time.sleep(0.01)
+
+
+def _with_first(first: Frame, rest: Generator[Frame]) -> Generator[Frame]:
+    with closing(rest):
+        yield first
+        yield from rest
+
+
+# ------------------------------------------------------------------------------------------------ the decoder's command
+
+
+def _decode_command(source: VideoSource, seek_seconds: float | None) -> list[str]:
+    given: dict[str, Any] = {**sources.SAFE, "max_pixels": source.max_pixels}
+    if seek_seconds is not None:
+        given["ss"] = f"{seek_seconds:.6f}"
+    if source.decoder is not None:
+        given["vcodec"] = source.decoder
+    if source.rate is not None:
+        given["framerate"] = f"{source.rate.numerator}/{source.rate.denominator}"
+    if (name := sources.named_format(source.path)) is not None:
+        given["f"] = name
+    base = source.time_base
+    graph = ffmpeg.input(children.file_url(source.path), **given)[str(source.stream_index)].output(
+        "pipe:1",
+        f="nut",
+        vcodec="rawvideo",
+        pix_fmt="yuvj420p" if source.colour.full_range else "yuv420p",  # another range would change every pixel
+        fps_mode="passthrough",  # ffmpeg adds frames even to constant-rate files without it
+        enc_time_base=f"{base.numerator}:{base.denominator}",  # times would snap to the frame rate without it
+        output_ts_offset=SHIFT_SECONDS,
+        vf=",".join(_filters(source)),
+    )
+    return children.command(graph, binary=children.ffmpeg_with("zscale") if source.hdr else None)
+
+
+def _filters(source: VideoSource) -> Iterator[str]:
+    """What brings any picture to 4:2:0 planes of one size. Each step leaves pictures alone that need it not."""
+    to_video = "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_inp"
+    if source.hdr:
+        yield from _tone_mapping(source.hdr)
+    elif source.has_alpha:
+        yield f"format=rgba,split[a][b];[a]drawbox=t=fill:c={_BACKGROUND}:replace=1[c];[c][b]overlay=format=rgb,format=rgb24"
+        yield to_video
+    elif source.is_rgb:
+        yield to_video
+    width, height = source.width_px, source.height_px
+    # A stream may change its size on the way: later frames are fitted into the size of the first.
+    if width % 2 == 0 and height % 2 == 0:
+        yield f"scale={width}:{height}:force_original_aspect_ratio=decrease,pad={width}:{height}:-1:-1"
+    else:
+        yield f"scale={width}:{height}"  # pad would make the sides even
+
+
+def _tone_mapping(transfer: str) -> Iterator[str]:
+    """From BT.2020 with PQ or HLG (ITU-R BT.2100) to BT.709; reference white, 203 cd/m2 (ITU-R BT.2408), becomes nearly white."""
+    yield f"zscale=tin={'smpte2084' if transfer == 'PQ' else 'arib-std-b67'}:min=2020_ncl:pin=2020:t=linear:npl=203"
+    yield "format=gbrpf32le,zscale=p=709,tonemap=mobius:param=0.6:desat=0:peak=10"
+    yield "zscale=t=709:m=709:r=limited:d=error_diffusion,format=yuv420p"
+
+
+def _frames_of_pipe(child: children.Child) -> Generator[Frame]:
+    assert child.process.stdout is not None
+    # An error here is a child that died before the header or within a frame; its exit code and stderr say why.
+    with child.process.stdout as pipe, suppress(av.FFmpegError):
+        children.widen(pipe.fileno())
+        with child.waited_for():
+            container = av.open(f"pipe:{pipe.fileno()}", "r", format="nut", options=NO_PROBE)
+        with container:
+            shift = round(SHIFT_SECONDS / Fraction(container.streams.video[0].time_base or 1))
+            pictures = container.decode(video=0)
+            while True:
+                with child.waited_for():
+                    picture = next(pictures, None)
+                if picture is None:
+                    return
+                yield Frame(planes_of(picture), int(picture.pts or 0) - shift, Fraction(picture.time_base or 1), picture)
+
+
+def planes_of(picture: av.VideoFrame) -> Any:
+    """Views of a picture's three planes, uint8 (height, width)."""
+    return tuple(
+        np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width] for plane in picture.planes
+    )

@@ -1,0 +1,100 @@
+"""Whether a source came through whole: what is missing and where, and whether its clock jumps."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import av
+import ffmpeg
+import numpy as np
+
+from pipeline import children, sources
+from pipeline.errors import InputError
+from pipeline.records import VideoSource, clock
+
+SAME_TIME_SECONDS = 0.0006
+JUMP_SECONDS = 10.0  # ffmpeg's own dts_delta_threshold
+
+
+def damage(source: VideoSource, times_seconds: Sequence[float], problems: tuple[int, str], *, whole: bool) -> str | None:
+    """What a damaged source lacks, in words: how many frames, and where. None where the decoder had nothing to say.
+
+    `times_seconds` are those of all frames that came out, `whole` is False where only a range was asked for.
+    """
+    lines, first = problems
+    promised = source.frames_listed if whole and source.frames_listed else 0
+    if not lines and promised <= len(times_seconds):
+        return None
+    packets, count = _packet_times(source)
+    inside = [t for t in packets if whole or times_seconds[0] - 1e-3 <= t <= times_seconds[-1] + 1e-3]
+    there = np.sort(np.asarray(times_seconds))
+    missing = [t for t in inside if np.abs(there[max(0, np.searchsorted(there, t) - 1) :][:2] - t).min(initial=9) > SAME_TIME_SECONDS]
+    unread = max(0, promised - count)  # the header lists them, and the file ends before
+    if not lines and not missing:
+        return None  # the header lied
+    said = f"; ffmpeg says: {_short(first)}" if first else ""
+    if missing or unread:
+        total = max(promised, len(inside), len(there))
+        return f"damaged: {len(missing) + unread} of {total} frames are missing, {_where(missing, unread, there)}{said}"
+    end = source.end_seconds
+    if whole and end is not None and float(end) - there[-1] > 3 / float(source.frame_rate):
+        return f"damaged: it ends at {clock(there[-1])}, and its header says {clock(float(end))}{said}"
+    return f"damaged: every frame came out, but some may show it ({lines} complaints){said}"
+
+
+def _packet_times(source: VideoSource) -> tuple[list[float], int]:
+    """The presentation times of the packets that the container gives to be shown, and the count of all its packets."""
+    times, count = [], 0
+    with suppress(av.FFmpegError), sources.open_container(source.path) as container:
+        stream = container.streams[source.stream_index]
+        for packet in container.demux(stream):
+            count += bool(packet.size)
+            if packet.size and packet.pts is not None and not packet.is_discard:
+                times.append(float(packet.pts * packet.time_base))
+    return sorted(times), count
+
+
+def _where(missing: Sequence[float], unread: int, there: np.ndarray[Any, Any]) -> str:
+    spans: list[str] = []
+    for t in missing:
+        before = there[there < t]
+        spans.append(f"after {clock(before[-1])}" if len(before) else "at the beginning")
+    spans = list(dict.fromkeys(spans))
+    if unread and f"after {clock(there[-1])}" not in spans:
+        spans.append(f"after {clock(there[-1])}")
+    return ", ".join(spans[:5]) + (f" and {len(spans) - 5} other places" if len(spans) > 5 else "")
+
+
+def _short(line: str) -> str:
+    return re.sub(r"^\[[^]]*\]\s*", "", line)[:160]
+
+
+def has_jumps(source: VideoSource) -> bool:
+    """Whether an MPEG transport or program stream jumps in time, backwards or by more than ten seconds, as joined recordings do."""
+    if source.container not in ("mpegts", "mpeg"):
+        return False
+    last: float | None = None
+    with suppress(av.FFmpegError), sources.open_container(source.path) as container:
+        for packet in container.demux(container.streams[source.stream_index]):
+            if packet.dts is None or not packet.size:
+                continue
+            now = float(packet.dts * packet.time_base)
+            if last is not None and not 0 <= now - last <= JUMP_SECONDS:
+                return True
+            last = now
+    return False
+
+
+def remuxed(source: VideoSource, output: Path) -> None:
+    """Write the source's packets as NUT with times that run on across jumps; ffmpeg straightens them when it may choose times itself."""
+    given = ffmpeg.input(children.file_url(source.path), **sources.SAFE)
+    graph = ffmpeg.output(given["v"], given["a?"], children.file_url(output), f="nut", codec="copy")
+    command = [part for part in children.command(graph) if part != "-copyts"]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if result.returncode != 0:
+        raise InputError(f"{source.path}: its times jump, and it cannot be straightened ({result.stderr.decode(errors='replace')[-200:]})")
