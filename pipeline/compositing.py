@@ -143,6 +143,13 @@ class RunningRange:
         self._time_seconds = time_seconds
         return self._scale
 
+    def state(self) -> tuple[float, float]:
+        """The scale and its time, for `restore`."""
+        return (0.0 if self._scale is None else self._scale), self._time_seconds
+
+    def restore(self, state: Sequence[float]) -> None:
+        self._scale, self._time_seconds = float(state[0]), float(state[1])
+
 
 # ------------------------------------------------------------------------------------------------ text
 

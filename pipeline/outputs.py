@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,13 @@ def check_output(output: Path, *, sources: Sequence[Path], overwrite: bool) -> N
     Raises OutputError when it exists (without `overwrite`), is one of the sources (by hard or symbolic link too), or lies in a
     folder that is missing or not writable.
     """
+    try:
+        os.lstat(output)
+    except (FileNotFoundError, NotADirectoryError):  # the second is said better below
+        pass
+    except (OSError, ValueError) as error:  # above all a name that "_output" has made too long
+        why = getattr(error, "strerror", None) or error
+        raise OutputError(f"{output}: cannot be written: {why}", remedy="name another file with --output") from error
     # A missing folder will be made, below the nearest one that is there.
     folder = next(parent for parent in output.absolute().parents if parent.exists() or parent.is_symlink())
     if not folder.is_dir():
@@ -36,29 +44,51 @@ def _writable(folder: Path) -> bool:
 
 
 @contextmanager
-def whole(output: Path, *, overwrite: bool) -> Iterator[Path]:
+def whole(output: Path, *, overwrite: bool, folder: Path | None = None) -> Iterator[Path]:
     """A temporary path to write to; it gets the name `output` when the block ends well, and is removed when it does not.
+
+    It lies beside the output, or in a `folder` of the same file system. What a killed run has left beside the output is removed.
 
     Raises OutputError when `output` has appeared meanwhile and `overwrite` is off, or when the disk refuses.
     """
     # Hidden, and with the same suffix, which tells encoders and image writers the format.
-    temporary = output.with_name(f".{output.stem[:100]}.{os.getpid()}.part{output.suffix}")
+    stem = os.fsencode(output.stem)[:100].decode(errors="ignore")  # a name holds 255 bytes, and a letter takes up to four
+    temporary = (folder or output.parent) / f".{stem}.{os.getpid()}.part{output.suffix}"
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(output.parent, stem, output.suffix)
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         if overwrite:
             temporary.replace(output)
         else:
             _rename_to_new(temporary, output)
-        _flush(output.parent)
+        flush(output.parent)
     except OSError as error:
         raise OutputError(f"{output}: cannot be written: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _flush(path: Path) -> None:
+def _sweep(folder: Path, stem: str, suffix: str) -> None:
+    """Remove what killed processes of this machine were writing under this name."""
+    for stale in folder.glob(f".{glob.escape(stem)}.*.part{glob.escape(suffix)}"):
+        process = stale.name.removesuffix(f".part{suffix}").rpartition(".")[2]
+        if process.isdecimal() and not _is_running(int(process)):
+            stale.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

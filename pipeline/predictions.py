@@ -7,9 +7,9 @@ import itertools
 import json
 import tempfile
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -23,6 +23,11 @@ def top_predictions(scores: Array, classes: Sequence[ClassName], k: int) -> list
     """The k highest of scores float (classes,), best first; the lower index first where two are equal."""
     best = np.argsort(-scores, kind="stable")[:k]
     return [Prediction(name=classes[i], score=float(scores[i])) for i in best]
+
+
+def _text_file(path: Path) -> TextIO:
+    """UTF-8; what is none in a file's name (surrogates in Python) becomes \\udcff, which JSON reads back as it was."""
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 class Track:
@@ -45,6 +50,29 @@ class Track:
         self._times.append(time_seconds)
         self._indices.extend(int(i) for i in best)
         self._scores.extend(float(scores[i]) for i in best)
+
+    @property
+    def times_seconds(self) -> Array:
+        """Of every frame, float64 (frames,)."""
+        return np.array(self._times, np.float64)
+
+    def state(self, *, since: int) -> dict[str, Array]:
+        """What was added from frame number `since` on, with the sums so far, for `restore`."""
+        k = len(self._indices) // self.frames if self.frames else 0
+        return {
+            "times": np.array(self._times[since:]),
+            "indices": np.array(self._indices[since * k :], np.int32),
+            "scores": np.array(self._scores[since * k :], np.float32),
+            "sum": np.zeros(0) if self._sum is None else self._sum,
+        }
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Add what `state` gave for the frames that follow those added so far."""
+        self._times.extend(state["times"].tolist())
+        self._indices.extend(state["indices"].tolist())
+        self._scores.extend(state["scores"].tolist())
+        self._sum = state["sum"]
+        self.frames = len(self._times)
 
     @property
     def first_seconds(self) -> float:
@@ -78,7 +106,7 @@ class Track:
 def write_ranking(path: Path, outcomes: Sequence[Outcome], *, overwrite: bool, name_models: bool) -> None:
     """CSV with a row for each input and rank, over its whole length; with `name_models` a last column `model`."""
     columns = ["input", "rank", "index", "wnid", "label", "score", *(["model"] if name_models else [])]
-    with whole(path, overwrite=overwrite) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with whole(path, overwrite=overwrite) as temporary, _text_file(temporary) as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         for outcome in outcomes:
@@ -97,9 +125,11 @@ def write_predictions(path: Path, tracks: Sequence[Track], classes: Sequence[Cla
     columns = [*(["input"] if name_inputs else []), "frame", "time_seconds", "rank", "index", "wnid", "label", "score"]
     with whole(path, overwrite=overwrite) as temporary:
         if path.suffix.lower() == ".parquet":
-            _write_parquet(temporary, rows(), columns)
+            # Arrow's text is UTF-8 and nothing else.
+            clean = ({**row, "input": row["input"].encode("utf-8", "backslashreplace").decode()} for row in rows())
+            _write_parquet(temporary, clean if name_inputs else rows(), columns)
             return
-        with temporary.open("w", encoding="utf-8", newline="") as file:
+        with _text_file(temporary) as file:
             if path.suffix.lower() == ".csv":
                 writer = csv.DictWriter(file, columns)
                 writer.writeheader()
@@ -137,13 +167,37 @@ class RawMaps:
         self._scores.append(scores)
         self._times.append(time_seconds)
 
+    @property
+    def frames(self) -> int:
+        return len(self._times)
+
+    def state(self, *, since: int) -> dict[str, Array]:
+        """What was added from number `since` on, for `restore`."""
+        if self._shape is None or since == self.frames:
+            return {}
+        return {
+            "map_times": np.array(self._times[since:]),
+            "maps": self._spooled()[since:],
+            "map_targets": np.stack(self._targets[since:]),
+            "map_scores": np.stack(self._scores[since:]),
+        }
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Add what `state` gave."""
+        if "maps" in state:
+            for row in zip(*(state[key] for key in ("map_times", "maps", "map_targets", "map_scores")), strict=True):
+                self.add(*row)
+
+    def _spooled(self) -> Array:
+        assert self._shape is not None, "no frame was added"
+        self._spool.flush()
+        return np.memmap(self._spool, np.float32, "r", shape=(len(self._times), *self._shape))
+
     def close(self) -> None:
         self._spool.close()
 
     def write(self, path: Path, *, region: tuple[float, float, float, float], overwrite: bool) -> None:
-        assert self._shape is not None, "no frame was added"
-        self._spool.flush()
-        maps = np.memmap(self._spool, np.float32, "r", shape=(len(self._times), *self._shape))
+        maps = self._spooled()
         with whole(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,

@@ -61,9 +61,14 @@ class Colour:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoSource:
-    """What is known of a video before a frame is decoded. Sizes are those of the coded picture, before rotation."""
+    """What is known of a video from its header and first frame. Size, sample aspect and colour are those of the upright, decoded frames.
+
+    `rate` is set where the file holds no times and the user names a rate; `end_seconds` is when the header says the last frame ends;
+    `frames_listed` is the header's count, `frames_estimate` may also be a guess; `decoder` is set where ffmpeg's own choice is wrong.
+    """
 
     path: Path
+    container: str
     stream_index: int
     width_px: int
     height_px: int
@@ -72,12 +77,21 @@ class VideoSource:
     colour: Colour
     colour_tags: Mapping[str, str]
     is_rgb: bool
+    has_alpha: bool
+    hdr: Literal["PQ", "HLG"] | None
+    interlaced: bool
+    decoder: str | None
+    rate: Fraction | None
     start_seconds: float
     duration_seconds: float | None
+    end_seconds: Fraction | None
     frame_rate: Fraction
+    frames_listed: int | None
     frames_estimate: int | None
     audio_codecs: Sequence[str]
     audio_rates_hz: Sequence[int]
+    subtitle_codecs: Sequence[str]
+    max_pixels: int
     warnings: Sequence[str] = ()
 
 
@@ -152,6 +166,7 @@ class Options:
     colormap: str = "turbo"
     alpha: float = 0.5
     height_px: int | None = None
+    smooth: float = 0.0
     every: int = 1
     start_seconds: float | None = None
     end_seconds: float | None = None
@@ -164,18 +179,28 @@ class Options:
     predictions: Path | None = None
     save_maps: Path | None = None
     overwrite: bool = False
+    allow_gaps: bool = False
+    max_megapixels: float | None = None
+    stream: int | None = None
+    segment_seconds: float = 60.0
+    fresh: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in (("fit", Fit), ("layout", Layout), ("codec", Codec), ("audio", Audio), ("method", Method)):
             value = getattr(self, name)
             _require(value in get_args(allowed), f"--{name} {value}: not one of {', '.join(get_args(allowed))}")
         _require(0 <= self.alpha <= 1, f"--alpha {self.alpha}: not between 0 and 1")
+        _require(0 <= self.smooth <= 1, f"--smooth {self.smooth}: not between 0 and 1")
+        _require(self.stream is None or self.stream >= 0, f"--stream {self.stream}: less than 0, the first")
+        _require(self.segment_seconds > 0, f"--segment-seconds {self.segment_seconds}: not more than 0")
         _require(self.top_k >= 0, f"--top-k {self.top_k}: less than 0")
         _require(self.every >= 1, f"--every {self.every}: less than 1")
         _require(self.height_px is None or self.height_px >= 16, f"--height {self.height_px}: less than 16 pixels")
         _require(self.short_side_px is None or 32 <= self.short_side_px <= 4096, "--short-side: not between 32 and 4096")
         _require(self.batch_size is None or self.batch_size >= 1, f"--batch-size {self.batch_size}: less than 1")
         _require(self.crf is None or 0 <= self.crf <= 63, f"--crf {self.crf}: not between 0 and 63")
+        limit = self.max_megapixels
+        _require(limit is None or limit > 0, f"--max-megapixels {limit}: not more than 0")
         start, end = self.start_seconds or 0.0, self.end_seconds
         _require(start >= 0, f"--start {start}: before the beginning")
         _require(end is None or end > start, f"--end {end}: not after --start {start}")
@@ -189,6 +214,18 @@ def _require(fulfilled: bool, message: str) -> None:
         raise CommandError(message)
 
 
+def clock(seconds: float) -> str:
+    """HH:MM:SS.mmm, as --start takes it."""
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
+
+
+def printable(text: str) -> str:
+    """For one line of a terminal or a picture: line breaks, control characters and what is no UTF-8 in a file's name as escapes."""
+    return "".join(c if c.isprintable() or c == "\u200d" else c.encode("unicode_escape").decode() for c in text)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far one input has come. `frames_total` is an estimate and may be None or wrong."""
@@ -200,7 +237,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one input; the JSON object of the contract."""
+    """What became of one input; the JSON object of the contract. `partial` marks a damaged source: what came through is in `output`."""
 
     input: Path
     model: str
@@ -211,6 +248,7 @@ class Outcome:
     elapsed_seconds: float = 0.0
     top: Sequence[Prediction] = ()
     warnings: Sequence[str] = ()
+    partial: bool = False
     error: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -225,6 +263,7 @@ class Outcome:
             "elapsed_seconds": round(self.elapsed_seconds, 3),
             "top": [prediction.as_json() for prediction in self.top],
             "warnings": list(self.warnings),
+            "partial": self.partial,
             "error": self.error,
             **self.extra,
         }

@@ -1,0 +1,99 @@
+"""A frame becomes a finished picture: sizes and encoder that follow from the source, heat that is steady over time, the label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline import compositing, scenes
+from pipeline.predictions import top_predictions
+from pipeline.records import ClassName, Colour, Frame, Geometry, Options
+
+Array = np.ndarray[Any, Any]
+
+
+class Seen(NamedTuple):
+    """What the network says of one frame: scores float32 (classes,), targets int (t,), maps float32 (t, h, w), and what it saw.
+
+    `pixels` is the picture that went in, uint8 (height, width, 3).
+    """
+
+    scores: Array
+    targets: Array
+    maps: Array
+    pixels: Array
+
+
+class Painter:
+    """Paints frames of one size: the canvas, the colour tables, and what is remembered from frame to frame.
+
+    That is the range that each panel's heat is scaled to, and with --smooth the mean of maps and scores over the scene.
+    """
+
+    def __init__(
+        self, options: Options, classes: Sequence[ClassName], geometry: Geometry, size: tuple[int, int], colour: Colour, *, targets: int
+    ) -> None:
+        self._options, self._classes, self._region = options, classes, geometry.region
+        self.canvas = compositing.arrange(options.layout, *size, explanations=targets, colour=colour)
+        self._look = compositing.make_look(options.colormap, options.alpha, colour)
+        self._ranges = [compositing.RunningRange() for _ in range(targets)]
+        self._means = {"maps": scenes.SceneMean(options.smooth), "scores": scenes.SceneMean(options.smooth)}
+        self._seen: Seen | None = None
+        self._heats: list[Array] = []
+        self._captions: list[compositing.Caption] = []
+
+    def paint(self, frame: Frame, seen: Seen, *, fresh: bool) -> Array:
+        """The finished picture's planes; `fresh` is False where `seen` is that of an earlier frame."""
+        if fresh:
+            time_seconds = frame.time_seconds
+            cut = self._options.smooth > 0 and self._seen is not None and scenes.is_cut(self._seen.pixels, seen.pixels)
+            maps = self._means["maps"].add(seen.maps, time_seconds, cut=cut)
+            scores = self._means["scores"].add(seen.scores, time_seconds, cut=cut)
+            scales = [r.scale(float(m.max()), time_seconds) for r, m in zip(self._ranges, maps, strict=True)]
+            self._seen = seen
+            self._prepare(maps, scores, scales)
+        return compositing.compose(frame.planes, self._heats, self._captions, self.canvas, self._look)
+
+    def _prepare(self, maps: Array, scores: Array, scales: Sequence[float]) -> None:
+        assert self._seen is not None, "something was seen before it is drawn"
+        self._heats = [self._levels(m, scale) for m, scale in zip(maps, scales, strict=True)]
+        targets = self._seen.targets
+        if self._options.smooth and not self._options.targets:
+            targets = np.argsort(-scores, kind="stable")[:1]  # the name that is steady, as the heat is
+        self._captions = [self._caption(scores, int(t), cold=not m.any()) for t, m in zip(targets, maps, strict=True)]
+
+    def _levels(self, raw: Array, scale: float) -> Array:
+        size = self.canvas.panel_width, self.canvas.panel_height
+        return compositing.heat_levels(raw / scale if scale > 0 else raw, *size, self._region)
+
+    def _caption(self, scores: Array, target: int, *, cold: bool) -> compositing.Caption:
+        top_k, asked = self._options.top_k, bool(self._options.targets)
+        top = [p for p in top_predictions(scores, self._classes, top_k) if p.name.index != target]
+        keep = top_k if asked else top_k - 1
+        rows = [(self._classes[target].label, float(scores[target])), *((p.name.label, p.score) for p in top[: max(keep, 0)])]
+        return compositing.Caption(rows=rows if top_k or asked else (), note="no heat: nothing here speaks for it" if cold else "")
+
+    def state(self) -> dict[str, Array]:
+        """All that is remembered, for `restore`."""
+        if self._seen is None:
+            return {}
+        state = {f"seen_{name}": np.asarray(value) for name, value in self._seen._asdict().items()}
+        state["ranges"] = np.array([r.state() for r in self._ranges])
+        for name, mean in self._means.items():
+            state |= {f"mean_{name}_{key}": value for key, value in mean.state().items()}
+        return state
+
+    def restore(self, state: Mapping[str, Array]) -> Seen | None:
+        """Remember what `state` gave; returns what was seen last."""
+        if "seen_maps" not in state:
+            return None
+        self._seen = Seen(*(state[f"seen_{name}"] for name in Seen._fields))
+        for each, value in zip(self._ranges, state["ranges"], strict=True):
+            each.restore(value)
+        for name, mean in self._means.items():
+            mean.restore({key: state[f"mean_{name}_{key}"] for key in ("sum", "rest")})
+        scales = [float(value[0]) for value in state["ranges"]]
+        self._prepare(self._means["maps"].mean(np.float32), self._means["scores"].mean(np.float32), scales)
+        return self._seen
