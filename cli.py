@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ import typer
 
 from pipeline import catalog
 from pipeline.errors import CommandError, HeatreelError, OutputError, Stopped, ToolError
-from pipeline.records import ModelChoice, Options, Outcome, Progress
+from pipeline.records import ModelChoice, Options, Outcome, Progress, printable
 
 if TYPE_CHECKING:
     from pipeline.planning import Job, Refusal
@@ -117,6 +118,18 @@ Alpha = Annotated[float, typer.Option("--alpha", metavar="X", help="Strength of 
 Height = Annotated[
     int | None, typer.Option("--height", metavar="N", help="Height of a panel in pixels; the width follows.", show_default="the source's")
 ]
+Smooth = Annotated[
+    float,
+    typer.Option("--smooth", metavar="X", help="Steady heat and scores over time, 0 (not) to 1 (mean of the scene); a cut begins anew."),
+]
+Stream = Annotated[
+    int | None,
+    typer.Option("--stream", metavar="N", help="Which of several video tracks, counted from 0.", show_default="the first"),
+]
+SegmentSeconds = Annotated[
+    float, typer.Option("--segment-seconds", metavar="S", help="What an interrupted run loses at most; the same command goes on there.")
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Discard what an interrupted run has finished.", show_default="off")]
 Every = Annotated[int, typer.Option("--every", metavar="N", help="Run the network on every Nth frame; every frame is still written.")]
 Start = Annotated[
     str | None, typer.Option("--start", metavar="T", help="Begin here: seconds or HH:MM:SS.mmm.", show_default="the beginning")
@@ -124,7 +137,9 @@ Start = Annotated[
 End = Annotated[str | None, typer.Option("--end", metavar="T", help="End before here: seconds or HH:MM:SS.mmm.", show_default="the end")]
 Fps = Annotated[
     str | None,
-    typer.Option("--fps", metavar="R", help="Frames in a second, for a folder of frames: 25, 29.97 or 30000/1001.", show_default="25"),
+    typer.Option(
+        "--fps", metavar="R", help="Frames in a second, for folders of frames and raw streams: 25, 29.97 or 30000/1001.", show_default="25"
+    ),
 ]
 Codec = Annotated[str, typer.Option("--codec", metavar=CODECS, help="auto is H.264, on a hardware encoder where one works.")]
 Crf = Annotated[
@@ -148,6 +163,19 @@ Predictions = Annotated[
 ]
 SaveMaps = Annotated[
     Path | None, typer.Option("--save-maps", metavar="FILE.npz", help="Raw maps; a folder for several inputs.", show_default="none")
+]
+AllowGaps = Annotated[
+    bool,
+    typer.Option("--allow-gaps", help="In a folder of frames, let those follow one another whose numbers do not.", show_default="off"),
+]
+MaxMegapixels = Annotated[
+    float | None,
+    typer.Option(
+        "--max-megapixels",
+        metavar="X",
+        help="Refuse larger pictures or frames by their header.",
+        show_default="200 for pictures, 64 for videos",
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.", show_default="off")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per input on stdout.", show_default="off")]
@@ -198,6 +226,7 @@ def image(
     device: Device = "auto",
     predictions: Predictions = None,
     save_maps: SaveMaps = None,
+    max_megapixels: MaxMegapixels = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -217,6 +246,7 @@ def image(
         height_px=height,
         predictions=predictions,
         save_maps=save_maps,
+        max_megapixels=max_megapixels,
         overwrite=overwrite,
     )
     with _terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
@@ -245,10 +275,12 @@ def video(
     colormap: Colormap = "turbo",
     alpha: Alpha = 0.5,
     height: Height = None,
+    smooth: Smooth = 0.0,
     every: Every = 1,
     start: Start = None,
     end: End = None,
     fps: Fps = None,
+    stream: Stream = None,
     codec: Codec = "auto",
     crf: Crf = None,
     preset: Preset = None,
@@ -257,6 +289,10 @@ def video(
     device: Device = "auto",
     predictions: Predictions = None,
     save_maps: SaveMaps = None,
+    allow_gaps: AllowGaps = False,
+    segment_seconds: SegmentSeconds = 60.0,
+    fresh: Fresh = False,
+    max_megapixels: MaxMegapixels = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -274,10 +310,12 @@ def video(
         colormap=colormap,
         alpha=alpha,
         height_px=height,
+        smooth=smooth,
         every=every,
         start_seconds=_parse_time("--start", start),
         end_seconds=_parse_time("--end", end),
         fps=_parse_rate(fps),
+        stream=stream,
         codec=codec,
         crf=crf,
         preset=preset,
@@ -285,6 +323,10 @@ def video(
         batch_size=_parse_batch_size(batch_size),
         predictions=predictions,
         save_maps=save_maps,
+        allow_gaps=allow_gaps,
+        segment_seconds=segment_seconds,
+        fresh=fresh,
+        max_megapixels=max_megapixels,
         overwrite=overwrite,
     )
     with _terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
@@ -313,6 +355,7 @@ def predict(
         Path | None, typer.Option("--grid", metavar="FILE", help="A picture of all inputs with their label and score.", show_default="none")
     ] = None,
     device: Device = "auto",
+    max_megapixels: MaxMegapixels = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -320,7 +363,7 @@ def predict(
 ) -> None:
     """Predictions only, for pictures, folders, patterns and videos (over their whole length): a table, JSON, CSV or a picture grid."""
     choices = [_choice(name, weights, labels, preprocess, None, custom_objects, allow_unsafe) for name in model]
-    options = _options(top_k=top_k, fit=fit, short_side_px=short_side, every=every, overwrite=overwrite)
+    options = _options(top_k=top_k, fit=fit, short_side_px=short_side, every=every, max_megapixels=max_megapixels, overwrite=overwrite)
     for choice in choices:
         catalog.check_choice(choice, ())
     with _terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
@@ -331,7 +374,7 @@ def predict(
         for path in (csv, grid):
             if path is not None:
                 outputs.check_output(path, sources=paths, overwrite=overwrite)
-        plan = planning.plan_predictions(paths)
+        plan = planning.plan_predictions(paths, max_megapixels=max_megapixels)
         terminal.finish(_predict(plan, choices, device, options, terminal, csv=csv, grid=grid))
 
 
@@ -525,12 +568,12 @@ def _predict(
 
 
 def _one(job: Job, session: Session, terminal: Terminal, tick: Callable[[Progress], None]) -> tuple[Outcome, Track | None]:
-    from pipeline import visualize
+    from pipeline import film, visualize
 
     try:
-        if job.source is None and not job.frames:
+        if job.source is None and job.pictures is None:
             return visualize.visualize_image(job, session)
-        return visualize.visualize_video(job, session, progress=tick)
+        return film.visualize_video(job, session, progress=tick, notice=terminal.say)
     except HeatreelError as error:
         if error.exit_code != 1:
             raise
@@ -635,12 +678,12 @@ class Terminal:
             self.put_json(outcome.as_json())
         for warning in outcome.warnings:
             if warning not in self._said:  # what is said of the model holds for every input
-                self.say(f"{outcome.input}: warning: {warning}")
+                self.say(printable(f"{outcome.input}: warning: {warning}"))
         self._said.update(outcome.warnings)
-        if outcome.error is None:
+        if outcome.error is None or outcome.partial:
             top = ", ".join(f"{p.name.label} {100 * p.score:.0f}%" for p in outcome.top)
             frames = "" if outcome.duration_seconds is None else f" ({outcome.frames} frames in {outcome.elapsed_seconds:.1f} s)"
-            self.say(f"{outcome.input} -> {outcome.output}{frames}{': ' if top else ''}{top}")
+            self.say(printable(f"{outcome.input} -> {outcome.output}{frames}{': ' if top else ''}{top}"))
 
     def put_predictions(self, outcomes: Sequence[Outcome]) -> None:
         """JSON, or a table with a row for each input and a column for each model."""
@@ -648,11 +691,14 @@ class Terminal:
             for outcome in outcomes:
                 self.put_json(outcome.as_json())
             return
+        for outcome in {outcome.input: outcome for outcome in outcomes}.values():
+            for warning in outcome.warnings:
+                self.say(printable(f"{outcome.input}: warning: {warning}"))
         rows: dict[Path, dict[str, Any]] = {}
         for outcome in outcomes:
-            if outcome.error is None:
+            if outcome.error is None or outcome.partial:
                 said = ", ".join(f"{p.name.label} {100 * p.score:.1f}%" for p in outcome.top)
-                rows.setdefault(outcome.input, {"input": outcome.input})[outcome.model] = said
+                rows.setdefault(outcome.input, {"input": printable(str(outcome.input))})[outcome.model] = said
         if rows:
             print(_table(list(rows.values())))
 
@@ -668,7 +714,7 @@ class Terminal:
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         failed = [outcome for outcome in outcomes if outcome.error is not None]
         for outcome in failed:
-            print(f"error: {outcome.error}", file=sys.stderr)
+            print(printable(f"error: {outcome.error}"), file=sys.stderr)
         if failed:
             raise typer.Exit(1)
 
@@ -677,10 +723,10 @@ class Terminal:
         """A progress bar for one video: frames, rate, time left. Pictures are done before a bar could be read."""
         from tqdm import tqdm
 
-        if self.quiet or not (job.source or job.frames):
+        if self.quiet or not (job.source or job.pictures):
             yield lambda _: None
             return
-        title = job.input.name if count == 1 else f"{number + 1}/{count} {job.input.name}"
+        title = printable(job.input.name if count == 1 else f"{number + 1}/{count} {job.input.name}")
         with tqdm(desc=title[:40], unit=" frames", file=sys.stderr, dynamic_ncols=True, leave=False, disable=None) as bar:
 
             def tick(progress: Progress) -> None:
@@ -695,6 +741,8 @@ class Terminal:
 def _terminal(*, as_json: bool, quiet: bool, verbose: bool) -> Iterator[Terminal]:
     """Around every command: signals become exceptions, exceptions become one line and the contract's exit code."""
     signal.signal(signal.SIGTERM, _raise_stopped)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding cannot say is no reason to stop
     try:
         yield Terminal(as_json=as_json, quiet=quiet, verbose=verbose)
     except HeatreelError as error:
@@ -721,7 +769,7 @@ def _fail(error: BaseException, *, verbose: bool, exit_code: int) -> None:
         traceback.print_exception(error, file=sys.stderr)
     known = isinstance(error, HeatreelError)
     hint = "" if known else " (this is a fault of the program; --verbose shows where)"
-    print(f"error: {error if known else f'{type(error).__name__}: {error}'}{hint}", file=sys.stderr)
+    print(printable(f"error: {error if known else f'{type(error).__name__}: {error}'}{hint}"), file=sys.stderr)
     raise typer.Exit(exit_code)
 
 
@@ -730,7 +778,7 @@ def main() -> None:
     try:
         app()
     except CommandError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         sys.exit(error.exit_code)
 
 

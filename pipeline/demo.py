@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pipeline import media, stills
+from pipeline import encoders, movie, scaling, stills
 from pipeline.errors import InputError
 from pipeline.outputs import check_output, whole
 
@@ -63,14 +64,15 @@ def make_clip(output: Path, *, overwrite: bool) -> None:
     """Write the clip as H.264. Raises OutputError when it exists already or cannot be written."""
     check_output(output, sources=(), overwrite=overwrite)
     with whole(output, overwrite=overwrite) as temporary:
-        target = media.Target(
-            path=temporary,
+        target = movie.Target(
+            output=output,
             width_px=WIDTH,
             height_px=HEIGHT,
             time_base=1 / FPS,
             frame_rate=FPS,
-            encoder=media.choose_encoder("h264", width_px=WIDTH, height_px=HEIGHT, crf=18),
-            colour_tags=media.PICTURES_COLOUR_TAGS,
+            encoder=encoders.choose_encoder("h264", width_px=WIDTH, height_px=HEIGHT, crf=18),
+            colour_tags=scaling.PICTURES_COLOUR_TAGS,
         )
-        frames = media.frames_of_pictures(clip_pictures(), fps=FPS)
-        media.write_frames(((np.concatenate([plane.ravel() for plane in f.planes]), f.pts) for f in frames), target)
+        times = (number / FPS for number in itertools.count())
+        frames = scaling.frames_of_pictures(clip_pictures(), times_seconds=times, time_base=1 / FPS)
+        movie.write_segment(((np.concatenate([plane.ravel() for plane in f.planes]), f.pts) for f in frames), target, temporary)

@@ -23,7 +23,8 @@ class Classifier:
     """A model with what belongs to it.
 
     `networks` has the network split for each layer that the map is taken from, usually one. `pixels` is the scaling that it expects;
-    `input_px` (width, height) and `short_side_px` are what frames are fitted to, `stride` the input size of one cell of its map.
+    `input_px` (width, height) and `short_side_px` are what frames are fitted to, `stride` the input size of one cell of its map. `identity`
+    changes with all that its answers depend on.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Classifier:
     short_side_px: int
     stride: int
     any_size: bool
+    identity: Sequence[str]
     warnings: Sequence[str] = ()
 
 
@@ -59,7 +61,15 @@ def load_classifier(choice: ModelChoice) -> Classifier:
         short_side_px=entry.short_side_px,
         stride=entry.stride,
         any_size=networks[0].takes_any_size,
+        identity=_identity(choice),
     )
+
+
+def _identity(choice: ModelChoice) -> tuple[str, ...]:
+    """The choice, and size and time of change of the files that it names."""
+    paths = [Path(choice.model), choice.weights, choice.labels, choice.custom_objects]
+    stats = [f"{p} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in paths if p is not None and p.is_file()]
+    return (repr(choice), keras.__version__, *stats)
 
 
 def _split(model: keras.Model, choice: ModelChoice) -> list[network.Network]:
@@ -139,6 +149,7 @@ def _own(choice: ModelChoice) -> Classifier:
         short_side_px=min(width, height),
         stride=_stride(first),
         any_size=first.takes_any_size,
+        identity=_identity(choice),
         warnings=warnings,
     )
 

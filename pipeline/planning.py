@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
-from pipeline import media, outputs, stills
+from pipeline import encoders, outputs, sources, stills
 from pipeline.errors import HeatreelError, InputError
 from pipeline.records import Options, VideoSource
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".3gp", ".wmv", ".flv", ".ogv")
+DEFAULT_FPS = Fraction(25)
 LOOKED_AT = (*stills.READABLE_SUFFIXES, *VIDEO_SUFFIXES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One input that can be worked on. `source` is set for a video, `frames` for a folder of frames, neither for a picture."""
+    """One input that can be worked on.
+
+    `source` is set for a video, `pictures` for a folder of frames or an animated WebP, neither for a picture. `warnings` are of a
+    picture; those of the others stand in their own records.
+    """
 
     input: Path
     output: Path
     maps: Path | None = None
     source: VideoSource | None = None
-    frames: Sequence[Path] = ()
+    pictures: stills.PictureSequence | None = None
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,46 +46,58 @@ def plan_images(paths: Sequence[Path], *, output: Path | None, options: Options)
     """A job for each picture; a folder stands for the pictures in it. Raises CommandError where the call itself is wrong."""
     pictures: list[Path] = []
     for path in paths:
-        pictures.extend(_inputs_in(path) if path.is_dir() else [path])
+        pictures.extend(_inputs_in(path) if _is_folder(path) else [path])
     suffixes = [stills.output_suffix(path) for path in pictures]
     named = outputs.name_outputs(pictures, output=output, suffixes=suffixes)
     for name in named:
         stills.check_writable_format(name)
 
     def job(path: Path, name: Path, maps: Path | None) -> Job:
-        stills.check_still(path)
-        return Job(input=path, output=name, maps=maps)
+        said = stills.check_still(path, max_megapixels=options.max_megapixels)
+        return Job(input=path, output=name, maps=maps, warnings=said)
 
     return _plan(pictures, named, options, job)
 
 
-def plan_predictions(paths: Sequence[Path]) -> list[Job | Refusal]:
+def plan_predictions(paths: Sequence[Path], *, max_megapixels: float | None = None) -> list[Job | Refusal]:
     """A job without an output for each picture and video; folders with all that is below them, patterns such as *.jpg."""
     plan: list[Job | Refusal] = []
     for path in _expanded(paths):
         try:
-            is_still = path.suffix.lower() in stills.READABLE_SUFFIXES and path.suffix.lower() != ".gif"
-            if is_still or not path.is_file():
-                stills.check_still(path)
-            plan.append(Job(input=path, output=path, source=None if is_still else media.probe(path)))
+            plan.append(_prediction(path, max_megapixels))
         except HeatreelError as error:
             plan.append(Refusal(input=path, error=error))
     return plan
 
 
+def _prediction(path: Path, max_megapixels: float | None) -> Job:
+    suffix = path.suffix.lower()
+    named_still = suffix in stills.READABLE_SUFFIXES and suffix != ".gif"
+    if named_still or not os.path.isfile(path) or stills.kind_of(path) in ("still", "animated webp"):  # noqa: PTH113  # see _is_folder
+        return Job(input=path, output=path, warnings=stills.check_still(path, max_megapixels=max_megapixels))
+    return Job(input=path, output=path, source=sources.probe(path, max_megapixels=max_megapixels))
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112  # Path.is_dir raises for a name that is too long to exist
+
+
 def _expanded(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
-        if path.is_dir():
+        if _is_folder(path):
             below = [p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in LOOKED_AT and not p.name.startswith(".")]
             yield from sorted(below, key=lambda p: stills.natural_key(str(p))) or [path]
-        elif not path.exists() and glob.has_magic(str(path)):
+        elif not os.path.lexists(path) and glob.has_magic(str(path)):
             yield from sorted(map(Path, glob.glob(str(path), recursive=True)), key=lambda p: stills.natural_key(str(p))) or [path]  # noqa: PTH207  # a whole pattern, not one below a folder
         else:
             yield path
 
 
 def _inputs_in(folder: Path) -> list[Path]:
-    pictures = stills.pictures_in(folder)
+    try:
+        pictures = stills.pictures_in(folder)
+    except InputError:  # said of the folder itself, with all that is wrong
+        return [folder]
     stems = {path.stem for path in pictures}
     # What an earlier run left beside its input is no input.
     found = [path for path in pictures if path.stem.removesuffix("_output") == path.stem or path.stem.removesuffix("_output") not in stems]
@@ -86,21 +106,31 @@ def _inputs_in(folder: Path) -> list[Path]:
 
 def plan_videos(paths: Sequence[Path], *, output: Path | None, options: Options) -> list[Job | Refusal]:
     """A job for each video file or folder of frames. Raises CommandError where the call itself is wrong."""
-    named = outputs.name_outputs(paths, output=output, suffixes=[media.default_suffix(options.codec)] * len(paths))
+    named = outputs.name_outputs(paths, output=output, suffixes=[encoders.default_suffix(options.codec)] * len(paths))
     for name in named:
-        media.check_container(name, options.codec)
-    media.choose_encoder(options.codec, width_px=640, height_px=360, crf=options.crf, preset=options.preset)
+        encoders.check_container(name, options.codec)
+    encoders.choose_encoder(options.codec, width_px=640, height_px=360, crf=options.crf, preset=options.preset)
 
     def job(path: Path, name: Path, maps: Path | None) -> Job:
-        if not path.is_dir():
-            return Job(input=path, output=name, maps=maps, source=media.probe(path))
-        frames = stills.pictures_in(path)
-        if not frames:
-            raise InputError(f"{path}: the folder holds no pictures", remedy="give a video file or a folder of frames")
-        stills.check_still(frames[0])
-        return Job(input=path, output=name, maps=maps, frames=frames)
+        pictures = _sequence(path, options)
+        return Job(input=path, output=name, maps=maps, source=None if pictures else _probed(path, options), pictures=pictures)
 
     return _plan(paths, named, options, job)
+
+
+def _probed(path: Path, options: Options) -> VideoSource:
+    return sources.probe(path, stream=options.stream, fps=options.fps, max_megapixels=options.max_megapixels)
+
+
+def _sequence(path: Path, options: Options) -> stills.PictureSequence | None:
+    """The pictures that stand in for a video file, None for what ffmpeg is to read. Raises InputError for a single picture."""
+    if _is_folder(path):
+        fps = options.fps or DEFAULT_FPS
+        return stills.open_folder(path, fps=fps, allow_gaps=options.allow_gaps, max_megapixels=options.max_megapixels)
+    kind = stills.kind_of(path)
+    if kind == "still":
+        raise InputError(f"{path}: is a still picture", remedy="for pictures use `visualize image`")
+    return stills.open_animation(path, max_megapixels=options.max_megapixels) if kind == "animated webp" else None
 
 
 def _plan(
@@ -118,6 +148,8 @@ def _plan(
             job = make(path, name, maps)
             for output in (name, maps) if maps else (name,):
                 outputs.check_output(output, sources=paths, overwrite=options.overwrite)
+        except OSError as error:  # such as a name that is too long
+            plan.append(Refusal(input=path, error=InputError(f"{path}: cannot be read: {error.strerror or error}")))
         except HeatreelError as error:
             if error.exit_code != 1:
                 raise

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import compositing, media, stills
+from pipeline import compositing, decoding, integrity, scaling, stills
 from pipeline.errors import HeatreelError
 from pipeline.outputs import whole
 from pipeline.planning import Job
 from pipeline.predictions import Track, top_predictions
-from pipeline.records import Geometry, Outcome
+from pipeline.records import Geometry, Outcome, VideoSource, printable
 
 Array = np.ndarray[Any, Any]
 
@@ -44,6 +46,7 @@ def predict(
     classes: Sequence[Any],
     top_k: int,
     every: int = 1,
+    max_megapixels: float | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> list[Answer]:
     """One answer for each job, in order; a job that fails has its error in the outcome.
@@ -52,32 +55,41 @@ def predict(
     """
     answers: dict[int, Answer] = {}
 
-    def keep(number: int, track: Track | HeatreelError, thumbnail: Array | None, started: float) -> None:
-        blank = Outcome(input=jobs[number].input, model=name, method="none", elapsed_seconds=time.perf_counter() - started)
+    def keep(number: int, track: Track | HeatreelError, thumbnail: Array | None, started: float, damage: str | None = None) -> None:
+        source = jobs[number].source
+        blank = Outcome(
+            input=jobs[number].input,
+            model=name,
+            method="none",
+            warnings=source.warnings if source else jobs[number].warnings,
+            elapsed_seconds=time.perf_counter() - started,
+        )
         if isinstance(track, Track):
             top = top_predictions(track.mean_scores(), classes, top_k)
-            duration = jobs[number].source.duration_seconds if jobs[number].source else None  # type: ignore[union-attr]
-            blank = replace(blank, frames=track.frames, duration_seconds=duration, top=top)
+            blank = replace(blank, frames=track.frames, duration_seconds=source.duration_seconds if source else None, top=top)
+            if damage is not None:
+                blank = replace(blank, partial=True, error=f"{jobs[number].input}: {damage}; the prediction is of what decodes")
         answers[number] = Answer(outcome=blank if isinstance(track, Track) else replace(blank, error=str(track)), thumbnail=thumbnail)
         tick()
 
-    _pictures([(n, job.input) for n, job in enumerate(jobs) if job.source is None], score, geometry, top_k, keep)
+    read = functools.partial(_read, geometry=geometry, max_megapixels=max_megapixels)
+    _pictures([(n, job.input) for n, job in enumerate(jobs) if job.source is None], score, read, top_k, keep)
     for number, job in enumerate(jobs):
         if job.source is not None:
             started = time.perf_counter()
             try:
-                track, thumbnail = _video(job, score, geometry, top_k, every)
+                track, thumbnail, damage = _video(job, score, geometry, top_k, every)
             except HeatreelError as error:
                 keep(number, error, None, started)
             else:
-                keep(number, track, thumbnail, started)
+                keep(number, track, thumbnail, started, damage)
     return [answers[number] for number in range(len(jobs))]
 
 
 def _pictures(
     numbered: Sequence[tuple[int, Path]],
     score: Callable[[Array], Array],
-    geometry: Callable[[int, int], Geometry],
+    read: Callable[[Path], tuple[Array, Array]],
     top_k: int,
     keep: Callable[[int, Track | HeatreelError, Array | None, float], None],
 ) -> None:
@@ -90,10 +102,10 @@ def _pictures(
             track.add(0.0, scores)
             keep(number, track, thumbnail, started)
 
-    for number, path, read in _read_ahead(numbered, geometry):
+    for number, path, ahead in _read_ahead(numbered, read):
         started = time.perf_counter()
         try:
-            pixels, thumbnail = read.result()
+            pixels, thumbnail = ahead.result()
         except HeatreelError as error:
             keep(number, error, None, started)
             continue
@@ -106,49 +118,51 @@ def _pictures(
 
 
 def _read_ahead(
-    numbered: Iterable[tuple[int, Path]], geometry: Callable[[int, int], Geometry]
+    numbered: Iterable[tuple[int, Path]], read: Callable[[Path], tuple[Array, Array]]
 ) -> Iterator[tuple[int, Path, Future[tuple[Array, Array]]]]:
     source, reading = iter(numbered), deque[tuple[int, Path, Future[tuple[Array, Array]]]]()
     with ThreadPoolExecutor(READERS) as pool:
         while True:
             for number, path in itertools.islice(source, AHEAD - len(reading)):
-                reading.append((number, path, pool.submit(_read, path, geometry)))
+                reading.append((number, path, pool.submit(read, path)))
             if not reading:
                 return
             yield reading.popleft()
 
 
-def _read(path: Path, geometry: Callable[[int, int], Geometry]) -> tuple[Array, Array]:
-    image = stills.read_still(path)
+def _read(path: Path, geometry: Callable[[int, int], Geometry], max_megapixels: float | None) -> tuple[Array, Array]:
+    image = stills.read_still(path, max_megapixels=max_megapixels)
     return stills.network_picture(image, geometry(image.width, image.height)), stills.thumbnail(image, THUMBNAIL_PX)
 
 
 def _video(
     job: Job, score: Callable[[Array], Array], geometry: Callable[[int, int], Geometry], top_k: int, every: int
-) -> tuple[Track, Array]:
-    assert job.source is not None
-    track, thumbnail = Track(job.input, top_k), None
-    with media.open_frames(job.source) as frames:
-        seen: media.NetworkPictures | None = None
+) -> tuple[Track, Array, str | None]:
+    """What the network says of every Nth frame, the first frame small, and what is damaged."""
+    source = job.source
+    assert source is not None, "pictures go another way"
+    track, thumbnail, times = Track(job.input, top_k), None, array("d")
+    with decoding.open_frames(source) as frames:
+        seen = scaling.NetworkPictures(source.colour, geometry(source.width_px, source.height_px), interlaced=source.interlaced)
         batch: list[tuple[float, Array]] = []
-        for frame in itertools.islice(frames, 0, None, every):
-            if seen is None:
-                height, width = frame.planes[0].shape
-                seen = media.NetworkPictures(job.source.colour, geometry(width, height))
-                small = Geometry(
-                    scaled_width_px=THUMBNAIL_PX,
-                    scaled_height_px=max(1, THUMBNAIL_PX * height // width),
-                    width_px=THUMBNAIL_PX,
-                    height_px=max(1, THUMBNAIL_PX * height // width),
-                )
-                thumbnail = media.NetworkPictures(job.source.colour, small)(frame)
-            batch.append((frame.time_seconds, seen(frame)))
+        for number, frame in enumerate(frames):
+            times.append(frame.time_seconds)
+            if thumbnail is None:
+                thumbnail = scaling.NetworkPictures(source.colour, _small(source))(frame)
+            if number % every == 0:
+                batch.append((frame.time_seconds, seen(frame)))
             if len(batch) == BATCH_SIZE:
                 _add(track, batch, score)
         if batch:
             _add(track, batch, score)
+        damage = integrity.damage(source, times, frames.problems, whole=True)
     assert thumbnail is not None, "open_frames gives a frame or raises"
-    return track, thumbnail
+    return track, thumbnail, damage
+
+
+def _small(source: VideoSource) -> Geometry:
+    height = max(1, THUMBNAIL_PX * source.height_px // source.width_px)
+    return Geometry(scaled_width_px=THUMBNAIL_PX, scaled_height_px=height, width_px=THUMBNAIL_PX, height_px=height)
 
 
 def _add(track: Track, batch: list[tuple[float, Array]], score: Callable[[Array], Array]) -> None:
@@ -163,7 +177,7 @@ def write_grid(path: Path, answers: Sequence[Sequence[Answer]], *, overwrite: bo
     for each in zip(*answers, strict=True):
         pictures.append(next((a.thumbnail for a in each if a.thumbnail is not None), np.full((240, 320, 3), 40, np.uint8)))
         lines = [_line(answer, len(answers) > 1) for answer in each]
-        texts.append([each[0].outcome.input.name, *lines])
+        texts.append([printable(each[0].outcome.input.name), *lines])
     grid = compositing.picture_grid(pictures, texts)
     with whole(path, overwrite=overwrite) as temporary:
         planes = np.concatenate([grid[..., channel].ravel() for channel in range(3)])

@@ -15,7 +15,7 @@ from typing import Any
 import av
 import numpy as np
 
-from pipeline import media
+from pipeline import children
 
 BITS, BLOCK = 8, 16  # the barcode: BITS squares of BLOCK pixels in the upper left corner, white for 1
 WIDTH, HEIGHT = 256, 144
@@ -87,7 +87,7 @@ def variable(count: int = 30) -> list[Fraction]:
 
 
 def _ffmpeg(*arguments: str) -> None:
-    command = [media.ffmpeg_path(), "-y", "-hide_banner", "-loglevel", "error", "-nostdin", *arguments]
+    command = [children.ffmpeg_path(), "-y", "-hide_banner", "-loglevel", "error", "-nostdin", *arguments]
     subprocess.run(command, check=True, capture_output=True)
 
 

@@ -60,4 +60,4 @@ def open_session(classifier: Classifier) -> Callable[..., Session]:
 def nothing_left_behind(tmp_path: Path) -> Iterator[None]:
     """No test may leave a temporary file, whatever went wrong in it."""
     yield
-    assert not list(tmp_path.rglob(".*.part*"))
+    assert not [*tmp_path.rglob(".*.part*"), *tmp_path.rglob(".*.heatreel")]
