@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from pipeline import demo, media
+from pipeline import children, demo, encoders, movie, scaling, sources
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
@@ -97,7 +97,7 @@ def _tree(pid: int) -> Iterator[int]:
 
 
 def ffmpeg(*arguments: object) -> Usage:
-    return run(media.ffmpeg_path(), "-hide_banner", "-nostdin", "-loglevel", "error", "-y", *arguments)
+    return run(children.ffmpeg_path(), "-hide_banner", "-nostdin", "-loglevel", "error", "-y", *arguments)
 
 
 def to_null(path: Path, *arguments: object) -> Usage:
@@ -136,17 +136,18 @@ def pictures(width: int, height: int, count: int) -> Iterator[Array]:
 
 
 def make_clip(path: Path, width: int, height: int, count: int) -> Path:
-    target = media.Target(
-        path=path,
+    target = movie.Target(
+        output=path,
         width_px=width,
         height_px=height,
         time_base=1 / FPS,
         frame_rate=FPS,
-        encoder=media.choose_encoder("h264", width_px=width, height_px=height, crf=18),
-        colour_tags=media.PICTURES_COLOUR_TAGS,
+        encoder=encoders.choose_encoder("h264", width_px=width, height_px=height, crf=18),
+        colour_tags=scaling.PICTURES_COLOUR_TAGS,
     )
-    frames = media.frames_of_pictures(pictures(width, height, count), fps=FPS)
-    media.write_frames(((np.concatenate([plane.ravel() for plane in f.planes]), f.pts) for f in frames), target)
+    times = (number / FPS for number in range(count))
+    frames = scaling.frames_of_pictures(pictures(width, height, count), times_seconds=times, time_base=1 / FPS)
+    movie.write_segment(((np.concatenate([plane.ravel() for plane in f.planes]), f.pts) for f in frames), target, path)
     return path
 
 
@@ -233,8 +234,8 @@ def _prepared(name: str, folder: Path, given: Path | None) -> Clip:
     for source, result, uncompressed in ((clip, output, raw), (one, output_one, raw_one)):
         visualize_video(source, result)
         ffmpeg("-i", result, "-map", "0:v:0", "-c", "rawvideo", "-fps_mode", "passthrough", uncompressed)
-    made = media.probe(output)
-    encoder = media.choose_encoder("auto", width_px=made.width_px, height_px=made.height_px)
+    made = sources.probe(output)
+    encoder = encoders.choose_encoder("auto", width_px=made.width_px, height_px=made.height_px)
     arguments = [part for key, value in encoder.arguments.items() for part in (f"-{key}", value)]
     chosen = ("-c:v", encoder.name, *arguments, "-pix_fmt", encoder.pixels)
     return Clip(name, made.frames_estimate or 0, clip, one, raw, raw_one, chosen, (made.width_px // 2, made.height_px))
@@ -382,7 +383,7 @@ def surroundings() -> dict[str, Any]:
         "heatreel": version("heatreel"),
         "python": platform.python_version(),
         "tensorflow": version("tensorflow"),
-        "ffmpeg": media.ffmpeg_version(),
+        "ffmpeg": children.ffmpeg_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     }

@@ -159,10 +159,10 @@ def test_several_videos_go_to_a_folder_with_their_data(clip: Clip, tmp_path: Pat
         (["video", "cat.jpg", "--start", "3", "--end", "2"], 2, "not after --start"),
         (["video", "cat.jpg", "--fps", "0"], 2, "--fps 0: not a rate"),
         (["video", "cat.jpg", "--batch-size", "²"], 2, "--batch-size ²: not a number or auto"),
-        (["video", "cat.jpg", "--preset", "warp"], 2, "no encoder for codec auto works here"),
+        (["video", "cat.jpg", "--preset", "warp"], 2, "no encoder for codec auto takes 640x360 here"),
         (["video", "cat.jpg", "-o", "a.webm"], 2, ".webm does not hold codec auto"),
         (["video", "nope.mp4"], 1, "error: nope.mp4: no such file"),
-        (["video", "text.mp4"], 1, "error: text.mp4: is not a video"),
+        (["video", "text.mp4"], 1, "error: text.mp4: is text, not a video"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once_and_nothing_is_changed(
@@ -196,7 +196,9 @@ def test_a_signal_stops_it_with_nothing_half_written(tmp_path: Path, number: sig
     shutil.copy(tmp_path / "clip.mp4", tmp_path / "first.mp4")
     arguments = [COMMAND, "video", "first.mp4", "clip.mp4", "--end", "2", "-o", "out"]
     with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        wait_for(lambda: (tmp_path / "out" / "first_output.mp4").exists() and any((tmp_path / "out").glob(".*part*")), process)
+        wait_for(
+            lambda: (tmp_path / "out" / "first_output.mp4").exists() and any((tmp_path / "out").glob(".clip*/unfinished.mp4")), process
+        )
         process.send_signal(number)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == code, errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -15,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import media
+from pipeline import decoding, encoders, movie, scaling, sources
 from pipeline.errors import CommandError, InputError, OutputError, ToolError
 from pipeline.framing import frame_geometry
-from pipeline.records import Colour, Frame
+from pipeline.records import Colour, Frame, VideoSource
 
 Clip = Callable[[str], Path]
 Written = tuple[np.ndarray[Any, Any], int]
@@ -49,35 +50,45 @@ def copied(frames: Iterator[Frame]) -> Iterator[Written]:
         yield np.concatenate([plane.ravel() for plane in even]), frame.pts
 
 
-def target_like(source: media.VideoSource, output: Path, first: Frame, **more: Any) -> media.Target:
+def target_like(source: VideoSource, output: Path, first: Frame, **more: Any) -> movie.Target:
     height, width = first.planes[0].shape
     given: dict[str, Any] = {
-        "path": output,
+        "output": output,
         "width_px": width + width % 2,
         "height_px": height + height % 2,
         "time_base": first.time_base,
         "frame_rate": source.frame_rate,
-        "encoder": media.choose_encoder("h264", width_px=64, height_px=64, crf=12),
+        "encoder": encoders.choose_encoder("h264", width_px=64, height_px=64, crf=12),
         "colour_tags": source.colour_tags,
-        "source": source,
+        "sample_aspect": source.sample_aspect,
         **more,
     }
-    return media.Target(**given)
+    return movie.Target(**given)
 
 
-def round_trip(path: Path, output: Path, *, start: float | None = None, end: float | None = None) -> media.VideoSource:
-    """Through the decoder, both pipes and the encoder, with nothing done to the pictures."""
-    source = media.probe(path)
-    with media.open_frames(source, start_seconds=start, end_seconds=end) as frames:
-        first = next(frames)
-        offset = first.pts * first.time_base if start or end else None
-        target = target_like(source, output, first, offset_seconds=offset, end_seconds=end)
+def write_all(
+    frames: list[Frame], target: movie.Target, source: VideoSource, *, seconds: float = 0.5, ranged: bool = False, end: float | None = None
+) -> list[str]:
+    """Frames in segments of that length, and joined; returns what had to be changed."""
+    pieces = []
+    folder = target.output.with_name(f"segments of {target.output.name}")
+    folder.mkdir()
+    for _, group in itertools.groupby(frames, key=lambda frame: int((frame.time_seconds - frames[0].time_seconds) / seconds)):
+        path = folder / f"{len(pieces)}{target.segment_suffix}"
+        sent = movie.write_segment(copied(group), target, path)
+        pieces.append(movie.Piece(path=path, first_pts=sent[0]))
+    times = np.array([frame.time_seconds for frame in frames])
+    offset = frames[0].pts * frames[0].time_base if ranged else None
+    original = movie.Original(source=source, offset_seconds=offset, end_seconds=end)
+    return movie.join(pieces, times, target, original, target.output)
 
-        def everything() -> Iterator[Frame]:
-            yield first
-            yield from frames
 
-        media.write_frames(copied(everything()), target)
+def round_trip(path: Path, output: Path, *, start: float | None = None, end: float | None = None) -> VideoSource:
+    """Through the decoder, both pipes, the encoder and the joining of segments, with nothing done to the pictures."""
+    source = sources.probe(path)
+    with decoding.open_frames(source, start_seconds=start, end_seconds=end) as reading:
+        frames = list(reading)
+    write_all(frames, target_like(source, output, frames[0]), source, ranged=start is not None or end is not None, end=end)
     return source
 
 
@@ -95,8 +106,8 @@ def test_every_frame_comes_out_at_its_own_time(clip: Clip, tmp_path: Path, name:
 
 @pytest.mark.parametrize("name", sorted(clips.CLIPS))
 def test_planes_are_bit_for_bit_what_the_codec_holds(clip: Clip, name: str) -> None:
-    source = media.probe(clip(name))
-    with media.open_frames(source) as frames:
+    source = sources.probe(clip(name))
+    with decoding.open_frames(source) as frames:
         ours = [(frame.time_seconds, frame.planes[0].copy()) for frame in frames]
     times, pictures = decoded(clip(name))
     turned = [np.rot90(picture, 1) for picture in pictures] if name == "rotated.mov" else pictures
@@ -137,16 +148,16 @@ def test_a_range_is_cut_to_the_frame_with_its_sound_in_step(clip: Clip, tmp_path
 
 
 def test_a_range_in_a_file_that_starts_late_counts_from_its_beginning(clip: Clip, tmp_path: Path) -> None:
-    source = media.probe(clip("stream.ts"))
+    source = sources.probe(clip("stream.ts"))
     assert source.start_seconds == pytest.approx(1.9787, abs=1e-3)
-    with media.open_frames(source, start_seconds=0.5) as frames:
+    with decoding.open_frames(source, start_seconds=0.5) as frames:
         numbers = [clips.read_number(frame.planes[0]) for frame in frames]
     # Frame n lies at 2 + n / 25; 0.5 s after the start is 2.4787, between frames 11 and 12.
     assert numbers == list(range(12, 30))
 
 
 def test_a_range_behind_the_end_is_an_error(clip: Clip) -> None:
-    with media.open_frames(media.probe(clip("constant.mp4")), start_seconds=9) as frames, pytest.raises(InputError, match="no frame"):
+    with decoding.open_frames(sources.probe(clip("constant.mp4")), start_seconds=9) as frames, pytest.raises(InputError, match="no frame"):
         next(frames)
 
 
@@ -160,11 +171,11 @@ def test_the_output_is_tagged_with_the_source_colour(clip: Clip, tmp_path: Path)
 
 
 def test_the_aspect_of_pixels_is_kept(clip: Clip, tmp_path: Path) -> None:
-    source = media.probe(clip("constant.mp4"))
-    with media.open_frames(source) as frames:
+    source = sources.probe(clip("constant.mp4"))
+    with decoding.open_frames(source) as frames:
         first = next(frames)
         target = target_like(source, tmp_path / "out.mp4", first, sample_aspect=Fraction(4, 3))
-        media.write_frames(copied(iter([first])), target)
+        write_all([first], target, source)
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
 
@@ -174,11 +185,11 @@ def test_the_aspect_of_pixels_is_kept(clip: Clip, tmp_path: Path) -> None:
     [("h264", "mkv", "h264"), ("hevc", "mp4", "hevc"), ("av1", "mp4", "av1"), ("vp9", "webm", "vp9"), ("prores", "mov", "prores")],
 )
 def test_every_codec_keeps_frames_and_times(clip: Clip, tmp_path: Path, codec: Any, suffix: str, name: str) -> None:
-    source, output = media.probe(clip("variable.mp4")), tmp_path / f"out.{suffix}"
-    with media.open_frames(source) as frames:
+    source, output = sources.probe(clip("variable.mp4")), tmp_path / f"out.{suffix}"
+    with decoding.open_frames(source) as frames:
         first = next(frames)
-        encoder = media.choose_encoder(codec, width_px=256, height_px=144)
-        assert media.write_frames(copied(frames), target_like(source, output, first, encoder=encoder)) == 29
+        encoder = encoders.choose_encoder(codec, width_px=256, height_px=144)
+        write_all(list(frames), target_like(source, output, first, encoder=encoder), source)
     with av.open(str(output)) as container:
         assert name in container.streams.video[0].codec_context.codec.canonical_name
     times, pictures = decoded(output)
@@ -188,11 +199,11 @@ def test_every_codec_keeps_frames_and_times(clip: Clip, tmp_path: Path, codec: A
 
 
 def test_network_pictures_are_pillows_bicubic(clip: Clip) -> None:
-    source = media.probe(clip("constant.mp4"))
+    source = sources.probe(clip("constant.mp4"))
     geometry = frame_geometry(256, 144, fit="whole", input_px=(64, 64), short_side_px=64, stride=32)
-    with media.open_frames(source) as frames:
+    with decoding.open_frames(source) as frames:
         frame = next(frames)
-        ours = media.NetworkPictures(source.colour, geometry)(frame).astype(int)
+        ours = scaling.NetworkPictures(source.colour, geometry)(frame).astype(int)
     y, u, v = (plane.astype(float) for plane in frame.planes)
     # BT.601, limited range, inverted by hand (ITU-R BT.601-7, 2.5); chroma repeated, as it varies slowly here.
     cb, cr = (np.repeat(np.repeat(c - 128, 2, axis=0), 2, axis=1) for c in (u, v))
@@ -204,24 +215,24 @@ def test_network_pictures_are_pillows_bicubic(clip: Clip) -> None:
 
 
 def test_a_crop_is_the_centre_of_the_scaled_frame(clip: Clip) -> None:
-    source = media.probe(clip("constant.mp4"))
-    with media.open_frames(source) as frames:
+    source = sources.probe(clip("constant.mp4"))
+    with decoding.open_frames(source) as frames:
         frame = next(frames)
     crop = frame_geometry(256, 144, fit="crop", input_px=(96, 96), short_side_px=144, stride=32)
-    part = media.NetworkPictures(source.colour, crop)(frame).astype(int)
+    part = scaling.NetworkPictures(source.colour, crop)(frame).astype(int)
     full = frame_geometry(256, 144, fit="crop", input_px=(144, 144), short_side_px=144, stride=32)
     assert (crop.left_px, crop.top_px) == (80, 24)
-    assert np.array_equal(part[:, :, :], media.NetworkPictures(source.colour, full)(frame)[24:120, 24:120])
+    assert np.array_equal(part[:, :, :], scaling.NetworkPictures(source.colour, full)(frame)[24:120, 24:120])
 
 
 def test_pictures_of_a_folder_become_bt709_frames() -> None:
     red, grey = np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 128, np.uint8)
     red[..., 0] = 255
-    first, second = media.frames_of_pictures([red, grey], fps=Fraction(10))
+    first, second = scaling.frames_of_pictures([red, grey], times_seconds=[Fraction(0), Fraction(1, 10)], time_base=Fraction(1, 20))
     # ITU-R BT.709-6, item 3.4, for pure red: 16 + 219 * 0.2126, 128 - 224 * 0.2126 / 1.8556, 128 + 224 / 2
     assert [round(float(plane.mean())) for plane in first.planes] == [63, 102, 240]
     assert [round(float(plane.mean())) for plane in second.planes] == [126, 128, 128]
-    assert second.time_seconds == 0.1
+    assert (second.time_seconds, second.pts) == (0.1, 2)
 
 
 def broken_files(folder: Path, good: Path) -> dict[str, tuple[Path, str]]:
@@ -236,7 +247,7 @@ def broken_files(folder: Path, good: Path) -> dict[str, tuple[Path, str]]:
         "empty": (make("empty.mp4", b""), "empty"),
         "text": (make("text.mp4", b"a text that was named .mp4\n" * 40), "not a video"),
         "bytes": (make("bytes.mp4", np.random.default_rng(1).bytes(5000)), "not a video"),
-        "no index": (make("headless.mp4", good.read_bytes()[:6000]), "not a video"),
+        "no index": (make("headless.mp4", good.read_bytes()[:6000]), "index"),
         "sound only": (folder / "sound.m4a", "no video in it"),
         "folder": (folder, "not a file"),
     }
@@ -246,7 +257,7 @@ def broken_files(folder: Path, good: Path) -> dict[str, tuple[Path, str]]:
 def test_what_is_no_video_is_named(clip: Clip, tmp_path: Path, kind: str) -> None:
     path, message = broken_files(tmp_path, clip("constant.mp4"))[kind]
     with pytest.raises(InputError, match=message) as caught:
-        media.probe(path)
+        sources.probe(path)
     assert str(path) in str(caught.value)
 
 
@@ -264,30 +275,30 @@ def test_a_tag_that_is_no_utf8_does_not_hide_the_video(clip: Clip, tmp_path: Pat
     marker = b"Lavf"  # the writer's name, in the file's tags
     assert marker in content
     (tmp_path / "latin1.mp4").write_bytes(content.replace(marker, b"\xe9\xe8\xfc\xdf", 1))
-    assert media.probe(tmp_path / "latin1.mp4").frames_estimate == 30
+    assert sources.probe(tmp_path / "latin1.mp4").frames_estimate == 30
 
 
 def test_an_encoder_that_refuses_is_an_error_with_its_reason(clip: Clip, tmp_path: Path) -> None:
-    source = media.probe(clip("constant.mp4"))
-    refusing = media.Encoder(name="libx264", arguments={"preset": "no-such-preset"})
-    with media.open_frames(source) as frames:
+    source = sources.probe(clip("constant.mp4"))
+    refusing = encoders.Encoder(name="libx264", arguments={"preset": "no-such-preset"})
+    with decoding.open_frames(source) as frames:
         first = next(frames)
         target = target_like(source, tmp_path / "out.mp4", first, encoder=refusing)
         with pytest.raises(ToolError, match=r"encoder failed after \d+ frames") as caught:
-            media.write_frames(copied(frames), target)
+            movie.write_segment(copied(frames), target, tmp_path / "segment.mp4")
     assert "no-such-preset" in caught.value.details
 
 
 def test_a_decoder_that_dies_is_an_error(clip: Clip) -> None:
-    source = media.probe(clip("late_audio.mp4"))
-    with media.open_frames(source) as frames:
+    source = sources.probe(clip("late_audio.mp4"))
+    with decoding.open_frames(source) as frames:
         first = next(frames)
         assert first.pts == 0
         pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-        children = [pid for pid in pids if parent_of(pid) == os.getpid() and is_ffmpeg(pid)]
-        for pid in children:
+        running = [pid for pid in pids if parent_of(pid) == os.getpid() and is_ffmpeg(pid)]
+        for pid in running:
             os.kill(pid, signal.SIGKILL)
-        assert children
+        assert running
         # Its pipe holds what it had already written, so frames come until that is used up.
         with pytest.raises(ToolError, match="decoding failed after"):
             for _ in frames:
@@ -306,39 +317,41 @@ def is_ffmpeg(pid: int) -> bool:
 
 
 def test_a_file_that_lost_a_frame_is_not_believed(clip: Clip, tmp_path: Path) -> None:
-    source = round_trip(clip("constant.mp4"), tmp_path / "out.mp4")
-    with media.open_frames(source) as frames:
-        target = target_like(source, tmp_path / "out.mp4", next(frames))
-    sent = [round(n / 25 / target.time_base) for n in range(30)]
-    media._verify(target, sent)
+    round_trip(clip("constant.mp4"), tmp_path / "out.mp4")
+    sent = np.arange(30) / 25
+    movie.verify(tmp_path / "out.mp4", tmp_path / "out.mp4", sent)
     with pytest.raises(OutputError, match="31 frames were sent, and 30"):
-        media._verify(target, [*sent, round(30 / 25 / target.time_base)])
-    late = [*sent[:-1], sent[-1] + round(0.002 / target.time_base)]
+        movie.verify(tmp_path / "out.mp4", tmp_path / "out.mp4", np.arange(31) / 25)
+    sent[-1] += 0.002
     with pytest.raises(OutputError, match=r"0\.0020 seconds from its time"):
-        media._verify(target, late)
+        movie.verify(tmp_path / "out.mp4", tmp_path / "out.mp4", sent)
 
 
 def test_settings_that_a_codec_does_not_have_are_refused() -> None:
     with pytest.raises(CommandError, match="--crf 20: codec prores"):
-        media.choose_encoder("prores", width_px=64, height_px=64, crf=20)
+        encoders.choose_encoder("prores", width_px=64, height_px=64, crf=20)
     with pytest.raises(CommandError, match="--preset fast: codec vp9"):
-        media.choose_encoder("vp9", width_px=64, height_px=64, preset="fast")
-    with pytest.raises(CommandError, match="no encoder for codec h264 works here"):
-        media.choose_encoder("h264", width_px=64, height_px=64, preset="no-such-preset")
+        encoders.choose_encoder("vp9", width_px=64, height_px=64, preset="fast")
+    with pytest.raises(CommandError, match="no encoder for codec h264 takes 64x64 here"):
+        encoders.choose_encoder("h264", width_px=64, height_px=64, preset="no-such-preset")
 
 
 def test_containers_are_matched_with_codecs() -> None:
-    media.check_container(Path("a.MP4"), "auto")
+    encoders.check_container(Path("a.MP4"), "auto")
     with pytest.raises(CommandError, match="no such video container"):
-        media.check_container(Path("a.txt"), "auto")
+        encoders.check_container(Path("a.txt"), "auto")
     with pytest.raises(CommandError, match="does not hold codec prores"):
-        media.check_container(Path("a.mp4"), "prores")
+        encoders.check_container(Path("a.mp4"), "prores")
 
 
 def test_sound_that_a_container_cannot_hold_is_transcoded_and_said(clip: Clip, tmp_path: Path) -> None:
     path = tmp_path / "opus.mkv"
     clips._ffmpeg("-i", str(clip("constant.mp4")), "-c:v", "copy", "-c:a", "pcm_s16le", str(path))
-    source = round_trip(path, tmp_path / "out.mp4")
+    source = sources.probe(path)
+    with decoding.open_frames(source) as reading:
+        frames = list(reading)
+    [said] = write_all(frames, target_like(source, tmp_path / "out.mp4", frames[0]), source)
+    assert "pcm_s16le" in said and "AAC" in said
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert container.streams.audio[0].codec_context.name == "aac"
-    assert media.audio_warnings(source, tmp_path / "out.mp4") and not media.audio_warnings(source, tmp_path / "out.mkv")
+    assert write_all(frames, target_like(source, tmp_path / "out.mkv", frames[0]), source) == []

@@ -106,3 +106,16 @@ def test_names_that_cannot_be_are_refused(tmp_path: Path) -> None:
     taken.write_text("")
     with pytest.raises(CommandError, match="several inputs need a folder"):
         names(["a.mp4", "b.mp4"], str(taken))
+
+
+@pytest.mark.parametrize("name", ["\U0001f600" * 50 + ".png", os.fsdecode(b"bad\xff\n%03d.png"), "-a b'\"[1]:c.png"])
+def test_any_name_is_a_name(tmp_path: Path, name: str) -> None:
+    check_output(tmp_path / name, sources=[tmp_path / "in.png"], overwrite=False)
+    with whole(tmp_path / name, overwrite=False) as temporary:
+        temporary.write_text("x")
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_name_too_long_to_be_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"File name too long; name another file with --output"):
+        check_output(tmp_path / ("n" * 250 + "_output.png"), sources=[], overwrite=False)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from test_cli import visualize
+from pyarrow import parquet
+from test_cli import COMMAND, visualize
 
 from pipeline import demo, maps, planning, predict, stills
 from pipeline import visualize as visualization
-from pipeline.records import Options
+from pipeline.predictions import Track, write_predictions
+from pipeline.records import ClassName, Options
 
 Clip = Callable[[str], Path]
 
@@ -121,3 +125,46 @@ def test_what_is_in_a_model(tmp_path: Path) -> None:
     assert shown["parameters"] == pytest.approx(4.65e6, rel=0.01)  # 4 652 008 with batch norm, arXiv 1905.11946's Lite0; less when folded
     assert visualize("models", "show", "resnet5", cwd=tmp_path).returncode == 2
     assert "not HxW" in visualize("models", "show", "mobilenet", "--input-size", "big", cwd=tmp_path).stderr
+
+
+NAMES = [
+    b"with space.png",
+    b"quo'\"te.png",
+    b"new\nline.png",
+    b"-dash.png",
+    b"f%03d.png",
+    b"a[1].png",
+    b"c:d.png",
+    b"bad\xff.png",
+    b"\x1b[31m.png",
+]
+
+
+def test_names_of_any_bytes_in_every_output(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"d\xff\n[1]")
+    folder.mkdir()
+    names = [os.fsdecode(name) for name in (*NAMES, "\U0001f468\u200d\U0001f469.png".encode())]
+    for name in names:
+        Image.fromarray(demo.photograph("chelsea.png")[:64, :96]).save(folder / name)
+    strict = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    arguments = [COMMAND, "predict", "-k", "1", "--csv", "p.csv", "--grid", "g.png", "--", "lost\n.png", *(folder / name for name in names)]
+    result = subprocess.run(arguments, cwd=tmp_path, env=strict, capture_output=True, text=True, check=False)
+    assert result.returncode == 1 and "error: lost\\n.png: no such file" in result.stderr.splitlines(), result.stderr
+    assert len(result.stdout.splitlines()) == 1 + len(names) and "\x1b" not in result.stdout + result.stderr
+    with (tmp_path / "p.csv").open(encoding="utf-8", newline="") as file:
+        written = [row["input"] for row in csv.DictReader(file)]
+    assert [name.encode("ascii", "backslashreplace") for name in written] == [
+        str(folder / n).encode("ascii", "backslashreplace") for n in names
+    ]
+    assert (tmp_path / "g.png").exists()
+
+
+def test_rows_of_a_name_that_is_no_utf_8(tmp_path: Path) -> None:
+    track = Track(Path(os.fsdecode(b"bad\xff.png")), 1)
+    track.add(0.0, np.array([0.25, 0.75]))
+    classes = [ClassName(index=i, wnid=None, label=f"class {i}") for i in range(2)]
+    for suffix in ("csv", "jsonl", "parquet"):
+        write_predictions(tmp_path / f"p.{suffix}", [track], classes, overwrite=False, name_inputs=True)
+    assert json.loads((tmp_path / "p.jsonl").read_text())["input"] == str(track.input)
+    assert (tmp_path / "p.csv").read_text().splitlines()[1].startswith("bad\\udcff.png,")
+    assert parquet.read_table(tmp_path / "p.parquet")["input"].to_pylist() == ["bad\\udcff.png"]

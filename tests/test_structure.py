@@ -14,19 +14,27 @@ import typer
 import cli
 
 ROOT = Path(__file__).parent.parent
-JOBS = {"visualize", "demo", "doctor", "planning", "anatomy", "predict"}
+JOBS = {"visualize", "film", "demo", "doctor", "planning", "anatomy", "predict"}
 BASE = {"errors", "records"}
 # A part may stand on these besides the base: they are below it, and know nothing of it.
 BELOW = {
     "models": {"catalog", "embedded", "network", "folding"},
     "folding": {"network"},
     "predictions": {"outputs"},
+    "journal": {"outputs"},
+    "encoders": {"children"},
+    "sources": {"children"},
+    "decoding": {"children", "sources"},
+    "scaling": {"decoding"},
+    "integrity": {"children", "sources"},
+    "movie": {"children", "sources", "encoders"},
+    "painting": {"compositing", "scenes", "predictions"},
 }
 OUTSIDE = {
-    "ffmpeg": {"media"},
-    "av": {"media"},
-    "imageio_ffmpeg": {"media"},
-    "tensorflow": {"maps", "models", "network", "preprocessing", "anatomy", "visualize", "doctor"},
+    "ffmpeg": {"children", "encoders", "decoding", "integrity", "movie"},
+    "av": {"sources", "decoding", "scaling", "integrity", "movie"},
+    "imageio_ffmpeg": {"children"},
+    "tensorflow": {"maps", "models", "network", "preprocessing", "anatomy", "visualize", "film", "doctor"},
 }
 
 

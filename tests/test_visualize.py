@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 from test_media import audio_packets, decoded
 
-from pipeline import catalog, demo, maps, planning, stills, visualize
-from pipeline.errors import InputError, ToolError
+from pipeline import catalog, demo, encoders, film, maps, planning, stills, visualize
+from pipeline.errors import InputError, OutputError, ToolError
 from pipeline.predictions import write_predictions
 from pipeline.records import Options
 
@@ -75,7 +75,7 @@ def test_saved_maps_hold_what_the_contract_says(cat: Path, tmp_path: Path, open_
 @pytest.mark.parametrize("name", ["variable.mp4", "rotated.mov", "late_audio.mp4", "odd.mkv", "stream.ts", "single.mp4"])
 def test_a_video_keeps_frames_times_sound_and_its_left_half(clip: Clip, tmp_path: Path, open_session: Open, name: str) -> None:
     output = tmp_path / "out.mp4"
-    outcome, _ = visualize.visualize_video(job_for(clip(name), output, crf=6), open_session(crf=6))
+    outcome, _ = film.visualize_video(job_for(clip(name), output, crf=6), open_session(crf=6))
     times, pictures = decoded(clip(name))
     new_times, new_pictures = decoded(output)
     assert outcome.frames == len(new_times) == len(times)
@@ -98,7 +98,7 @@ def test_every_frame_shows_the_explanation_of_that_frame(tmp_path: Path, open_se
     for number in range(21):  # not a multiple of the batch size
         (first if number % 2 == 0 else second).save(folder / f"{number}.png")
     options = {"save_maps": tmp_path / "m.npz", "predictions": tmp_path / "p.csv"}
-    _, track = visualize.visualize_video(job_for(folder, tmp_path / "out.mp4", **options), open_session(**options))
+    _, track = film.visualize_video(job_for(folder, tmp_path / "out.mp4", **options), open_session(**options))
     rows = [row for row in track.rows(catalog.imagenet_classes()) if row["rank"] == 1]
     assert ["cat" in row["label"] for row in rows] == [number % 2 == 0 for number in range(21)]
     assert [row["time_seconds"] for row in rows] == [number / 25 for number in range(21)]
@@ -114,10 +114,27 @@ def test_every_frame_shows_the_explanation_of_that_frame(tmp_path: Path, open_se
         assert nearer == (number % 2 == 0)
 
 
+def test_an_animated_webp_keeps_its_times_and_a_part_of_it_too(tmp_path: Path, open_session: Open) -> None:
+    frames = [Image.fromarray(clips.picture(number)) for number in range(6)]
+    durations_ms, begins_ms = [40, 300, 80, 5, 200, 120], [0, 40, 340, 420, 520, 720]  # 5 counts as 100
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], duration=durations_ms, lossless=True)
+    for first, options in ((0, {}), (2, {"start_seconds": 0.3, "end_seconds": 0.6})):
+        output, last = tmp_path / f"{first}.mp4", 6 if first == 0 else 5
+        outcome, track = film.visualize_video(job_for(tmp_path / "a.webp", output, **options), open_session(**options))
+        times, pictures = decoded(output)
+        np.testing.assert_allclose(times, np.array(begins_ms[first:last]) / 1000 - begins_ms[first] / 1000, atol=1.1e-3)
+        assert [clips.read_number(picture) for picture in pictures] == list(range(first, last))
+        assert [row["time_seconds"] for row in track.rows(catalog.imagenet_classes()) if row["rank"] == 1] == [
+            t / 1000 for t in begins_ms[first:last]
+        ]
+        end_ms = 840 if first == 0 else 720
+        assert outcome.duration_seconds == pytest.approx((end_ms - begins_ms[first]) / 1000) and outcome.frames == last - first
+
+
 @pytest.mark.parametrize("every", [2, 7, 100])
 def test_frames_between_show_the_nearest_earlier_map(clip: Clip, tmp_path: Path, open_session: Open, every: int) -> None:
     options = {"every": every, "save_maps": tmp_path / "m.npz", "batch_size": 2}
-    _, track = visualize.visualize_video(job_for(clip("constant.mp4"), tmp_path / "out.mp4", **options), open_session(**options))
+    _, track = film.visualize_video(job_for(clip("constant.mp4"), tmp_path / "out.mp4", **options), open_session(**options))
     times, pictures = decoded(tmp_path / "out.mp4")
     assert [clips.read_number(p) for p in pictures] == list(range(30)) and len(times) == 30
     assert np.load(tmp_path / "m.npz")["time_seconds"].tolist() == pytest.approx([n / 25 for n in range(0, 30, every)])
@@ -128,13 +145,13 @@ def test_frames_between_show_the_nearest_earlier_map(clip: Clip, tmp_path: Path,
 def test_panels_take_the_height_asked_for(clip: Clip, tmp_path: Path, open_session: Open) -> None:
     for layout, shape in (("side-by-side", (72, 256)), ("stacked", (144, 128)), ("grid", (144, 256)), ("overlay", (72, 128))):
         options = {"height_px": 72, "layout": layout, "overwrite": True, "every": 30}
-        visualize.visualize_video(job_for(clip("constant.mp4"), tmp_path / "out.mp4", **options), open_session(**options))
+        film.visualize_video(job_for(clip("constant.mp4"), tmp_path / "out.mp4", **options), open_session(**options))
         assert decoded(tmp_path / "out.mp4")[1][0].shape == shape
 
 
 def test_predictions_are_the_same_in_every_format(clip: Clip, tmp_path: Path, open_session: Open) -> None:
     session = open_session(every=10)
-    _, track = visualize.visualize_video(job_for(clip("constant.mp4"), tmp_path / "out.mp4"), session)
+    _, track = film.visualize_video(job_for(clip("constant.mp4"), tmp_path / "out.mp4"), session)
     classes = catalog.imagenet_classes()
     for suffix in ("csv", "jsonl", "parquet"):
         write_predictions(tmp_path / f"p.{suffix}", [track, track], classes, overwrite=False, name_inputs=True)
@@ -149,7 +166,7 @@ def test_predictions_are_the_same_in_every_format(clip: Clip, tmp_path: Path, op
 
 def test_the_ranking_of_a_video_is_by_mean_score(clip: Clip, tmp_path: Path, open_session: Open) -> None:
     options = {"top_k": 1000}
-    outcome, track = visualize.visualize_video(job_for(clip("constant.mp4"), tmp_path / "out.mp4"), open_session(**options))
+    outcome, track = film.visualize_video(job_for(clip("constant.mp4"), tmp_path / "out.mp4"), open_session(**options))
     sums = np.zeros(1000)
     for row in track.rows(catalog.imagenet_classes()):
         sums[row["index"]] += row["score"] / 30
@@ -164,19 +181,17 @@ def test_a_failure_in_the_middle_leaves_nothing(clip: Clip, tmp_path: Path, open
         Image.fromarray(clips.picture(number)).save(folder / f"{number}.jpg")
     (folder / "17.jpg").write_bytes((folder / "17.jpg").read_bytes()[:900])
     with pytest.raises(InputError, match=r"17\.jpg: the picture is damaged"):
-        visualize.visualize_video(job_for(folder, tmp_path / "out.mp4"), open_session())
+        film.visualize_video(job_for(folder, tmp_path / "out.mp4"), open_session())
     assert [p.name for p in tmp_path.iterdir()] == ["frames"]
 
 
 def test_an_encoder_that_dies_stops_the_whole_line(clip: Clip, tmp_path: Path, open_session: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline import media
-
-    dying = media.Encoder(name="libx264", arguments={"preset": "veryfast", "frames:v": 5})
-    broken = media.Encoder(name="libx264", arguments={"x264-params": "level=1:vbv-maxrate=1", "preset": "no-such"})
+    dying = encoders.Encoder(name="libx264", arguments={"preset": "veryfast", "frames:v": 5})
+    broken = encoders.Encoder(name="libx264", arguments={"x264-params": "level=1:vbv-maxrate=1", "preset": "no-such"})
     for encoder in (dying, broken):
-        monkeypatch.setattr(media, "choose_encoder", lambda *_, encoder=encoder, **__: encoder)
-        with pytest.raises((ToolError, media.OutputError)):
-            visualize.visualize_video(job_for(clip("late_audio.mp4"), tmp_path / "out.mp4"), open_session())
+        monkeypatch.setattr(encoders, "choose_encoder", lambda *_, encoder=encoder, **__: encoder)
+        with pytest.raises((ToolError, OutputError)):
+            film.visualize_video(job_for(clip("late_audio.mp4"), tmp_path / "out.mp4"), open_session())
     deadline = time.monotonic() + 10
     while (working := [t.name for t in threading.enumerate() if "fill" in t.name]) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -193,11 +208,11 @@ def test_beside_keeps_order_raises_errors_and_stops(tmp_path: Path) -> None:
             made.append(number)
             yield number
 
-    assert list(visualize.beside(numbers(None), depth=2)) == list(range(1000))
+    assert list(film.beside(numbers(None), depth=2)) == list(range(1000))
     with pytest.raises(ValueError, match="here"):
-        list(visualize.beside(numbers(50), depth=2))
+        list(film.beside(numbers(50), depth=2))
     made.clear()
-    ahead = visualize.beside(numbers(None), depth=2)
+    ahead = film.beside(numbers(None), depth=2)
     assert next(ahead) == 0
     time.sleep(0.3)
     assert len(made) <= 4  # one in the maker's hands, two waiting, one taken
