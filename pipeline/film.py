@@ -92,6 +92,7 @@ class _Film:
         self.source = job.source
         self.reading: decoding.Reading | None = None
         self._taken_up = 0
+        self._last_seconds: Fraction | None = None
         self.warnings = [*(job.source.warnings if job.source else job.pictures.warnings if job.pictures else ()), *self.view.warnings]
 
     def make(self) -> tuple[Outcome, Track]:
@@ -107,7 +108,8 @@ class _Film:
             if fingerprint(self.job) != before:
                 raise InputError(f"{self.job.input}: changed while it was read", remedy="run the same command again")
             damage = self._damage(work)
-            self._join(work, damage)
+            self._last_seconds = self._shown_last() if damage is None else None
+            self._join(work)
         return self._outcome(damage), self.track
 
     def _straighten(self, work: Journal) -> None:
@@ -267,7 +269,16 @@ class _Film:
         whole = not (self.options.start_seconds or self.options.end_seconds)
         return integrity.damage(self.source, self.track.times_seconds.tolist(), self._problems(work), whole=whole)
 
-    def _join(self, work: Journal, damage: str | None) -> None:
+    def _shown_last(self) -> Fraction | None:
+        """How long the last frame is shown, where the source says so."""
+        options, pictures = self.options, self.job.pictures
+        if pictures is not None:
+            return pictures.seconds(pictures.between(options.start_seconds, options.end_seconds)[-1:])
+        if self.source is None or options.end_seconds is not None:
+            return None
+        return integrity.last_frame_seconds(self.source, self.track.last_seconds)
+
+    def _join(self, work: Journal) -> None:
         options, first = self.options, work.segments[0]
         base = Fraction(first.time_base)
         offset = first.first_pts * base if options.start_seconds or options.end_seconds else None
@@ -276,7 +287,7 @@ class _Film:
             audio=options.audio,
             offset_seconds=offset,
             end_seconds=options.end_seconds,
-            last_seconds=self.view.last_seconds(self.track.last_seconds) if damage is None and self.source is self.job.source else None,
+            last_seconds=self._last_seconds,
         )
         pieces = [movie.Piece(path=work.folder / s.file, first_pts=s.first_pts) for s in work.segments]
         with whole(self.job.output, overwrite=options.overwrite, folder=work.folder) as temporary:
@@ -285,7 +296,7 @@ class _Film:
             self.raw.write(self.job.maps, region=self.view.geometry.region, overwrite=options.overwrite)
 
     def _outcome(self, damage: str | None) -> Outcome:
-        last = self.view.last_seconds(self.track.last_seconds) or 1 / self.view.frame_rate
+        last = self._last_seconds or 1 / self.view.frame_rate
         duration = self.track.last_seconds - self.track.first_seconds + float(last)
         outcome = outcome_of(self.job, self.session, self.track, self._started, duration_seconds=duration, warnings=self.warnings)
         error = None if damage is None else f"{self.job.input}: {damage}; what decodes is in {self.job.output}"
@@ -396,17 +407,6 @@ class View:
             return total
         end = min(options.end_seconds or float("inf"), float(total / self.frame_rate))
         return max(1, round((end - (options.start_seconds or 0)) * float(self.frame_rate)))
-
-    def last_seconds(self, last_frame_seconds: float) -> Fraction | None:
-        """How long the last frame is shown, where the source says so."""
-        source, pictures, options = self.job.source, self.job.pictures, self.options
-        if pictures is not None:
-            numbers = pictures.between(options.start_seconds, options.end_seconds)
-            return pictures.seconds(numbers[-1:])
-        if source is None or source.end_seconds is None or options.end_seconds is not None:
-            return None
-        shown = source.end_seconds - Fraction(last_frame_seconds)
-        return shown if 0 < shown <= movie.LONGEST_LAST_FRAME_SECONDS else None
 
 
 def _panel_heights(session: Session, geometry: Geometry, width: int, height: int, wanted: int, colour: Colour) -> Iterator[int]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from pipeline.errors import InputError
 from pipeline.records import VideoSource, clock
 
 SAME_TIME_SECONDS = 0.0006
+LONGEST_LAST_FRAME_SECONDS = 60  # a header that says more is taken to be wrong
+LAST_PACKETS = 20_000
 JUMP_SECONDS = 10.0  # ffmpeg's own dts_delta_threshold
 
 
@@ -50,12 +54,10 @@ def damage(source: VideoSource, times_seconds: Sequence[float], problems: tuple[
 def _packet_times(source: VideoSource) -> tuple[list[float], int]:
     """The presentation times of the packets that the container gives to be shown, and the count of all its packets."""
     times, count = [], 0
-    with suppress(av.FFmpegError), sources.open_container(source.path) as container:
-        stream = container.streams[source.stream_index]
-        for packet in container.demux(stream):
-            count += bool(packet.size)
-            if packet.size and packet.pts is not None and not packet.is_discard:
-                times.append(float(packet.pts * packet.time_base))
+    for packet in _packets(source):
+        count += 1
+        if packet.pts is not None and not packet.is_discard:
+            times.append(float(packet.pts * packet.time_base))
     return sorted(times), count
 
 
@@ -74,15 +76,34 @@ def _short(line: str) -> str:
     return re.sub(r"^\[[^]]*\]\s*", "", line)[:160]
 
 
+def last_frame_seconds(source: VideoSource, begin_seconds: float) -> Fraction | None:
+    """How long the last frame, which begins then, is shown: until the header's end, or as its packet says; None where neither tells."""
+    if source.end_seconds is not None and 0 < source.end_seconds - Fraction(begin_seconds) <= LONGEST_LAST_FRAME_SECONDS:
+        return source.end_seconds - Fraction(begin_seconds)
+    seek = None if source.container in sources.UNSEEKABLE else begin_seconds - 1
+    for packet in itertools.islice(_packets(source, from_seconds=seek), LAST_PACKETS):
+        there = packet.pts is not None and abs(float(packet.pts * packet.time_base) - begin_seconds) < SAME_TIME_SECONDS
+        if there and packet.duration and packet.duration * packet.time_base <= LONGEST_LAST_FRAME_SECONDS:
+            return Fraction(packet.duration * packet.time_base)
+    return None
+
+
+def _packets(source: VideoSource, *, from_seconds: float | None = None) -> Iterator[Any]:
+    """The video's packets as far as the file can be read, from a key frame before that time on."""
+    with suppress(av.FFmpegError), sources.open_container(source.path) as container:
+        stream = container.streams[source.stream_index]
+        if from_seconds is not None:
+            container.seek(int(from_seconds / stream.time_base), stream=stream)
+        yield from (packet for packet in container.demux(stream) if packet.size)
+
+
 def has_jumps(source: VideoSource) -> bool:
     """Whether an MPEG transport or program stream jumps in time, backwards or by more than ten seconds, as joined recordings do."""
     if source.container not in ("mpegts", "mpeg"):
         return False
     last: float | None = None
-    with suppress(av.FFmpegError), sources.open_container(source.path) as container:
-        for packet in container.demux(container.streams[source.stream_index]):
-            if packet.dts is None or not packet.size:
-                continue
+    for packet in _packets(source):
+        if packet.dts is not None:
             now = float(packet.dts * packet.time_base)
             if last is not None and not 0 <= now - last <= JUMP_SECONDS:
                 return True

@@ -26,7 +26,6 @@ from pipeline.records import Audio, VideoSource
 
 NO_PROBE = {"probesize": "32", "analyzeduration": "0", "fpsprobesize": "0"}  # both ends of the pipe know the format
 TIME_TOLERANCE_SECONDS = 0.0011  # Matroska keeps milliseconds
-LONGEST_LAST_FRAME_SECONDS = 60  # a header that says more is taken to be wrong
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +62,8 @@ class Original:
     """What the joined video takes from its source besides the pictures.
 
     `offset_seconds` is the source's time that becomes 0 in the output, None where the source's own times are kept; sound is cut to
-    begin there, and to end at `end_seconds` (from the beginning of the file). `last_seconds` is how long the last frame is shown.
+    begin there, and to end at `end_seconds` (from the beginning of the file). `last_seconds` is how long the last frame is shown, None
+    for the target's frame rate.
     """
 
     source: VideoSource | None
@@ -158,7 +158,7 @@ def join(pieces: Sequence[Piece], times_seconds: np.ndarray[Any, Any], target: T
     _write_list(pieces, target.time_base)
     reason = ""
     for attempt, given_up in _attempts(original):
-        command = _join_command(pieces, target, attempt, output, last_seconds=float(times_seconds[-1]))
+        command = _join_command(pieces, target, attempt, output, times_seconds)
         child = children.Child(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=pieces[0].path.parent)
         try:
             code = child.wait()
@@ -202,15 +202,14 @@ def _write_list(pieces: Sequence[Piece], time_base: Fraction) -> None:
 _LIST = "list.ffconcat"
 
 
-def _join_command(pieces: Sequence[Piece], target: Target, original: Original, output: Path, *, last_seconds: float) -> list[str]:
+def _join_command(
+    pieces: Sequence[Piece], target: Target, original: Original, output: Path, times_seconds: np.ndarray[Any, Any]
+) -> list[str]:
     container = CONTAINERS[output.suffix.lower()]
     begin = pieces[0].first_pts * target.time_base
     pictures = ffmpeg.input(_LIST, f="concat", itsoffset=_seconds(begin), protocol_whitelist="file")
-    options: dict[str, Any] = {"f": container, "c:v": "copy"}
-    if original.last_seconds is not None:
-        ticks = round(original.last_seconds / target.time_base)
-        last = round(Fraction(last_seconds) / target.time_base)
-        options["bsf:v"] = f"setts=pts=PTS:dts=DTS:duration=if(gte(PTS\\,{last - 1})\\,{ticks}\\,DURATION)"
+    last = original.last_seconds or 1 / target.frame_rate
+    options: dict[str, Any] = {"f": container, "c:v": "copy", "bsf:v": _last_duration(times_seconds, float(last))}
     if container in ("mp4", "mov"):
         options |= _movie_options(target, original)
         if target.encoder.arguments.get("tag:v"):
@@ -224,6 +223,16 @@ def _join_command(pieces: Sequence[Piece], target: Target, original: Original, o
     if zero:
         options["output_ts_offset"] = _seconds(-zero)
     return children.command(ffmpeg.output(*streams, children.file_url(output), **options))
+
+
+def _last_duration(times_seconds: np.ndarray[Any, Any], last_seconds: float) -> str:
+    """The bitstream filter that says how long the last frame is shown.
+
+    MP4's edit list ends where the latest packet ends, but for the last packet in the file, which may be another one: to it, as well.
+    """
+    last, end = float(times_seconds[-1]), float(times_seconds[-1]) + last_seconds
+    packet = f"if(eq(N\\,{len(times_seconds) - 1})\\,{end:.6f}/TB-PTS\\,DURATION)"
+    return f"setts=pts=PTS:dts=DTS:duration=if(gte(PTS*TB\\,{last - 1e-5:.6f})\\,{last_seconds:.6f}/TB\\,{packet})"
 
 
 def _zero(pieces: Sequence[Piece], target: Target, original: Original) -> Fraction:

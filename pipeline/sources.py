@@ -26,6 +26,7 @@ OPEN_TIMEOUT_SECONDS = 30.0
 DEFAULT_MAX_MEGAPIXELS = 64.0
 # Elementary streams: ffmpeg counts their frames at a rate of its own choosing.
 UNTIMED = frozenset({"h264", "hevc", "vvc", "m4v", "mpegvideo", "mjpeg", "vc1", "obu", "cavsvideo", "dirac"})
+UNSEEKABLE = UNTIMED | {"gif", "apng"}
 
 _MATRICES: Mapping[int, Literal["bt601", "bt709", "bt2020"]] = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}
 _PRIMARIES = {1: "bt709", 5: "bt470bg", 6: "smpte170m", 9: "bt2020", 12: "smpte432"}

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import decoding, encoders, movie, scaling, sources
+from pipeline import decoding, demo, encoders, movie, scaling, sources
 from pipeline.errors import CommandError, InputError, OutputError, ToolError
 from pipeline.framing import frame_geometry
 from pipeline.records import Colour, Frame, VideoSource
@@ -355,3 +355,58 @@ def test_sound_that_a_container_cannot_hold_is_transcoded_and_said(clip: Clip, t
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert container.streams.audio[0].codec_context.name == "aac"
     assert write_all(frames, target_like(source, tmp_path / "out.mkv", frames[0]), source) == []
+
+
+def pq(nits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """SMPTE ST 2084, equation 5.2: the inverse EOTF."""
+    y = np.clip(nits / 10000, 0, 1) ** (2610 / 16384)
+    return ((3424 / 4096 + 2413 / 128 * y) / (1 + 2392 / 128 * y)) ** (2523 / 32)
+
+
+def hdr_clip(path: Path, rgb: np.ndarray[Any, Any]) -> None:
+    """A picture shown with its white at 203 cd/m2, as PQ in BT.2020, 10 bits; computed here, without ffmpeg's filters."""
+    # ITU-R BT.2087, table 2: BT.709 primaries to BT.2020. A BT.709 display shows v ** 2.4 (ITU-R BT.1886).
+    wide = rgb**2.4 @ np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]]).T
+    coded = pq(203 * wide)
+    luma = coded @ np.array([0.2627, 0.6780, 0.0593])
+    planes = 64 + 876 * luma, 512 + 896 * (coded[..., 2] - luma) / 1.8814, 512 + 896 * (coded[..., 0] - luma) / 1.4746
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = *luma.shape, "yuv444p10le"
+        frame = av.VideoFrame(stream.width, stream.height, "yuv444p10le")
+        for target, plane in zip(frame.planes, planes, strict=True):
+            target.update(np.rint(plane).astype("<u2").tobytes())
+        for tagged in (stream.codec_context, frame):
+            tagged.color_trc, tagged.color_primaries, tagged.colorspace, tagged.color_range = 16, 9, 9, 1
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def test_hdr_below_reference_white_comes_out_as_it_looks(tmp_path: Path) -> None:
+    rgb = np.asarray(Image.fromarray(demo.photograph("chelsea.png")).resize((256, 160))) / 255
+    hdr_clip(tmp_path / "hdr.mkv", rgb)
+    source = sources.probe(tmp_path / "hdr.mkv")
+    assert (source.hdr, source.colour) == ("PQ", Colour(matrix="bt709", full_range=False))
+    with decoding.open_frames(source) as frames:
+        luma = next(frames).planes[0].astype(float)
+    wanted = 16 + 219 * rgb @ np.array([0.2126, 0.7152, 0.0722])
+    assert np.abs(luma - wanted).mean() < 0.6 and np.abs(luma - wanted).max() < 3
+
+
+def test_the_network_sees_one_field_of_interlaced_frames() -> None:
+    """Lines of two pictures in turn: what comes out is the upper one's, as if the other were not there."""
+    upper, lower = np.full((64, 64, 3), 200, np.uint8), np.zeros((64, 64, 3), np.uint8)
+    upper[:, 32:] = 40
+    times, tick = [Fraction(0), Fraction(1, 25)], Fraction(1, 25)
+    alone, other = (
+        Frame(tuple(plane.copy() for plane in frame.planes), frame.pts, frame.time_base, frame.picture)  # type: ignore[arg-type]
+        for frame in scaling.frames_of_pictures([upper, lower], times_seconds=times, time_base=tick)
+    )
+    combed = Frame(tuple(plane.copy() for plane in alone.planes), 0, tick, alone.picture)  # type: ignore[arg-type]
+    for plane, from_other in zip(combed.planes, other.planes, strict=True):
+        plane[1::2] = from_other[1::2]
+    geometry = frame_geometry(64, 64, fit="whole", input_px=(32, 32), short_side_px=32, stride=32)
+    colour = scaling.PICTURES_COLOUR
+    seen = scaling.NetworkPictures(colour, geometry, interlaced=True)(combed).astype(int)
+    assert np.abs(seen - scaling.NetworkPictures(colour, geometry)(alone).astype(int)).max() <= 2
+    assert np.abs(seen - scaling.NetworkPictures(colour, geometry, interlaced=True)(other).astype(int)).mean() > 30

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import clips
 import numpy as np
 import pyarrow.parquet
@@ -226,3 +227,20 @@ def test_a_folder_of_pictures_leaves_out_what_an_earlier_run_made(cat: Path, tmp
         (tmp_path / name).write_bytes(cat.read_bytes())
     plan = planning.plan_images([tmp_path], output=tmp_path / "out", options=Options())
     assert [job.input.name for job in plan] == ["cat.png", "other_output.png"]
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.mkv"])
+def test_the_last_frame_is_shown_as_long_as_its_own_duration_says(tmp_path: Path, open_session: Open, name: str) -> None:
+    """Five frames of unequal length; with B-frames the last to be shown is not the last in the file."""
+    pictures = [Image.fromarray(clips.picture(number)) for number in range(5)]
+    made = tmp_path / ("a.gif" if name == "a.mkv" else name)
+    pictures[0].save(made, save_all=True, append_images=pictures[1:], duration=[100, 300, 50, 200, 2000], loop=0)
+    if name == "a.mkv":
+        clips._ffmpeg("-i", str(made), "-fps_mode", "passthrough", "-c:v", "ffv1", "-pix_fmt", "yuv420p", str(tmp_path / name))
+    [job] = planning.plan_videos([tmp_path / name], output=tmp_path / "out.mp4", options=Options())
+    assert isinstance(job, planning.Job)
+    outcome, _ = film.visualize_video(job, open_session())
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        stream = container.streams.video[0]
+        assert float(stream.duration * stream.time_base) == pytest.approx(2.65, abs=2e-3)
+    assert outcome.duration_seconds == pytest.approx(2.65, abs=2e-3)
