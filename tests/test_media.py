@@ -397,14 +397,10 @@ def test_the_network_sees_one_field_of_interlaced_frames() -> None:
     """Lines of two pictures in turn: what comes out is the upper one's, as if the other were not there."""
     upper, lower = np.full((64, 64, 3), 200, np.uint8), np.zeros((64, 64, 3), np.uint8)
     upper[:, 32:] = 40
-    times, tick = [Fraction(0), Fraction(1, 25)], Fraction(1, 25)
-    alone, other = (
-        Frame(tuple(plane.copy() for plane in frame.planes), frame.pts, frame.time_base, frame.picture)  # type: ignore[arg-type]
-        for frame in scaling.frames_of_pictures([upper, lower], times_seconds=times, time_base=tick)
-    )
-    combed = Frame(tuple(plane.copy() for plane in alone.planes), 0, tick, alone.picture)  # type: ignore[arg-type]
+    times, tick = [Fraction(n, 25) for n in range(3)], Fraction(1, 25)
+    alone, other, combed = scaling.frames_of_pictures([upper, lower, upper], times_seconds=times, time_base=tick)
     for plane, from_other in zip(combed.planes, other.planes, strict=True):
-        plane[1::2] = from_other[1::2]
+        plane[1::2] = from_other[1::2]  # planes are views: this changes the picture
     geometry = frame_geometry(64, 64, fit="whole", input_px=(32, 32), short_side_px=32, stride=32)
     colour = scaling.PICTURES_COLOUR
     seen = scaling.NetworkPictures(colour, geometry, interlaced=True)(combed).astype(int)
