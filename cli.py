@@ -680,6 +680,8 @@ class Terminal:
             if warning not in self._said:  # what is said of the model holds for every input
                 self.say(printable(f"{outcome.input}: warning: {warning}"))
         self._said.update(outcome.warnings)
+        for name in outcome.extra.get("encoders_passed_over", ()):
+            self.say(f"{printable(str(outcome.input))}: {outcome.extra['encoder']} is used, for {name}", only_verbose=True)
         if outcome.error is None or outcome.partial:
             top = ", ".join(f"{p.name.label} {100 * p.score:.0f}%" for p in outcome.top)
             frames = "" if outcome.duration_seconds is None else f" ({outcome.frames} frames in {outcome.elapsed_seconds:.1f} s)"

@@ -52,8 +52,8 @@ def visualize_video(
     try:
         return _Film(job, session, progress, notice).make()
     except _HardwareError as failed:
-        notice(f"{failed}; a software encoder is used")
-        return _Film(job, session, progress, notice, hardware=False).make()
+        outcome, track = _Film(job, session, progress, notice, hardware=False).make()
+        return replace(outcome, extra={**outcome.extra, "encoders_passed_over": [str(failed)]}), track
 
 
 class _HardwareError(ToolError):
@@ -300,7 +300,9 @@ class _Film:
         duration = self.track.last_seconds - self.track.first_seconds + float(last)
         outcome = outcome_of(self.job, self.session, self.track, self._started, duration_seconds=duration, warnings=self.warnings)
         error = None if damage is None else f"{self.job.input}: {damage}; what decodes is in {self.job.output}"
-        return replace(outcome, error=error, partial=damage is not None, extra={"encoder": self.view.encoder.name})
+        encoder = self.view.encoder
+        extra = {"encoder": encoder.name, "encoders_passed_over": list(encoder.passed_over)}
+        return replace(outcome, error=error, partial=damage is not None, extra=extra)
 
 
 def _frames_of(job: Job, options: Options, *, first: int) -> Generator[Frame]:

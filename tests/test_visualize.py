@@ -244,3 +244,19 @@ def test_the_last_frame_is_shown_as_long_as_its_own_duration_says(tmp_path: Path
         stream = container.streams.video[0]
         assert float(stream.duration * stream.time_base) == pytest.approx(2.65, abs=2e-3)
     assert outcome.duration_seconds == pytest.approx(2.65, abs=2e-3)
+
+
+def test_a_hardware_encoder_that_fails_makes_way_for_software(
+    clip: Clip, tmp_path: Path, open_session: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that fails its trial is passed over, one that takes it and dies at work is replaced; both are named."""
+    refusing = encoders.Encoder(name="libx264", arguments={"preset": "no-such-preset"}, hardware=True)
+    dying = encoders.Encoder(name="libx264", arguments={"t": 0.1}, hardware=True)  # ends after three frames
+    monkeypatch.setitem(encoders.ENCODERS, "h264", (refusing, dying, *encoders.ENCODERS["h264"]))  # type: ignore[arg-type]
+    monkeypatch.setattr(encoders, "_hardware_present", lambda: True)
+    chosen = encoders.choose_encoder("h264", width_px=64, height_px=64)
+    assert chosen.arguments == dying.arguments and "no-such-preset" in chosen.passed_over[0]
+    outcome, _ = film.visualize_video(job_for(clip("late_audio.mp4"), tmp_path / "out.mp4"), open_session())
+    assert outcome.error is None and len(decoded(tmp_path / "out.mp4")[0]) == 50
+    said = outcome.as_json()
+    assert said["encoder"] == "libx264" and "failed after" in said["encoders_passed_over"][0]
