@@ -30,7 +30,6 @@ SHIFT_SECONDS = 3600
 NO_PROBE = {"probesize": "32", "analyzeduration": "0", "fpsprobesize": "0"}
 SEEK_MARGIN_SECONDS = 1.0
 RESUME_MARGINS_SECONDS = (10.0, 60.0, None)  # several groups of pictures early; at last from the beginning
-_BACKGROUND = "white"  # of what is transparent, as in photographs
 
 
 # ------------------------------------------------------------------------------------------------ reading
@@ -204,11 +203,11 @@ def _decode_command(source: VideoSource, seek_seconds: float | None) -> list[str
 
 def _filters(source: VideoSource) -> Iterator[str]:
     """What brings any picture to 4:2:0 planes of one size. Each step leaves pictures alone that need it not."""
-    to_video = "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_inp"
+    to_video = "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_inp,format=yuv420p"
     if source.hdr:
         yield from _tone_mapping(source.hdr)
-    elif source.has_alpha:
-        yield f"format=rgba,split[a][b];[a]drawbox=t=fill:c={_BACKGROUND}:replace=1[c];[c][b]overlay=format=rgb,format=rgb24"
+    elif source.has_alpha:  # on white, as in photographs
+        yield "format=rgba,split[a][b];[a]lutrgb=r=255:g=255:b=255:a=255[white];[white][b]overlay=format=rgb,format=rgb24"
         yield to_video
     elif source.is_rgb:
         yield to_video

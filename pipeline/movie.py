@@ -156,21 +156,41 @@ def join(pieces: Sequence[Piece], times_seconds: np.ndarray[Any, Any], target: T
     back and must have each of them. Raises ToolError when ffmpeg fails, OutputError when the file is not right.
     """
     _write_list(pieces, target.time_base)
-    reason = ""
+    zero, reason = _zero(pieces, target, original), ""
     for attempt, given_up in _attempts(original):
         command = _join_command(pieces, target, attempt, output, times_seconds)
-        child = children.Child(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=pieces[0].path.parent)
-        try:
-            code = child.wait()
-        finally:
-            child.kill()
-        if code == 0:
-            verify(output, target.output, times_seconds - float(_zero(pieces, target, original)))
+        child = _run(command, pieces[0].path.parent)
+        if child.process.returncode == 0:
+            _verified(command, pieces, target, times_seconds - float(zero), output)
             return [*([f"{given_up} ({reason})"] if given_up else []), *_changes(attempt, output)]
         if child.was_killed or child.stalled or _disk_is_full(child):
             break
-        reason = child.lines[-1] if child.lines else f"ffmpeg ended with {code}"
+        reason = child.lines[-1] if child.lines else f"ffmpeg ended with {child.process.returncode}"
     raise child.error(f"{target.output}: joining the segments failed")
+
+
+def _run(command: Sequence[str], folder: Path) -> children.Child:
+    """Run ffmpeg to its end in that folder."""
+    child = children.Child(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=folder)
+    try:
+        child.wait()
+    finally:
+        child.kill()
+    return child
+
+
+def _verified(command: Sequence[str], pieces: Sequence[Piece], target: Target, times_seconds: np.ndarray[Any, Any], output: Path) -> None:
+    """Read back what the command has made; where it is not right, let the ffmpeg that was installed with this program do it.
+
+    Older ones (5.1) begin Matroska with the priming samples of its sound, and move the pictures with them.
+    """
+    try:
+        verify(output, target.output, times_seconds)
+    except OutputError:
+        if command[0] == children.bundled_ffmpeg_path():
+            raise
+        _run([children.bundled_ffmpeg_path(), *command[1:]], pieces[0].path.parent)
+        verify(output, target.output, times_seconds)
 
 
 def _attempts(original: Original) -> Iterator[tuple[Original, str]]:
@@ -209,7 +229,7 @@ def _join_command(
     begin = pieces[0].first_pts * target.time_base
     pictures = ffmpeg.input(_LIST, f="concat", itsoffset=_seconds(begin), protocol_whitelist="file")
     last = original.last_seconds or 1 / target.frame_rate
-    options: dict[str, Any] = {"f": container, "c:v": "copy", "bsf:v": _last_duration(times_seconds, float(last))}
+    options: dict[str, Any] = {"f": container, "c:v": "copy", "bsf:v": _setts(times_seconds, float(last))}
     if container in ("mp4", "mov"):
         options |= _movie_options(target, original)
         if target.encoder.arguments.get("tag:v"):
@@ -225,7 +245,7 @@ def _join_command(
     return children.command(ffmpeg.output(*streams, children.file_url(output), **options))
 
 
-def _last_duration(times_seconds: np.ndarray[Any, Any], last_seconds: float) -> str:
+def _setts(times_seconds: np.ndarray[Any, Any], last_seconds: float) -> str:
     """The bitstream filter that says how long the last frame is shown.
 
     MP4's edit list ends where the latest packet ends, but for the last packet in the file, which may be another one: to it, as well.

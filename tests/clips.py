@@ -87,7 +87,7 @@ def variable(count: int = 30) -> list[Fraction]:
 
 
 def _ffmpeg(*arguments: str) -> None:
-    command = [children.ffmpeg_path(), "-y", "-hide_banner", "-loglevel", "error", "-nostdin", *arguments]
+    command = [children.bundled_ffmpeg_path(), "-y", "-hide_banner", "-loglevel", "error", "-nostdin", *arguments]
     subprocess.run(command, check=True, capture_output=True)
 
 

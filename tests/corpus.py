@@ -105,7 +105,7 @@ class Row:
 
 def ffmpeg(*arguments: object, stdin: bytes = b"", cwd: Path | None = None) -> bytes:
     """What it writes to stdout, where the output is "-"."""
-    command = [children.ffmpeg_path(), "-y", "-hide_banner", "-loglevel", "error", *map(str, arguments)]
+    command = [children.bundled_ffmpeg_path(), "-y", "-hide_banner", "-loglevel", "error", *map(str, arguments)]
     return subprocess.run(command, check=True, input=stdin, stdout=subprocess.PIPE, cwd=cwd).stdout
 
 
