@@ -226,22 +226,25 @@ def _join_command(
     pieces: Sequence[Piece], target: Target, original: Original, output: Path, times_seconds: np.ndarray[Any, Any]
 ) -> list[str]:
     container = CONTAINERS[output.suffix.lower()]
-    begin = pieces[0].first_pts * target.time_base
-    pictures = ffmpeg.input(_LIST, f="concat", itsoffset=_seconds(begin), protocol_whitelist="file")
+    zero = _zero(pieces, target, original)
+    # ffmpeg moves all of Matroska until nothing is negative, unless the inputs are moved; but then it cuts decoded sound wrongly.
+    moved = zero if container in ("matroska", "webm") and not _encodes_audio(original, output) else Fraction(0)
+    pictures = ffmpeg.input(
+        _LIST, f="concat", itsoffset=_seconds(pieces[0].first_pts * target.time_base - moved), protocol_whitelist="file"
+    )
     last = original.last_seconds or 1 / target.frame_rate
-    options: dict[str, Any] = {"f": container, "c:v": "copy", "bsf:v": _setts(times_seconds, float(last))}
+    options: dict[str, Any] = {"f": container, "c:v": "copy", "bsf:v": _setts(times_seconds - float(moved), float(last))}
     if container in ("mp4", "mov"):
         options |= _movie_options(target, original)
         if target.encoder.arguments.get("tag:v"):
             options["tag:v"] = target.encoder.arguments["tag:v"]
     streams = [pictures["v:0"]]
     if original.source is not None:
-        more, taken = _taken(original, original.source, output)
+        more, taken = _taken(original, original.source, output, zero, moved)
         options |= more
         streams += taken
-    zero = _zero(pieces, target, original)
-    if zero:
-        options["output_ts_offset"] = _seconds(-zero)
+    if zero != moved:
+        options["output_ts_offset"] = _seconds(moved - zero)
     return children.command(ffmpeg.output(*streams, children.file_url(output), **options))
 
 
@@ -281,9 +284,9 @@ def _movie_options(target: Target, original: Original) -> dict[str, Any]:
     }
 
 
-def _taken(original: Original, source: VideoSource, output: Path) -> tuple[dict[str, Any], list[Any]]:
+def _taken(original: Original, source: VideoSource, output: Path, zero: Fraction, moved: Fraction) -> tuple[dict[str, Any], list[Any]]:
     """Options and streams for what comes from the source file."""
-    cut: dict[str, Any] = {**sources.SAFE}
+    cut: dict[str, Any] = {**sources.SAFE, "itsoffset": _seconds(-moved)}
     if original.offset_seconds is not None:
         cut["ss"] = _seconds(original.offset_seconds - Fraction(source.start_seconds))
         if original.end_seconds is not None:
@@ -296,17 +299,40 @@ def _taken(original: Original, source: VideoSource, output: Path) -> tuple[dict[
         for index, codec in enumerate(source.audio_codecs):
             kept = _fits(codec, output) and not original.encode_audio
             options[f"c:a:{index}"] = "copy" if kept else _fallback(output)
+            if moved > 0:
+                options[f"copypriorss:a:{index}"] = 0  # no edit list hides the packet that the range begins within
+        options |= _quicktime_languages("a", source.audio_languages, output)
     kept_subtitles = [_subtitle_codec(codec, output) for codec in source.subtitle_codecs] if original.subtitles else []
     for index, how in enumerate(kept_subtitles):
         if how is not None:
             options[f"c:s:{len(streams) - (original.audio == 'copy')}"] = how
             streams.append(given[f"s:{index}?"])
+    if original.offset_seconds is not None and kept_subtitles:
+        # What is shown when the range begins is shown from there on: a negative time would move everything.
+        before = f"max(0\\,{float(zero - moved):.6f}/TB-PTS)"
+        options["bsf:s"] = f"setts=pts=PTS+{before}:dts=PTS+{before}:duration=max(0\\,DURATION-{before})"
     return options, streams
+
+
+# QuickTime numbers languages, and ffmpeg's table of them knows these by their other ISO 639-2 code.
+_QUICKTIME_LANGUAGES = {"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "sqi": "alb", "zho": "chi", "mkd": "mac", "swe": "sve"}
+
+
+def _quicktime_languages(kind: str, languages: Sequence[str | None], output: Path) -> dict[str, str]:
+    if CONTAINERS[output.suffix.lower()] != "mov":
+        return {}
+    named = {n: _QUICKTIME_LANGUAGES[code] for n, code in enumerate(languages) if code in _QUICKTIME_LANGUAGES}
+    return {f"metadata:s:{kind}:{n}": f"language={name}" for n, name in named.items()}
 
 
 def _fits(audio_codec: str, output: Path) -> bool:
     held = _AUDIO_OF_CONTAINER[CONTAINERS[output.suffix.lower()]]
     return held is None or audio_codec in held
+
+
+def _encodes_audio(original: Original, output: Path) -> bool:
+    codecs = original.source.audio_codecs if original.source and original.audio == "copy" else ()
+    return any(original.encode_audio or not _fits(codec, output) for codec in codecs)
 
 
 def _fallback(output: Path) -> str:

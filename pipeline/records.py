@@ -90,6 +90,7 @@ class VideoSource:
     frames_estimate: int | None
     audio_codecs: Sequence[str]
     audio_rates_hz: Sequence[int]
+    audio_languages: Sequence[str | None]
     subtitle_codecs: Sequence[str]
     max_pixels: int
     warnings: Sequence[str] = ()

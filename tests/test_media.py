@@ -147,6 +147,26 @@ def test_a_range_is_cut_to_the_frame_with_its_sound_in_step(clip: Clip, tmp_path
     assert max(time for time, _ in kept) < 1.1 - 0.52 + 0.03
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [("mkv", "copy"), ("webm", "libopus")])
+def test_a_range_begins_at_0_in_matroska_too(clip: Clip, tmp_path: Path, suffix: str, codec: str) -> None:
+    """Where no edit list hides the packet that the range begins within; it must not move the pictures."""
+    path = clip("constant.mp4")  # sound from 0 on
+    source = sources.probe(path)
+    with decoding.open_frames(source, start_seconds=0.3) as reading:
+        frames = list(reading)
+    encoder = encoders.choose_encoder("vp9" if suffix == "webm" else "h264", width_px=256, height_px=144)
+    target = target_like(source, tmp_path / f"out.{suffix}", frames[0], encoder=encoder)
+    said = write_all(frames, target, source, ranged=True)
+    times, pictures = decoded(target.output)
+    assert [clips.read_number(p) for p in pictures] == list(range(8, 30))  # frame 8 at 0.32 s is the first one not before 0.3 s
+    np.testing.assert_allclose(times, np.arange(22) / 25, atol=1.1e-3)
+    kept = audio_packets(target.output)
+    assert len(said) == (codec != "copy") and -0.01 <= kept[0][0] < 0.025
+    if codec == "copy":
+        sound = {data: time for time, data in audio_packets(path)}
+        np.testing.assert_allclose([time for time, _ in kept], [sound[data] - 0.32 for _, data in kept], atol=1.1e-3)
+
+
 def test_a_range_in_a_file_that_starts_late_counts_from_its_beginning(clip: Clip, tmp_path: Path) -> None:
     source = sources.probe(clip("stream.ts"))
     assert source.start_seconds == pytest.approx(1.9787, abs=1e-3)
