@@ -1,0 +1,108 @@
+"""Damaged media by the hundred (fuzzing.py): no traceback, no hang, no gigabytes, nothing left behind, and what is said is what is there.
+
+`HEATREEL_FUZZ_SEEDS=5000:6000 pytest -m slow tests/test_fuzz.py` runs others. A failure names its cases; see fuzzing.py to make one again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import fuzzing
+import pytest
+
+ROOT = Path(__file__).parent.parent
+Line = dict[str, Any]
+
+SECONDS_TO_START = 120.0
+GRACE_SECONDS = 30.0  # behind the worker's own watchdog, for one that is stuck in native code
+# The first of these have found faults.
+FIXED = (3, 17, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49)
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fuzz")
+    fuzzing.make(folder)
+    return folder
+
+
+def fuzz(clips: Path, work: Path, seeds: Sequence[int]) -> list[Line]:
+    """What each case came to. A worker that dies, or has to be killed, costs the case that it was at, and another goes on behind it."""
+    done: list[Line] = []
+    while left := seeds[len(done) :]:
+        lines = list(_work(clips, work / f"from{len(done)}", left))
+        results = [line for line in lines if "problems" in line]
+        done += results
+        if len(results) < len(left):
+            begun = [line for line in lines if "case" in line]
+            assert begun, f"the worker does not start: {lines}"
+            problem = f"the worker died: {lines[-1].get('ended', '')}"
+            done.append({"seed": left[len(results)], "problems": [problem], "seconds": 0.0, "peak_mib": 0, "case": begun[-1]["case"]})
+    return done
+
+
+def _work(clips: Path, work: Path, seeds: Sequence[int]) -> Iterator[Line]:
+    """The lines that a worker prints, and a last one with how it ended where that was not well."""
+    work.mkdir(parents=True)
+    command = [sys.executable, fuzzing.__file__, str(clips), str(work), *map(str, seeds)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (work / "stderr").open("w+b") as stderr:
+        worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=environment, start_new_session=True)
+        try:
+            yield from _lines_of(worker)
+            code: int | str = worker.wait(timeout=GRACE_SECONDS)
+        except (queue.Empty, subprocess.TimeoutExpired):
+            code = "killed, as it hung"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(worker.pid, signal.SIGKILL)
+            worker.wait()
+        if code != 0:
+            yield {"ended": f"{code}\n{(work / 'stderr').read_text(errors='replace')[-6000:]}"}
+
+
+def _lines_of(worker: subprocess.Popen[bytes]) -> Iterator[Line]:
+    """Raises queue.Empty when none comes for too long."""
+    waiting: queue.Queue[bytes] = queue.Queue()
+    assert worker.stdout is not None
+    pipe = worker.stdout
+
+    def read() -> None:
+        with pipe:
+            for line in pipe:
+                waiting.put(line)
+        waiting.put(b"")
+
+    threading.Thread(target=read, daemon=True).start()
+    patience = SECONDS_TO_START
+    while line := waiting.get(timeout=patience):
+        yield {"seed": None, **json.loads(line)}
+        patience = fuzzing.SECONDS_A_CASE + GRACE_SECONDS
+
+
+def check(clips: Path, results: Sequence[Line]) -> None:
+    wrong = [line for line in results if line["problems"]]
+    told = [f"{fuzzing.case(line['seed'], clips)}:\n  " + "\n  ".join(line["problems"]) for line in wrong]
+    peak, longest = max(line["peak_mib"] for line in results), max(line["seconds"] for line in results)
+    print(f"{len(results)} cases, {sum(line['seconds'] for line in results):.0f} s, the longest {longest} s, at most {peak} MiB")
+    assert not wrong, f"{len(wrong)} of {len(results)} cases:\n" + "\n".join(told)
+
+
+def test_damaged_files(clips: Path, tmp_path: Path) -> None:
+    check(clips, fuzz(clips, tmp_path, FIXED))
+
+
+@pytest.mark.slow
+def test_hundreds_of_damaged_files(clips: Path, tmp_path: Path) -> None:
+    first, last = map(int, os.environ.get("HEATREEL_FUZZ_SEEDS", "1000:1320").split(":"))
+    check(clips, fuzz(clips, tmp_path, range(first, last)))
