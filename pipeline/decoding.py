@@ -196,6 +196,8 @@ def _decode_command(source: VideoSource, seek_seconds: float | None) -> list[str
         fps_mode="passthrough",  # ffmpeg adds frames even to constant-rate files without it
         enc_time_base=f"{base.numerator}:{base.denominator}",  # times would snap to the frame rate without it
         output_ts_offset=SHIFT_SECONDS,
+        map_metadata=-1,  # nobody reads the tags here, and PyAV refuses those that are no UTF-8
+        map_chapters=-1,
         vf=",".join(_filters(source)),
     )
     return children.command(graph, binary=children.ffmpeg_with("zscale") if source.hdr else None)

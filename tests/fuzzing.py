@@ -178,7 +178,7 @@ def header(content: bytearray, rng: random.Random) -> range:
     if content[:1] == b"\x47" and len(content) > 188 * 8:
         start = 188 * rng.randrange(min(40, len(content) // 188))
         return range(start, start + 40)
-    return range(min(len(content), rng.choice((64, 256, 1024))))
+    return range(min(len(content), rng.choice((64, 256, 1024, 1024, 1024))))
 
 
 _CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"udta", b"moof", b"traf", b"mvex"}
@@ -186,13 +186,15 @@ _CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"udta", b"
 
 def _leaves(content: bytes, start: int, end: int) -> Iterator[range]:
     """The boxes of an MP4 that hold fields, without their heads of eight bytes and what lies far behind them."""
-    for kind, first, last in corpus.boxes(content, start, end):
-        if last <= first:
+    while start + 8 <= end:
+        size, kind = struct.unpack_from(">I4s", content, start)
+        if size < 8:
             return
         if kind in _CONTAINERS:
-            yield from _leaves(content, first + 8, min(last, end))
+            yield from _leaves(content, start + 8, min(start + size, end))
         elif kind != b"mdat":
-            yield range(first + 8, min(last, end, first + 136))
+            yield range(start + 8, min(start + size, end, start + 136))
+        start += size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +240,7 @@ class Verdict:
 def run(case: Case, folder: Path, session: Callable[[Options], visualize.Session]) -> Verdict:
     path, verdict = folder / case.name, Verdict()
     path.write_bytes(case.content)
-    output = folder / (f"out{path.suffix}" if case.name in STILLS else "out.mp4")
+    output = folder / ("out.png" if case.name in STILLS else "out.mp4")
     try:
         outcome = _visualized(path, output, session, fresh=False)
     except HeatreelError as error:
@@ -248,7 +250,7 @@ def run(case: Case, folder: Path, session: Callable[[Options], visualize.Session
     except BaseException:
         verdict.problems.append(traceback.format_exc())
     else:
-        verdict.said = f"{outcome.frames} frames{f', partial: {outcome.error}' if outcome.partial else ''}"
+        verdict.said = f"{outcome.frames} frames in {outcome.duration_seconds} s{f', partial: {outcome.error}' if outcome.partial else ''}"
         verdict.problems += _left(folder, {path.name, output.name})
         verdict.problems += _still(output) if case.name in STILLS else _video(case, path, outcome)
     return verdict
@@ -291,7 +293,7 @@ def _left_by_failure(path: Path, output: Path, session: Callable[[Options], visu
 def _video(case: Case, path: Path, outcome: Outcome) -> list[str]:
     assert outcome.output is not None
     problems = []
-    with av.open(f"file:{outcome.output}") as container:
+    with av.open(f"file:{outcome.output}", metadata_errors="replace") as container:
         times = [frame.time for frame in container.decode(video=0)]
     if len(times) != outcome.frames:
         problems.append(f"{len(times)} frames are in the output, and {outcome.frames} were announced")
@@ -307,7 +309,7 @@ def _video(case: Case, path: Path, outcome: Outcome) -> list[str]:
 
 
 def _listed(path: Path) -> int:
-    with av.open(f"file:{path}") as container:
+    with av.open(f"file:{path}", metadata_errors="replace") as container:
         return int(container.streams.video[0].frames)
 
 
