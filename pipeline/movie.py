@@ -293,9 +293,10 @@ def _taken(original: Original, source: VideoSource, output: Path, zero: Fraction
             cut["to"] = _seconds(original.end_seconds)
     given = ffmpeg.input(children.file_url(source.path), **cut)
     options: dict[str, Any] = {"map_metadata": 1, "map_chapters": 1 if original.offset_seconds is None else -1}
-    streams = []
-    if original.audio == "copy":
-        streams.append(given["a?"])
+    streams = [given["a?"]]  # named even without sound: a file of which nothing is taken is not opened, and its tags and chapters are lost
+    if original.audio == "none":
+        options["an"] = None
+    else:
         for index, codec in enumerate(source.audio_codecs):
             kept = _fits(codec, output) and not original.encode_audio
             options[f"c:a:{index}"] = "copy" if kept else _fallback(output)
@@ -305,7 +306,7 @@ def _taken(original: Original, source: VideoSource, output: Path, zero: Fraction
     kept_subtitles = [_subtitle_codec(codec, output) for codec in source.subtitle_codecs] if original.subtitles else []
     for index, how in enumerate(kept_subtitles):
         if how is not None:
-            options[f"c:s:{len(streams) - (original.audio == 'copy')}"] = how
+            options[f"c:s:{len(streams) - 1}"] = how
             streams.append(given[f"s:{index}?"])
     if original.offset_seconds is not None and kept_subtitles:
         # What is shown when the range begins is shown from there on: a negative time would move everything.

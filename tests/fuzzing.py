@@ -247,6 +247,8 @@ def run(case: Case, folder: Path, session: Callable[[Options], visualize.Session
         verdict.said = f"{type(error).__name__}: {error}"
         verdict.problems += [f"exit code {error.exit_code}"] if error.exit_code != 1 else []
         verdict.problems += _left_by_failure(path, output, session)
+        if case.name not in STILLS and not isinstance(_planned(path, output), planning.Refusal):
+            verdict.problems += _lost(path)
     except BaseException:
         verdict.problems.append(traceback.format_exc())
     else:
@@ -260,12 +262,28 @@ def _visualized(path: Path, output: Path, session: Callable[[Options], visualize
     """As the commands do it."""
     options = Options(**QUICK, fresh=fresh)
     still = path.name in STILLS
-    [job] = (planning.plan_images if still else planning.plan_videos)([path], output=output, options=options)
+    job = _planned(path, output)
     if isinstance(job, planning.Refusal):
         raise job.error
     outcome, _ = (visualize.visualize_image if still else film.visualize_video)(job, session(options))
     json.dumps(outcome.as_json(), allow_nan=False)
     return outcome
+
+
+def _planned(path: Path, output: Path) -> planning.Job | planning.Refusal:
+    plan = planning.plan_images if path.name in STILLS else planning.plan_videos
+    [job] = plan([path], output=output, options=Options(**QUICK))
+    return job
+
+
+def _lost(path: Path) -> list[str]:
+    """What was begun and has failed must have had nothing in it."""
+    frames = 0
+    with contextlib.suppress(av.FFmpegError, ValueError), av.open(f"file:{path}", metadata_errors="replace") as container:
+        for packet in container.demux(video=0):
+            with contextlib.suppress(av.FFmpegError):
+                frames += len(packet.decode())
+    return [f"PyAV decodes {frames} frames of it"] if frames else []
 
 
 def _left(folder: Path, expected: set[str]) -> list[str]:
