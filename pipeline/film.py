@@ -118,7 +118,9 @@ class _Film:
             return
         straight = work.folder / STRAIGHTENED
         if not straight.exists():
-            integrity.remuxed(self.source, work.unfinished(".nut"))
+            if not integrity.remuxed(self.source, work.unfinished(".nut")):
+                self.warnings.append("its clock jumps, and that cannot be put right; the times are as ffmpeg gives them")
+                return
             work.unfinished(".nut").replace(straight)
         self.source = replace(sources.probe(straight), colour=self.source.colour, colour_tags=self.source.colour_tags)
         self.warnings.append("its clock jumps, as in joined recordings; the times run on without the jumps")

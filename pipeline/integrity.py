@@ -16,7 +16,6 @@ import ffmpeg
 import numpy as np
 
 from pipeline import children, sources
-from pipeline.errors import InputError
 from pipeline.records import VideoSource, clock
 
 SAME_TIME_SECONDS = 0.0006
@@ -111,11 +110,16 @@ def has_jumps(source: VideoSource) -> bool:
     return False
 
 
-def remuxed(source: VideoSource, output: Path) -> None:
-    """Write the source's packets as NUT with times that run on across jumps; ffmpeg straightens them when it may choose times itself."""
-    given = ffmpeg.input(children.file_url(source.path), **sources.SAFE)
-    graph = ffmpeg.output(given["v"], given["a?"], children.file_url(output), f="nut", codec="copy")
+def remuxed(source: VideoSource, output: Path) -> bool:
+    """Write the source's packets as NUT with times that run on across jumps; ffmpeg straightens them when it may choose times itself.
+
+    Damaged sound must not keep the pictures from it, so the second attempt is without. False where no attempt succeeds.
+    """
+    given = ffmpeg.input(children.file_url(source.path), fflags="+genpts", **sources.SAFE)
+    return any(_remuxed([given[kind] for kind in kinds], output) for kinds in (("v", "a?"), ("v",)))
+
+
+def _remuxed(streams: Sequence[Any], output: Path) -> bool:
+    graph = ffmpeg.output(*streams, children.file_url(output), f="nut", codec="copy")
     command = [part for part in children.command(graph) if part != "-copyts"]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if result.returncode != 0:
-        raise InputError(f"{source.path}: its times jump, and it cannot be straightened ({result.stderr.decode(errors='replace')[-200:]})")
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
