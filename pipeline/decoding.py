@@ -30,6 +30,9 @@ SHIFT_SECONDS = 3600
 NO_PROBE = {"probesize": "32", "analyzeduration": "0", "fpsprobesize": "0"}
 SEEK_MARGIN_SECONDS = 1.0
 RESUME_MARGINS_SECONDS = (10.0, 60.0, None)  # several groups of pictures early; at last from the beginning
+# A longer pause between two frames is a damaged clock: ffmpeg itself gives up at 30 hours, and MP4 holds 2^31 ticks.
+LONGEST_STEP_SECONDS = 24 * 3600
+LONGEST_STEP_TICKS = (1 << 31) - 1
 
 
 # ------------------------------------------------------------------------------------------------ reading
@@ -49,11 +52,12 @@ def checksum(frame: Frame) -> int:
 
 
 class Reading:
-    """The frames of a source, one by one; `problems` holds what the decoder complained of so far, `ended` whether it came to the end."""
+    """The frames of a source, one by one; `problems` holds what the decoder complained of so far, `leaps` how often the clock leapt."""
 
     def __init__(self, source: VideoSource, start_seconds: float | None, end_seconds: float | None, after: Position | None) -> None:
         self._source, self._start, self._end = source, start_seconds, end_seconds
         self.count = 0
+        self.leaps = 0
         self._child, self._raw = self._opened(start_seconds) if after is None else self._resumed(after)
         self._frames = self._in_range(None if after is None else after.time_seconds)
 
@@ -77,7 +81,20 @@ class Reading:
     def _start_child(self, seek_seconds: float | None) -> tuple[children.Child, Generator[Frame]]:
         command = _decode_command(self._source, seek_seconds)
         child = children.Child(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-        return child, _frames_of_pipe(child)
+        return child, self._without_leaps(_frames_of_pipe(child))
+
+    def _without_leaps(self, frames: Generator[Frame]) -> Generator[Frame]:
+        """The same frames, each leap of the clock that no video means, and none can hold, made one frame long."""
+        self.leaps, closed, last = 0, 0, None
+        with closing(frames):
+            for frame in frames:
+                step = 0 if last is None else frame.pts - last
+                if step > LONGEST_STEP_TICKS or step * frame.time_base > LONGEST_STEP_SECONDS:
+                    self.leaps += 1
+                    usual = min(Fraction(1), 1 / self._source.frame_rate)
+                    closed += step - max(1, round(usual / frame.time_base))
+                last = frame.pts
+                yield frame._replace(pts=frame.pts - closed) if closed else frame
 
     def _opened(self, start_seconds: float | None) -> tuple[children.Child, Generator[Frame]]:
         """A decoder whose first frame is not later than the start of the range, unless the video itself begins later."""

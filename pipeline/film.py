@@ -268,6 +268,8 @@ class _Film:
     def _damage(self, work: Journal) -> str | None:
         if self.source is None:
             return None
+        if self.reading is not None and self.reading.leaps:
+            self.warnings.append("its clock leaps by more than any pause; the times run on without that, and sound may be out of step")
         whole = not (self.options.start_seconds or self.options.end_seconds)
         return integrity.damage(self.source, self.track.times_seconds.tolist(), self._problems(work), whole=whole)
 

@@ -36,7 +36,7 @@ def damage(source: VideoSource, times_seconds: Sequence[float], problems: tuple[
     packets, count = _packet_times(source)
     inside = [t for t in packets if whole or times_seconds[0] - 1e-3 <= t <= times_seconds[-1] + 1e-3]
     there = np.sort(np.asarray(times_seconds))
-    missing = [t for t in inside if np.abs(there[max(0, np.searchsorted(there, t) - 1) :][:2] - t).min(initial=9) > SAME_TIME_SECONDS]
+    missing = _missing(inside, there)
     unread = max(0, promised - count)  # the header lists them, and the file ends before
     if not lines and not missing:
         return None  # the header lied
@@ -48,6 +48,13 @@ def damage(source: VideoSource, times_seconds: Sequence[float], problems: tuple[
     if whole and end is not None and float(end) - there[-1] > 3 / float(source.frame_rate):
         return f"damaged: it ends at {clock(there[-1])}, and its header says {clock(float(end))}{said}"
     return f"damaged: every frame came out, but some may show it ({lines} complaints){said}"
+
+
+def _missing(packets_seconds: Sequence[float], there: np.ndarray[Any, Any]) -> list[float]:
+    """The packets that no frame stands for. With a frame for each none is missing, whatever a damaged clock says."""
+    if len(there) >= len(packets_seconds):
+        return []
+    return [t for t in packets_seconds if np.abs(there[max(0, np.searchsorted(there, t) - 1) :][:2] - t).min(initial=9) > SAME_TIME_SECONDS]
 
 
 def _packet_times(source: VideoSource) -> tuple[list[float], int]:

@@ -126,7 +126,7 @@ def _source(path: Path, container: Any, number: int | None, fps: Fraction | None
         frames_listed=stream.frames or None,
         frames_estimate=stream.frames or (round(duration * rate) if duration and rate else None),
         audio_codecs=tuple(_codec(s) for s in container.streams.audio),
-        audio_rates_hz=tuple(s.codec_context.sample_rate for s in container.streams.audio),
+        audio_rates_hz=tuple(getattr(s.codec_context, "sample_rate", 0) for s in container.streams.audio),
         audio_languages=tuple(s.metadata.get("language") for s in container.streams.audio),
         subtitle_codecs=tuple(_codec(s) for s in container.streams.subtitles),
         max_pixels=round(max_megapixels * 1e6),

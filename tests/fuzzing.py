@@ -146,7 +146,14 @@ def extreme_field(content: bytearray, rng: random.Random) -> None:
 
 def extreme_time(content: bytearray, rng: random.Random) -> None:
     """The times of packets: PES headers (ISO/IEC 13818-1, 2.4.3.7), clusters and blocks of Matroska; elsewhere any field."""
-    kinds = ((b"\x00\x00\x01\xe0", 9, 5), (b"\xe7\x82", 2, 2), (b"\xe7\x81", 2, 1), (b"\xa3", 2, 4), (b"\x21\xf9\x04", 4, 2), (b"fcTL", 24, 4))
+    kinds = (
+        (b"\x00\x00\x01\xe0", 9, 5),
+        (b"\xe7\x82", 2, 2),
+        (b"\xe7\x81", 2, 1),
+        (b"\xa3", 2, 4),
+        (b"\x21\xf9\x04", 4, 2),
+        (b"fcTL", 24, 4),
+    )
     found = [(at + skip, size) for kind, skip, size in kinds for at in _places(content, kind)]
     if not found:
         return extreme_field(content, rng)
