@@ -10,6 +10,7 @@ import re
 import subprocess
 import time
 import zlib
+from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ RESUME_MARGINS_SECONDS = (10.0, 60.0, None)  # several groups of pictures early;
 # A longer pause between two frames is a damaged clock: ffmpeg itself gives up at 30 hours, and MP4 holds 2^31 ticks.
 LONGEST_STEP_SECONDS = 24 * 3600
 LONGEST_STEP_TICKS = (1 << 31) - 1
+FAR_AHEAD_SECONDS = 1
 
 
 # ------------------------------------------------------------------------------------------------ reading
@@ -57,7 +59,6 @@ class Reading:
     def __init__(self, source: VideoSource, start_seconds: float | None, end_seconds: float | None, after: Position | None) -> None:
         self._source, self._start, self._end = source, start_seconds, end_seconds
         self.count = 0
-        self.leaps = 0
         self._child, self._raw = self._opened(start_seconds) if after is None else self._resumed(after)
         self._frames = self._in_range(None if after is None else after.time_seconds)
 
@@ -73,6 +74,10 @@ class Reading:
         telling = [line for line in list(self._child.lines) if not _BENIGN.search(line)]
         return (0, "") if not telling else (self._child.line_count, telling[0])
 
+    @property
+    def leaps(self) -> int:
+        return self._clock.leaps
+
     def close(self) -> None:
         self._child.kill()
         _close_when_idle(self._frames)
@@ -81,20 +86,8 @@ class Reading:
     def _start_child(self, seek_seconds: float | None) -> tuple[children.Child, Generator[Frame]]:
         command = _decode_command(self._source, seek_seconds)
         child = children.Child(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-        return child, self._without_leaps(_frames_of_pipe(child))
-
-    def _without_leaps(self, frames: Generator[Frame]) -> Generator[Frame]:
-        """The same frames, each leap of the clock that no video means, and none can hold, made one frame long."""
-        self.leaps, closed, last = 0, 0, None
-        with closing(frames):
-            for frame in frames:
-                step = 0 if last is None else frame.pts - last
-                if step > LONGEST_STEP_TICKS or step * frame.time_base > LONGEST_STEP_SECONDS:
-                    self.leaps += 1
-                    usual = min(Fraction(1), 1 / self._source.frame_rate)
-                    closed += step - max(1, round(usual / frame.time_base))
-                last = frame.pts
-                yield frame._replace(pts=frame.pts - closed) if closed else frame
+        self._clock = _Clock(self._source.frame_rate)
+        return child, self._clock.put_right(_frames_of_pipe(child))
 
     def _opened(self, start_seconds: float | None) -> tuple[children.Child, Generator[Frame]]:
         """A decoder whose first frame is not later than the start of the range, unless the video itself begins later."""
@@ -146,6 +139,50 @@ class Reading:
         if self._start and code == 0:
             raise InputError(f"{path}: there is no frame at or after --start {self._start:g}")
         raise self._child.error(f"{path}: not one frame could be decoded")
+
+
+class _Clock:
+    """Puts a damaged clock right, and counts its `leaps`: steps that no video means and none can hold, and single times far ahead.
+
+    Behind a time far ahead ffmpeg counts on by single ticks until the clock has caught up, which would show a thousand frames in an
+    instant: they are spaced as usual instead.
+    """
+
+    def __init__(self, frame_rate: Fraction) -> None:
+        self.leaps = 0
+        self._usual_seconds = min(Fraction(1), 1 / frame_rate)
+        self._closed = 0  # ticks that leaps have taken
+        self._adrift = False
+
+    def put_right(self, frames: Generator[Frame]) -> Generator[Frame]:
+        last: int | None = None
+        made = 0
+        with closing(frames):
+            for frame, nudged in _with_nudged(frames):
+                made = frame.pts if last is None else max(made + 1, self._time(frame, frame.pts - last, made, nudged))
+                last = frame.pts
+                yield frame._replace(pts=made)
+
+    def _time(self, frame: Frame, step: int, made: int, nudged: bool) -> int:
+        usual = max(1, round(self._usual_seconds / frame.time_base))
+        alone = nudged and step * frame.time_base > FAR_AHEAD_SECONDS
+        too_long = step > LONGEST_STEP_TICKS or step * frame.time_base > LONGEST_STEP_SECONDS
+        self.leaps += alone or too_long
+        self._adrift = alone or (self._adrift and step == 1)
+        if too_long and not alone:
+            self._closed += step - usual
+        return made + usual if self._adrift else frame.pts - self._closed
+
+
+def _with_nudged(frames: Iterator[Frame]) -> Iterator[tuple[Frame, bool]]:
+    """Each frame, with whether the next two follow by a tick, as they do only where ffmpeg had to make their times."""
+    waiting: deque[Frame] = deque()
+    for frame in frames:
+        waiting.append(frame)
+        if len(waiting) == 3:
+            yield waiting[0], waiting[2].pts - waiting[0].pts == 2
+            waiting.popleft()
+    yield from ((frame, False) for frame in waiting)
 
 
 # Said of files in which every frame is there: streams cut out of a broadcast, odd but legal numbering, other tracks.
