@@ -13,7 +13,7 @@ import zlib
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -59,6 +59,7 @@ class Reading:
     def __init__(self, source: VideoSource, start_seconds: float | None, end_seconds: float | None, after: Position | None) -> None:
         self._source, self._start, self._end = source, start_seconds, end_seconds
         self.count = 0
+        self._opaque = False
         self._child, self._raw = self._opened(start_seconds) if after is None else self._resumed(after)
         self._frames = self._in_range(None if after is None else after.time_seconds)
 
@@ -72,6 +73,8 @@ class Reading:
     def problems(self) -> tuple[int, str]:
         """How many lines the decoder wrote, and the first that says something."""
         telling = [line for line in list(self._child.lines) if not _BENIGN.search(line)]
+        if self._opaque:
+            return 1 + self._child.line_count, "the transparency cannot be decoded, and is left out"
         return (0, "") if not telling else (self._child.line_count, telling[0])
 
     @property
@@ -98,6 +101,18 @@ class Reading:
             if first is not None and first.time_seconds - self._source.start_seconds <= start_seconds:
                 return child, _with_first(first, raw)
             child.kill()
+        return self._from_beginning()
+
+    def _from_beginning(self) -> tuple[children.Child, Generator[Frame]]:
+        child, raw = self._start_child(None)
+        if self._source.decoder is None:
+            return child, raw
+        first = next(raw, None)
+        if first is not None:
+            return child, _with_first(first, raw)
+        # libvpx gives no picture without its transparency; the usual decoder reads the pictures alone.
+        child.kill()
+        self._source, self._opaque = replace(self._source, decoder=None), True
         return self._start_child(None)
 
     def _resumed(self, after: Position) -> tuple[children.Child, Generator[Frame]]:
@@ -106,7 +121,7 @@ class Reading:
         for margin in RESUME_MARGINS_SECONDS:
             if margin is not None and from_start < margin:
                 continue
-            child, raw = self._start_child(None if margin is None else from_start - margin)
+            child, raw = self._from_beginning() if margin is None else self._start_child(from_start - margin)
             for frame in raw:
                 at = frame.pts * frame.time_base
                 if at == after.time_seconds and checksum(frame) == after.checksum:

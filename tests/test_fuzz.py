@@ -9,6 +9,7 @@ import json
 import os
 import queue
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -17,16 +18,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import av
 import fuzzing
+import numpy as np
 import pytest
+
+from pipeline import decoding, movie, sources
 
 ROOT = Path(__file__).parent.parent
 Line = dict[str, Any]
 
 SECONDS_TO_START = 120.0
 GRACE_SECONDS = 30.0  # behind the worker's own watchdog, for one that is stuck in native code
-# The first of these have found faults.
-FIXED = (3, 17, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49)
+# The first six have found faults; the others are a kind of file each.
+FIXED = (316, 2329, 2440, 2624, 3051, 20892, 9, 28, 36, 44, 52, 58)
 
 
 @pytest.fixture(scope="session")
@@ -106,3 +111,48 @@ def test_damaged_files(clips: Path, tmp_path: Path) -> None:
 def test_hundreds_of_damaged_files(clips: Path, tmp_path: Path) -> None:
     first, last = map(int, os.environ.get("HEATREEL_FUZZ_SEEDS", "1000:1320").split(":"))
     check(clips, fuzz(clips, tmp_path, range(first, last)))
+
+
+# ------------------------------------------------------------------------------------------------ faults that were found
+
+
+def with_time(clip: Path, target: Path, number: int, milliseconds: int) -> Path:
+    """A Matroska file with one block's time changed: 16 bits behind the number of the track."""
+    with av.open(str(clip)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][number]
+    content = bytearray(clip.read_bytes())
+    assert packet.pos is not None and packet.pts is not None
+    at = content.index(b"\x81" + struct.pack(">h", packet.pts), packet.pos) + 1
+    content[at : at + 2] = struct.pack(">h", packet.pts + milliseconds)
+    target.write_bytes(content)
+    return target
+
+
+def test_one_time_far_ahead_does_not_squeeze_what_follows(clips: Path, tmp_path: Path) -> None:
+    damaged = sources.probe(with_time(clips / "gray10.mkv", tmp_path / "ahead.mkv", 8, 20_000))
+    with decoding.open_frames(damaged) as frames:
+        times = [frame.time_seconds for frame in frames]
+        assert frames.leaps == 1
+    np.testing.assert_allclose(times, np.arange(20) / 25, atol=1e-3)
+
+
+def test_a_leap_of_days_is_closed(clips: Path, tmp_path: Path) -> None:
+    late = 3 * 24 * 3600 * 1000
+    with av.open(str(clips / "duplicate.mkv")) as given, av.open(str(tmp_path / "leap.mkv"), "w") as made:
+        stream = made.add_stream_from_template(given.streams.video[0])
+        for number, packet in enumerate(given.demux(video=0)):
+            if packet.pts is not None:
+                packet.pts = packet.dts = packet.pts + late * (number >= 10)
+                packet.stream = stream
+                made.mux(packet)
+    with decoding.open_frames(sources.probe(tmp_path / "leap.mkv")) as frames:
+        times = [frame.time_seconds for frame in frames]
+        assert frames.leaps == 1 and len(times) == 20
+    np.testing.assert_allclose(np.diff(times)[8:], 1 / 25, atol=1e-3)
+
+
+def test_a_file_of_which_nothing_is_taken_stays_an_input(clips: Path, tmp_path: Path) -> None:
+    """Without sound and subtitles its tags and chapters are still to be had."""
+    source = sources.probe(clips / "tracks.mkv")
+    options, streams = movie._taken(movie.Original(source=source, audio="none", subtitles=False), source, tmp_path / "out.mp4")
+    assert streams and "an" in options
