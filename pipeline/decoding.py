@@ -31,7 +31,7 @@ SHIFT_SECONDS = 3600
 NO_PROBE = {"probesize": "32", "analyzeduration": "0", "fpsprobesize": "0"}
 SEEK_MARGIN_SECONDS = 1.0
 RESUME_MARGINS_SECONDS = (10.0, 60.0, None)  # several groups of pictures early; at last from the beginning
-# A longer pause between two frames is a damaged clock: ffmpeg itself gives up at 30 hours, and MP4 holds 2^31 ticks.
+# A longer pause between two frames is a damaged clock: ffmpeg itself gives up at 30 hours, and MP4 holds 2^31 ticks of 1/denominator.
 LONGEST_STEP_SECONDS = 24 * 3600
 LONGEST_STEP_TICKS = (1 << 31) - 1
 FAR_AHEAD_SECONDS = 1
@@ -181,7 +181,7 @@ class _Clock:
     def _time(self, frame: Frame, step: int, made: int, nudged: bool) -> int:
         usual = max(1, round(self._usual_seconds / frame.time_base))
         alone = nudged and step * frame.time_base > FAR_AHEAD_SECONDS
-        too_long = step > LONGEST_STEP_TICKS or step * frame.time_base > LONGEST_STEP_SECONDS
+        too_long = step * frame.time_base.numerator > LONGEST_STEP_TICKS or step * frame.time_base > LONGEST_STEP_SECONDS
         self.leaps += alone or too_long
         self._adrift = alone or (self._adrift and step == 1)
         if too_long and not alone:

@@ -300,7 +300,7 @@ class _Film:
             self.raw.write(self.job.maps, region=self.view.geometry.region, overwrite=options.overwrite)
 
     def _outcome(self, damage: str | None) -> Outcome:
-        last = self._last_seconds or 1 / self.view.frame_rate
+        last = self._last_seconds or min(1 / self.view.frame_rate, Fraction(sources.LONGEST_LAST_FRAME_SECONDS))
         duration = self.track.last_seconds - self.track.first_seconds + float(last)
         outcome = outcome_of(self.job, self.session, self.track, self._started, duration_seconds=duration, warnings=self.warnings)
         error = None if damage is None else f"{self.job.input}: {damage}; what decodes is in {self.job.output}"

@@ -19,7 +19,6 @@ from pipeline import children, sources
 from pipeline.records import VideoSource, clock
 
 SAME_TIME_SECONDS = 0.0006
-LONGEST_LAST_FRAME_SECONDS = 60  # a header that says more is taken to be wrong
 LAST_PACKETS = 20_000
 JUMP_SECONDS = 10.0  # ffmpeg's own dts_delta_threshold
 
@@ -84,12 +83,12 @@ def _short(line: str) -> str:
 
 def last_frame_seconds(source: VideoSource, begin_seconds: float) -> Fraction | None:
     """How long the last frame, which begins then, is shown: until the header's end, or as its packet says; None where neither tells."""
-    if source.end_seconds is not None and 0 < source.end_seconds - Fraction(begin_seconds) <= LONGEST_LAST_FRAME_SECONDS:
+    if source.end_seconds is not None and 0 < source.end_seconds - Fraction(begin_seconds) <= sources.LONGEST_LAST_FRAME_SECONDS:
         return source.end_seconds - Fraction(begin_seconds)
     seek = None if source.container in sources.UNSEEKABLE else begin_seconds - 1
     for packet in itertools.islice(_packets(source, from_seconds=seek), LAST_PACKETS):
         there = packet.pts is not None and abs(float(packet.pts * packet.time_base) - begin_seconds) < SAME_TIME_SECONDS
-        if there and packet.duration and packet.duration * packet.time_base <= LONGEST_LAST_FRAME_SECONDS:
+        if there and packet.duration and packet.duration * packet.time_base <= sources.LONGEST_LAST_FRAME_SECONDS:
             return Fraction(packet.duration * packet.time_base)
     return None
 

@@ -26,6 +26,7 @@ from pipeline.records import Audio, VideoSource
 
 NO_PROBE = {"probesize": "32", "analyzeduration": "0", "fpsprobesize": "0"}  # both ends of the pipe know the format
 TIME_TOLERANCE_SECONDS = 0.0011  # Matroska keeps milliseconds
+_LONGEST_TICKS = (1 << 31) - 1  # that MP4 shows one frame for; its clock ticks by 1/denominator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,8 @@ def _feed(child: children.Child, frames: Iterable[tuple[np.ndarray[Any, Any], in
     descriptor = child.process.stdin.fileno()
     children.widen(descriptor)
     with child.process.stdin, av.open(f"pipe:{descriptor}", "w", format="nut") as container:
-        stream = container.add_stream("rawvideo", rate=target.frame_rate)
+        longest_seconds = min(Fraction(LONGEST_LAST_FRAME_SECONDS), Fraction(_LONGEST_TICKS, target.time_base.denominator))
+        stream = container.add_stream("rawvideo", rate=max(target.frame_rate, 1 / longest_seconds))
         stream.width, stream.height, stream.pix_fmt = target.width_px, target.height_px, "yuv420p"
         stream.time_base = stream.codec_context.time_base = target.time_base
         for data, pts in frames:
@@ -232,7 +234,7 @@ def _join_command(
     pictures = ffmpeg.input(
         _LIST, f="concat", itsoffset=_seconds(pieces[0].first_pts * target.time_base - moved), protocol_whitelist="file"
     )
-    last = original.last_seconds or 1 / target.frame_rate
+    last = min(original.last_seconds or 1 / target.frame_rate, sources.LONGEST_LAST_FRAME_SECONDS, _LONGEST_TICKS * target.time_base)
     options: dict[str, Any] = {"f": container, "c:v": "copy", "bsf:v": _setts(times_seconds - float(moved), float(last))}
     if container in ("mp4", "mov"):
         options |= _movie_options(target, original)
