@@ -205,15 +205,19 @@ class _Film:
             yield [Explained(item.frame, latest, False, item.segment) for item in waiting if item is not None]
 
     def _aligned(self, frames: Iterator[Frame], begin: Fraction, number: int) -> Iterator[_Waiting | None]:
-        """Frames with their segments, None where a batch is to be filled up at the end of one."""
-        current, filled = None, 0
+        """Frames with their segments, None where a batch is to be filled up: at the end of one, and where too many frames wait for it."""
+        current, filled, waiting = None, 0, 0
         for count, frame in enumerate(frames, number):
             segment = int((frame.pts * frame.time_base - begin) // Fraction(self.options.segment_seconds))
             if segment != current:
                 yield from itertools.repeat(None, -filled % self.view.batch_size)
-                current, filled = segment, 0
+                current, filled, waiting = segment, 0, 0
+            elif self.view.batch_size == 1 and waiting >= self.view.most_waiting:
+                yield None
+                waiting = 0
             key = count % self.options.every == 0
             filled += key
+            waiting = 0 if key else waiting + 1
             yield _Waiting(frame, key, segment)
 
     def _write_segment(self, work: Journal, group: Iterable[Explained]) -> None:
@@ -349,6 +353,8 @@ class View:
         held = 3 * shape.width_px * shape.height_px // 2
         waiting = 5 * self.options.every * held  # batches being filled, waiting, explained, queued, painted
         fitting = max(1, FRAMES_BUDGET_BYTES // waiting)
+        # With --every a thousand frames may lie between two pictures for the network: they do not wait for the second.
+        self.most_waiting = max(1, FRAMES_BUDGET_BYTES // (5 * held))
         self.batch_size = self.options.batch_size or min(fitting, 32 if tf.config.get_visible_devices("GPU") else 8)
 
     def _fitted(self, session: Session, width: int, height: int, hardware: bool) -> tuple[Painter, encoders.Encoder]:
