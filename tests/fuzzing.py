@@ -286,7 +286,7 @@ def _planned(path: Path, output: Path) -> planning.Job | planning.Refusal:
 def _lost(path: Path) -> list[str]:
     """What was begun and has failed must have had nothing in it."""
     frames = 0
-    with contextlib.suppress(av.FFmpegError, ValueError), av.open(f"file:{path}", metadata_errors="replace") as container:
+    with contextlib.suppress(av.FFmpegError, ValueError, IndexError), av.open(f"file:{path}", metadata_errors="replace") as container:
         for packet in container.demux(video=0):
             with contextlib.suppress(av.FFmpegError):
                 frames += len(packet.decode())
