@@ -107,7 +107,7 @@ def _feed(child: children.Child, frames: Iterable[tuple[np.ndarray[Any, Any], in
     descriptor = child.process.stdin.fileno()
     children.widen(descriptor)
     with child.process.stdin, av.open(f"pipe:{descriptor}", "w", format="nut") as container:
-        longest_seconds = min(Fraction(LONGEST_LAST_FRAME_SECONDS), Fraction(_LONGEST_TICKS, target.time_base.denominator))
+        longest_seconds = min(Fraction(sources.LONGEST_LAST_FRAME_SECONDS), Fraction(_LONGEST_TICKS, target.time_base.denominator))
         stream = container.add_stream("rawvideo", rate=max(target.frame_rate, 1 / longest_seconds))
         stream.width, stream.height, stream.pix_fmt = target.width_px, target.height_px, "yuv420p"
         stream.time_base = stream.codec_context.time_base = target.time_base
@@ -234,7 +234,8 @@ def _join_command(
     pictures = ffmpeg.input(
         _LIST, f="concat", itsoffset=_seconds(pieces[0].first_pts * target.time_base - moved), protocol_whitelist="file"
     )
-    last = min(original.last_seconds or 1 / target.frame_rate, sources.LONGEST_LAST_FRAME_SECONDS, _LONGEST_TICKS * target.time_base)
+    longest = min(Fraction(sources.LONGEST_LAST_FRAME_SECONDS), _LONGEST_TICKS * target.time_base)
+    last = min(original.last_seconds or 1 / target.frame_rate, longest)
     options: dict[str, Any] = {"f": container, "c:v": "copy", "bsf:v": _setts(times_seconds - float(moved), float(last))}
     if container in ("mp4", "mov"):
         options |= _movie_options(target, original)

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -154,5 +155,7 @@ def test_a_leap_of_days_is_closed(clips: Path, tmp_path: Path) -> None:
 def test_a_file_of_which_nothing_is_taken_stays_an_input(clips: Path, tmp_path: Path) -> None:
     """Without sound and subtitles its tags and chapters are still to be had."""
     source = sources.probe(clips / "tracks.mkv")
-    options, streams = movie._taken(movie.Original(source=source, audio="none", subtitles=False), source, tmp_path / "out.mp4")
+    options, streams = movie._taken(
+        movie.Original(source=source, audio="none", subtitles=False), source, tmp_path / "out.mp4", Fraction(0), Fraction(0)
+    )
     assert streams and "an" in options
