@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import signal
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -419,7 +421,7 @@ def doctor(as_json: Json = False, verbose: Verbose = False) -> None:
         else:
             for key, value in findings.items():
                 text = ", ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
-                print(f"{key:<14} {text}")
+                terminal.put(f"{key:<14} {text}")
 
 
 models_app = typer.Typer(help="The model zoo: what there is, what is in a model, and its weights.", invoke_without_command=True)
@@ -435,7 +437,7 @@ def models_table(context: typer.Context, as_json: Json = False) -> None:
             if as_json:
                 terminal.put_json({"models": rows})
             else:
-                print(_table(rows))
+                terminal.put(_table(rows))
 
 
 @models_app.command("show")
@@ -460,8 +462,8 @@ def models_show(
         if as_json:
             terminal.put_json(shown)
         else:
-            print(_table(shown["layers"]))
-            print("\n".join(f"{key}: {value}" for key, value in shown.items() if key != "layers"))
+            terminal.put(_table(shown["layers"]))
+            terminal.put("\n".join(f"{key}: {value}" for key, value in shown.items() if key != "layers"))
 
 
 @models_app.command("fetch")
@@ -481,7 +483,7 @@ def models_fetch(
             except HeatreelError as error:
                 failures.append(str(error))
         for failure in failures:
-            print(f"error: {failure}", file=sys.stderr)
+            _tell(f"error: {failure}")
         if failures:
             raise typer.Exit(1)
 
@@ -525,6 +527,8 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
             outcomes.append(outcome)
             terminal.report(outcome)
             tracks += [track] if track else []
+    except KeyboardInterrupt as stop:
+        raise Stopped(_exit_code(stop), remedy=_how_to_go_on(job, options, predictions_written=bool(tracks))) from None
     finally:
         if options.predictions is not None and tracks:
             classes, several = session.classifier.classes, len(plan) > 1
@@ -580,6 +584,16 @@ def _one(job: Job, session: Session, terminal: Terminal, tick: Callable[[Progres
         if isinstance(error, ToolError):
             terminal.say(error.details, only_verbose=True)
         return Outcome(input=job.input, model=session.classifier.name, method=session.options.method, error=str(error)), None
+
+
+def _how_to_go_on(job: Job, options: Options, *, predictions_written: bool) -> str:
+    from pipeline import journal
+
+    made = job.output.exists() and not options.overwrite
+    if made or not journal.folder_of(job.output).is_dir():
+        return ""
+    taken = predictions_written and options.predictions is not None and not options.overwrite
+    return f"the same command goes on from there{', with another --predictions' if taken else ''}"
 
 
 def _choice(
@@ -646,6 +660,18 @@ def _parse_batch_size(text: str) -> int | None:
 # ------------------------------------------------------------------------------------------------ the terminal
 
 
+def _tell(message: str) -> None:
+    """A line on stderr; that nobody is there to read it is no reason to stop."""
+    try:
+        print(message, file=sys.stderr)
+    except OSError:
+        _silence(sys.stderr)
+
+
+def _silence(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is still in its buffer would fail again at the end
+
+
 class Terminal:
     """What the user sees: bars, result lines and failures on stderr, JSON on stdout."""
 
@@ -655,10 +681,19 @@ class Terminal:
 
     def say(self, message: str, *, only_verbose: bool = False) -> None:
         if self.verbose or not (self.quiet or only_verbose):
-            print(message, file=sys.stderr)
+            _tell(message)
+
+    def put(self, text: str) -> None:
+        """A line on stdout, at once: at the interpreter's end it could not be told any more that nobody took it."""
+        try:
+            print(text, flush=True)
+        except OSError as error:
+            _silence(sys.stdout)
+            gone = isinstance(error, BrokenPipeError)
+            raise OutputError("stdout was closed" if gone else f"stdout cannot be written: {error.strerror}") from error
 
     def put_json(self, value: dict[str, Any]) -> None:
-        print(json.dumps(value), flush=True)
+        self.put(json.dumps(value))
 
     def start_up(self) -> None:
         """The notes of TensorFlow, oneDNN and CUDA come from native code, straight to descriptor 2: they get another one."""
@@ -702,7 +737,7 @@ class Terminal:
                 said = ", ".join(f"{p.name.label} {100 * p.score:.1f}%" for p in outcome.top)
                 rows.setdefault(outcome.input, {"input": printable(str(outcome.input))})[outcome.model] = said
         if rows:
-            print(_table(list(rows.values())))
+            self.put(_table(list(rows.values())))
 
     @contextmanager
     def counter(self, title: str, count: int) -> Iterator[Callable[[], None]]:
@@ -716,7 +751,7 @@ class Terminal:
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         failed = [outcome for outcome in outcomes if outcome.error is not None]
         for outcome in failed:
-            print(printable(f"error: {outcome.error}"), file=sys.stderr)
+            _tell(printable(f"error: {outcome.error}"))
         if failed:
             raise typer.Exit(1)
 
@@ -742,26 +777,68 @@ class Terminal:
 @contextmanager
 def _terminal(*, as_json: bool, quiet: bool, verbose: bool) -> Iterator[Terminal]:
     """Around every command: signals become exceptions, exceptions become one line and the contract's exit code."""
-    signal.signal(signal.SIGTERM, _raise_stopped)
+    _listen_for_signals()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding cannot say is no reason to stop
     try:
         yield Terminal(as_json=as_json, quiet=quiet, verbose=verbose)
+    except KeyboardInterrupt as stop:
+        _leave(Stopped(_exit_code(stop)), verbose=verbose)
+    except Stopped as stopped:
+        _leave(stopped, verbose=verbose)
     except HeatreelError as error:
         _fail(error, verbose=verbose, exit_code=error.exit_code)
-    except KeyboardInterrupt:
-        _fail(Stopped(130), verbose=verbose, exit_code=130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read stdout has gone; nothing more is to be said there
-        _fail(OutputError("stdout was closed"), verbose=verbose, exit_code=1)
     except typer.Exit:
         raise
     except Exception as error:
         _fail(error, verbose=verbose, exit_code=1)
 
 
-def _raise_stopped(number: int, _frame: Any) -> None:
-    raise Stopped(128 + number)
+def _listen_for_signals() -> None:
+    """The first Ctrl-C or SIGTERM raises KeyboardInterrupt in the main thread, the second ends the program where it stands.
+
+    A handler written in Python waits until the main thread comes back from C code, which may itself wait for a child that does
+    nothing. So a thread listens too: it ends the children, and at the second signal the program.
+    """
+    listener, teller = os.pipe()
+    os.set_blocking(teller, False)
+    signal.set_wakeup_fd(teller, warn_on_full_buffer=False)
+    for number in _STOPPING:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's background jobs have it
+            signal.signal(number, _interrupt)
+    threading.Thread(target=_end_children, args=(listener,), daemon=True).start()
+
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+def _interrupt(number: int, _frame: Any) -> None:
+    for each in _STOPPING:
+        if signal.getsignal(each) == _interrupt:
+            signal.signal(each, lambda *_: None)  # no second exception in the midst of tidying up
+    raise KeyboardInterrupt(number)
+
+
+def _end_children(listener: int) -> None:
+    for count in itertools.count(1):
+        [number] = os.read(listener, 1)
+        children = sys.modules.get("pipeline.children")  # no import: the main thread may be within one, and hold its lock
+        if children is not None:
+            children.kill_all()
+        if count == 2:
+            os._exit(128 + number)
+
+
+def _exit_code(stop: KeyboardInterrupt) -> int:
+    return 128 + int(stop.args[0] if stop.args else signal.SIGINT)
+
+
+def _leave(stopped: Stopped, *, verbose: bool) -> None:
+    """Say so and end: threads that are still in native code could turn an orderly exit into a hang or a crash."""
+    try:
+        _fail(stopped, verbose=verbose, exit_code=stopped.exit_code)
+    finally:
+        os._exit(stopped.exit_code)
 
 
 def _fail(error: BaseException, *, verbose: bool, exit_code: int) -> None:
@@ -771,16 +848,27 @@ def _fail(error: BaseException, *, verbose: bool, exit_code: int) -> None:
         traceback.print_exception(error, file=sys.stderr)
     known = isinstance(error, HeatreelError)
     hint = "" if known else " (this is a fault of the program; --verbose shows where)"
-    print(printable(f"error: {error if known else f'{type(error).__name__}: {error}'}{hint}"), file=sys.stderr)
+    _tell(printable(f"error: {error if known else f'{type(error).__name__}: {error}'}{hint}"))
     raise typer.Exit(exit_code)
+
+
+def _open_missing_streams() -> None:
+    """A stream that was closed from the start becomes /dev/null: else the next file opened has its number, and takes what is printed."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free, so this one
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115  # as long as the program
 
 
 def main() -> None:
     """The console command. Options that are wrong in themselves are refused before any command runs."""
+    _open_missing_streams()
     try:
         app()
     except CommandError as error:
-        print(printable(f"error: {error}"), file=sys.stderr)
+        _tell(printable(f"error: {error}"))
         sys.exit(error.exit_code)
 
 

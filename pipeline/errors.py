@@ -60,6 +60,6 @@ class ToolError(HeatreelError):
 
 
 class Stopped(HeatreelError):
-    def __init__(self, exit_code: int) -> None:
-        super().__init__("stopped; what was finished is kept")
+    def __init__(self, exit_code: int, *, remedy: str = "") -> None:
+        super().__init__("stopped; what was finished is kept", remedy=remedy)
         self.exit_code = exit_code
