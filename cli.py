@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -703,8 +702,8 @@ class Terminal:
         warnings.simplefilter("ignore")
         sys.stderr.flush()
         real = os.dup(2)
-        with tempfile.TemporaryFile() as notes:
-            os.dup2(notes.fileno(), 2)
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
         sys.stderr = os.fdopen(real, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
     def report(self, outcome: Outcome) -> None:

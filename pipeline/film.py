@@ -18,9 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline import children, decoding, encoders, integrity, movie, scaling, sources, stills
-from pipeline.errors import CommandError, InputError, ToolError
+from pipeline.errors import CommandError, InputError, OutputError, ToolError
 from pipeline.journal import STRAIGHTENED, Journal, Segment, open_journal
-from pipeline.outputs import whole
+from pipeline.outputs import flush, whole
 from pipeline.painting import Painter, Seen
 from pipeline.planning import Job
 from pipeline.predictions import RawMaps, Track
@@ -121,6 +121,7 @@ class _Film:
             if not integrity.remuxed(self.source, work.unfinished(".nut")):
                 self.warnings.append("its clock jumps, and that cannot be put right; the times are as ffmpeg gives them")
                 return
+            flush(work.unfinished(".nut"))  # a later run takes it for the whole source
             work.unfinished(".nut").replace(straight)
         self.source = replace(sources.probe(straight), colour=self.source.colour, colour_tags=self.source.colour_tags)
         self.warnings.append("its clock jumps, as in joined recordings; the times run on without the jumps")
@@ -234,8 +235,11 @@ class _Film:
                 raise _HardwareError(str(error), command=error.command, stderr_tail="") from error
             raise
         arrays = {**self.track.state(since=done), **(self.raw.state(since=mapped) if self.raw else {}), **self.view.painter.state()}
-        with state.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]  # its other parameter is a flag
+        try:
+            with state.open("wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]  # its other parameter is a flag
+        except OSError as error:
+            raise OutputError(f"{self.job.output}: cannot be written: {error.strerror or error}") from error
         count, problem = self._problems(work)
         segment = Segment(
             file=work.next_name(target.segment_suffix),
@@ -300,8 +304,8 @@ class _Film:
         pieces = [movie.Piece(path=work.folder / s.file, first_pts=s.first_pts) for s in work.segments]
         with whole(self.job.output, overwrite=options.overwrite, folder=work.folder) as temporary:
             self.warnings += movie.join(pieces, self.track.times_seconds, self.view.target(base), original, temporary)
-        if self.raw is not None and self.job.maps is not None:
-            self.raw.write(self.job.maps, region=self.view.geometry.region, overwrite=options.overwrite)
+            if self.raw is not None and self.job.maps is not None:  # before the video has its name: with it the segments go
+                self.raw.write(self.job.maps, region=self.view.geometry.region, overwrite=options.overwrite)
 
     def _outcome(self, damage: str | None) -> Outcome:
         last = self._last_seconds or min(1 / self.view.frame_rate, Fraction(sources.LONGEST_LAST_FRAME_SECONDS))

@@ -12,9 +12,10 @@ import hashlib
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ _JOURNAL, _LOCK = "journal.jsonl", "lock"
 class Segment:
     """One finished segment: its file, its frames by number and time, and what the decoder had complained of until then.
 
-    `checksum` is that of the last source frame; `first_pts` and `last_pts` count ticks of `time_base` seconds ("1/90000").
+    `checksum` is that of the last source frame; `first_pts` and `last_pts` count ticks of `time_base` seconds ("1/90000"). `parts`, the
+    CRC-32 of each file by its suffix, are filled in by `Journal.add`.
     """
 
     file: str
@@ -41,6 +43,7 @@ class Segment:
     checksum: int
     problems: int = 0
     problem: str = ""
+    parts: Mapping[str, int] = field(default_factory=dict)
 
 
 class Journal:
@@ -64,6 +67,7 @@ class Journal:
     def add(self, segment: Segment, *written: Path) -> None:
         """Give the parts of a segment its name, each with its own suffix, and then write its line. Raises OutputError."""
         try:
+            segment = replace(segment, parts={path.suffix: _crc(path) for path in written})
             for path in written:
                 flush(path)
                 path.replace((self.folder / segment.file).with_suffix(path.suffix))
@@ -129,6 +133,22 @@ def _digest(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode("utf-8", "surrogateescape")).hexdigest()
 
 
+def _crc(path: Path) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            crc = zlib.crc32(part, crc)
+    return crc
+
+
+def _is_whole(folder: Path, segment: Segment) -> bool:
+    """Whether the files are there as they were written; a disk that was torn from its power may have other contents in them."""
+    try:
+        return bool(segment.parts) and all(_crc((folder / segment.file).with_suffix(s)) == crc for s, crc in segment.parts.items())
+    except OSError:
+        return False
+
+
 def _tidy(folder: Path, digest: str, segments: list[Segment]) -> None:
     """Remove what no line names, and write the journal anew without a torn last line."""
     stems = {Path(segment.file).stem for segment in segments}
@@ -169,7 +189,7 @@ def _read(folder: Path, digest: str) -> list[Segment]:
             segment = Segment(**json.loads(line))
         except (ValueError, TypeError):
             break
-        if not (folder / segment.file).is_file():
+        if not _is_whole(folder, segment):
             break
         segments.append(segment)
     return segments

@@ -8,11 +8,13 @@ import json
 import tempfile
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
+from pipeline.errors import OutputError
 from pipeline.outputs import whole
 from pipeline.records import ClassName, Outcome, Prediction
 
@@ -162,7 +164,8 @@ class RawMaps:
     def add(self, time_seconds: float, maps: Array, targets: Array, scores: Array) -> None:
         """One frame: maps float32 (targets, h, w), targets int (targets,), scores float32 (targets,)."""
         self._shape = maps.shape
-        self._spool.write(np.ascontiguousarray(maps, np.float32).tobytes())
+        with _spooling():
+            self._spool.write(np.ascontiguousarray(maps, np.float32).tobytes())
         self._targets.append(targets)
         self._scores.append(scores)
         self._times.append(time_seconds)
@@ -190,11 +193,13 @@ class RawMaps:
 
     def _spooled(self) -> Array:
         assert self._shape is not None, "no frame was added"
-        self._spool.flush()
+        with _spooling():
+            self._spool.flush()
         return np.memmap(self._spool, np.float32, "r", shape=(len(self._times), *self._shape))
 
     def close(self) -> None:
-        self._spool.close()
+        with suppress(OSError):  # what a full disk did not take
+            self._spool.close()
 
     def write(self, path: Path, *, region: tuple[float, float, float, float], overwrite: bool) -> None:
         maps = self._spooled()
@@ -207,3 +212,12 @@ class RawMaps:
                 time_seconds=np.frombuffer(self._times, np.float64),
                 region=np.asarray(region, np.float32),
             )
+
+
+@contextmanager
+def _spooling() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        remedy = "make room, or set TMPDIR to another folder"
+        raise OutputError(f"{tempfile.gettempdir()}: cannot be written: {error.strerror or error}", remedy=remedy) from error
