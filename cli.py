@@ -519,19 +519,25 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
     terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
     session = visualize.open_session(models.load_classifier(choice), options)
     tracks: list[Track] = []
+
+    def write(done: Sequence[Track]) -> None:
+        if options.predictions is not None and done:
+            classes, several = session.classifier.classes, len(plan) > 1
+            predictions.write_predictions(options.predictions, done, classes, overwrite=options.overwrite, name_inputs=several)
+
+    # A single video gets its name after its predictions are written: should that fail, the next run need not begin anew.
+    alone = len(jobs) == 1 and bool(jobs[0].source or jobs[0].pictures)
     try:
         for number, job in enumerate(jobs):
             with terminal.bar(job, number, len(jobs)) as tick:
-                outcome, track = _one(job, session, terminal, tick)
+                outcome, track = _one(job, session, terminal, tick, lambda track: write([track] if alone else ()))
             outcomes.append(outcome)
             terminal.report(outcome)
-            tracks += [track] if track else []
+            tracks += [track] if track and not alone else []
     except KeyboardInterrupt as stop:
         raise Stopped(_exit_code(stop), remedy=_how_to_go_on(job, options, predictions_written=bool(tracks))) from None
     finally:
-        if options.predictions is not None and tracks:
-            classes, several = session.classifier.classes, len(plan) > 1
-            predictions.write_predictions(options.predictions, tracks, classes, overwrite=options.overwrite, name_inputs=several)
+        write(tracks)
     return outcomes
 
 
@@ -570,13 +576,15 @@ def _predict(
     return outcomes
 
 
-def _one(job: Job, session: Session, terminal: Terminal, tick: Callable[[Progress], None]) -> tuple[Outcome, Track | None]:
+def _one(
+    job: Job, session: Session, terminal: Terminal, tick: Callable[[Progress], None], made: Callable[[Track], None]
+) -> tuple[Outcome, Track | None]:
     from pipeline import film, visualize
 
     try:
         if job.source is None and job.pictures is None:
             return visualize.visualize_image(job, session)
-        return film.visualize_video(job, session, progress=tick, notice=terminal.say)
+        return film.visualize_video(job, session, progress=tick, notice=terminal.say, made=made)
     except HeatreelError as error:
         if error.exit_code != 1:
             raise

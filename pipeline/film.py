@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from fractions import Fraction
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -40,19 +41,25 @@ SMALLEST_CANVASES_PX = (64, 128, 256)
 
 
 def visualize_video(
-    job: Job, session: Session, *, progress: Callable[[Progress], None] = lambda _: None, notice: Callable[[str], None] = lambda _: None
+    job: Job,
+    session: Session,
+    *,
+    progress: Callable[[Progress], None] = lambda _: None,
+    notice: Callable[[str], None] = lambda _: None,
+    made: Callable[[Track], None] = lambda _: None,
 ) -> tuple[Outcome, Track]:
     """Explain a video or pictures that stand for one, and write it with the heat beside it, every frame at its time, with its sound.
 
     The pictures are written in segments; what an interrupted run of the same call has finished is taken up, and `notice` says so.
-    A damaged source gives what decodes, and an outcome that is `partial`.
+    A damaged source gives what decodes, and an outcome that is `partial`. `made` is called when all is made, before the video has its
+    name: what it raises leaves the segments for the next run.
 
     Raises InputError, OutputError or ToolError; then no output is there, and finished segments wait beside it for the next run.
     """
     try:
-        return _Film(job, session, progress, notice).make()
+        return _Film(job, session, progress, notice).make(made)
     except _HardwareError as failed:
-        outcome, track = _Film(job, session, progress, notice, hardware=False).make()
+        outcome, track = _Film(job, session, progress, notice, hardware=False).make(made)
         return replace(outcome, extra={**outcome.extra, "encoders_passed_over": [str(failed)]}), track
 
 
@@ -95,7 +102,7 @@ class _Film:
         self._last_seconds: Fraction | None = None
         self.warnings = [*(job.source.warnings if job.source else job.pictures.warnings if job.pictures else ()), *self.view.warnings]
 
-    def make(self) -> tuple[Outcome, Track]:
+    def make(self, made: Callable[[Track], None]) -> tuple[Outcome, Track]:
         before = fingerprint(self.job)
         identity = {**self.view.identity, "source": before, "model": self.session.classifier.identity}
         with ExitStack() as stack:
@@ -105,11 +112,15 @@ class _Film:
             self._straighten(work)
             latest = self._take_up(work)
             self._render(work, latest)
-            if fingerprint(self.job) != before:
-                raise InputError(f"{self.job.input}: changed while it was read", remedy="run the same command again")
+            self._check_unchanged(before)
             damage = self._damage(work)
             self._last_seconds = self._shown_last() if damage is None else None
-            self._join(work)
+            with whole(self.job.output, overwrite=self.options.overwrite, folder=work.folder) as temporary:
+                self._join(work, temporary)
+                self._check_unchanged(before)  # the sound was read only now
+                if self.raw is not None and self.job.maps is not None:
+                    self.raw.write(self.job.maps, region=self.view.geometry.region, overwrite=self.options.overwrite)
+                made(self.track)
         return self._outcome(damage), self.track
 
     def _straighten(self, work: Journal) -> None:
@@ -290,7 +301,11 @@ class _Film:
             return None
         return integrity.last_frame_seconds(self.source, self.track.last_seconds)
 
-    def _join(self, work: Journal) -> None:
+    def _check_unchanged(self, before: list[Any]) -> None:
+        if fingerprint(self.job) != before:
+            raise InputError(f"{self.job.input}: changed while it was read", remedy="run the same command again")
+
+    def _join(self, work: Journal, output: Path) -> None:
         options, first = self.options, work.segments[0]
         base = Fraction(first.time_base)
         offset = first.first_pts * base if options.start_seconds or options.end_seconds else None
@@ -302,10 +317,7 @@ class _Film:
             last_seconds=self._last_seconds,
         )
         pieces = [movie.Piece(path=work.folder / s.file, first_pts=s.first_pts) for s in work.segments]
-        with whole(self.job.output, overwrite=options.overwrite, folder=work.folder) as temporary:
-            self.warnings += movie.join(pieces, self.track.times_seconds, self.view.target(base), original, temporary)
-            if self.raw is not None and self.job.maps is not None:  # before the video has its name: with it the segments go
-                self.raw.write(self.job.maps, region=self.view.geometry.region, overwrite=options.overwrite)
+        self.warnings += movie.join(pieces, self.track.times_seconds, self.view.target(base), original, output)
 
     def _outcome(self, damage: str | None) -> Outcome:
         last = self._last_seconds or min(1 / self.view.frame_rate, Fraction(sources.LONGEST_LAST_FRAME_SECONDS))
@@ -437,7 +449,10 @@ def _panel_heights(session: Session, geometry: Geometry, width: int, height: int
 def fingerprint(job: Job) -> list[Any]:
     """By what a source is known again: size and time of change in nanoseconds, of each file of a folder."""
     paths = [job.input] if job.pictures is None else job.pictures.files
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+    try:
+        return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read any more: {error.strerror}") from error
 
 
 # ------------------------------------------------------------------------------------------------ side by side
