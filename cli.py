@@ -581,11 +581,16 @@ def _one(
 ) -> tuple[Outcome, Track | None]:
     from pipeline import film, visualize
 
+    def progress(reached: Progress) -> None:
+        terminal.check()
+        tick(reached)
+
     try:
         if job.source is None and job.pictures is None:
             return visualize.visualize_image(job, session)
-        return film.visualize_video(job, session, progress=tick, notice=terminal.say, made=made)
+        return film.visualize_video(job, session, progress=progress, notice=terminal.say, made=made)
     except HeatreelError as error:
+        terminal.check()
         if error.exit_code != 1:
             raise
         if isinstance(error, ToolError):
@@ -684,7 +689,13 @@ class Terminal:
 
     def __init__(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
+        self.stopped_by: int | None = None
         self._said: set[str] = set()
+
+    def check(self) -> None:
+        """Raise the signal's KeyboardInterrupt again: one that is raised in the midst of a callback from C code is lost there."""
+        if self.stopped_by is not None:
+            raise KeyboardInterrupt(self.stopped_by)
 
     def say(self, message: str, *, only_verbose: bool = False) -> None:
         if self.verbose or not (self.quiet or only_verbose):
@@ -784,11 +795,12 @@ class Terminal:
 @contextmanager
 def _terminal(*, as_json: bool, quiet: bool, verbose: bool) -> Iterator[Terminal]:
     """Around every command: signals become exceptions, exceptions become one line and the contract's exit code."""
-    _listen_for_signals()
+    terminal = Terminal(as_json=as_json, quiet=quiet, verbose=verbose)
+    _listen_for_signals(terminal)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding cannot say is no reason to stop
     try:
-        yield Terminal(as_json=as_json, quiet=quiet, verbose=verbose)
+        yield terminal
     except KeyboardInterrupt as stop:
         _leave(Stopped(_exit_code(stop)), verbose=verbose)
     except Stopped as stopped:
@@ -798,10 +810,12 @@ def _terminal(*, as_json: bool, quiet: bool, verbose: bool) -> Iterator[Terminal
     except typer.Exit:
         raise
     except Exception as error:
+        if terminal.stopped_by is not None:
+            _leave(Stopped(128 + terminal.stopped_by), verbose=verbose)
         _fail(error, verbose=verbose, exit_code=1)
 
 
-def _listen_for_signals() -> None:
+def _listen_for_signals(terminal: Terminal) -> None:
     """The first Ctrl-C or SIGTERM raises KeyboardInterrupt in the main thread, the second ends the program where it stands.
 
     A handler written in Python waits until the main thread comes back from C code, which may itself wait for a child that does
@@ -810,20 +824,16 @@ def _listen_for_signals() -> None:
     listener, teller = os.pipe()
     os.set_blocking(teller, False)
     signal.set_wakeup_fd(teller, warn_on_full_buffer=False)
-    for number in _STOPPING:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's background jobs have it
-            signal.signal(number, _interrupt)
     threading.Thread(target=_end_children, args=(listener,), daemon=True).start()
 
+    def interrupt(number: int, _frame: Any) -> None:
+        if terminal.stopped_by is None:  # no second exception in the midst of tidying up
+            terminal.stopped_by = number
+            terminal.check()
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
-
-
-def _interrupt(number: int, _frame: Any) -> None:
-    for each in _STOPPING:
-        if signal.getsignal(each) == _interrupt:
-            signal.signal(each, lambda *_: None)  # no second exception in the midst of tidying up
-    raise KeyboardInterrupt(number)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's background jobs have it
+            signal.signal(number, interrupt)
 
 
 def _end_children(listener: int) -> None:

@@ -374,7 +374,7 @@ def verify(path: Path, output: Path, expected_seconds: np.ndarray[Any, Any]) -> 
             stream = container.streams.video[0]
             pts = [packet.pts for packet in container.demux(stream) if packet.size and packet.pts is not None]
             written = np.sort(np.asarray(pts, np.float64)) * float(stream.time_base or 1)
-    except (av.FFmpegError, IndexError) as error:
+    except (av.FFmpegError, OSError, IndexError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"{output}: what was written cannot be read back ({reason})", remedy="is the disk full?") from error
     if len(written) != len(expected_seconds):
