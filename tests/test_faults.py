@@ -266,7 +266,6 @@ def test_thirty_kills_change_nothing(tmp_path: Path, kind: str) -> None:
             assert Made.of(places[1]) == undisturbed and names(places[1]) == ["m.npz", "out.mp4", "p.csv"]
     ended = run("video", given, "-o", "out.mp4", *options, cwd=places[1])
     assert ended.code == 0 and resumed >= 2 and Made.of(places[1]) == undisturbed and names(places[1]) == ["m.npz", "out.mp4", "p.csv"]
-    assert lost < 30
 
 
 KILLED_AT = {
