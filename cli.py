@@ -175,7 +175,7 @@ MaxMegapixels = Annotated[
         "--max-megapixels",
         metavar="X",
         help="Refuse larger pictures or frames by their header.",
-        show_default="200 for pictures, 64 for videos",
+        show_default="200 for pictures, 36 for videos",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.", show_default="off")]

@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 FRAMES_BUDGET_BYTES = 256 << 20  # what the waiting frames of all stages together may take
 # Canvases that encoders and players take; what is larger is scaled down to the first that works, what is smaller up.
+MOST_CANVAS_PIXELS = 139_264 * 256  # of the highest level of H.264 (ITU-T H.264, table A-1); an encoder holds dozens of frames
 LARGEST_CANVASES_PX = (16384, 8192, 4096, 2048)
 SMALLEST_CANVASES_PX = (64, 128, 256)
 
@@ -385,9 +386,9 @@ class View:
                 failure = failure or error
                 continue
             if panel_height != wanted:
-                self.warnings.append(f"no encoder takes panels {wanted} pixels high here; they are scaled to {panel[0]}x{panel[1]}")
+                self.warnings.append(f"panels {wanted} pixels high are more than encoders take; they are scaled to {panel[0]}x{panel[1]}")
             return painter, encoder
-        raise failure or CommandError("no encoder works here")
+        raise InputError(f"{self.job.input}: {failure or 'no encoder takes pictures of its size'}")
 
     def _encoder(self, painter: Painter, hardware: bool) -> encoders.Encoder:
         options = self.options
@@ -439,10 +440,11 @@ class View:
 
 def _panel_heights(session: Session, geometry: Geometry, width: int, height: int, wanted: int, colour: Colour) -> Iterator[int]:
     """The height wanted, and then those that make the canvas' longer side shorter, or its shorter side longer, than usual limits."""
-    yield wanted
     canvas = session.painter(geometry, (max(1, round(width * wanted / height)), wanted), colour).canvas
+    fitting = min(wanted, int(wanted * (MOST_CANVAS_PIXELS / (canvas.width * canvas.height)) ** 0.5))
+    yield max(1, fitting)
     longer, shorter = max(canvas.width, canvas.height), min(canvas.width, canvas.height)
-    yield from (wanted * limit // longer for limit in LARGEST_CANVASES_PX if longer > limit and wanted * limit // longer > 0)
+    yield from (wanted * limit // longer for limit in LARGEST_CANVASES_PX if longer > limit and 0 < wanted * limit // longer < fitting)
     yield from (-(-wanted * limit // shorter) for limit in SMALLEST_CANVASES_PX if shorter < limit <= LARGEST_CANVASES_PX[-1])
 
 

@@ -23,7 +23,7 @@ FORMATS = (
 )
 SAFE = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
 OPEN_TIMEOUT_SECONDS = 30.0
-DEFAULT_MAX_MEGAPIXELS = 64.0
+DEFAULT_MAX_MEGAPIXELS = 36.0  # 8192x4320; decoders hold a dozen frames
 LONGEST_LAST_FRAME_SECONDS = 60  # a header that says more is taken to be wrong
 # Elementary streams: ffmpeg counts their frames at a rate of its own choosing.
 UNTIMED = frozenset({"h264", "hevc", "vvc", "m4v", "mpegvideo", "mjpeg", "vc1", "obu", "cavsvideo", "dirac"})

@@ -222,6 +222,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_undisturbed(place: Path, undisturbe
     check(place, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_killed_folder_of_frames_goes_on(frames: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -310,6 +311,7 @@ def test_killed_wherever_something_gets_its_name(place: Path, undisturbed: Made)
     check(place, undisturbed)
 
 
+@pytest.mark.slow
 def test_killed_while_joining(place: Path, undisturbed: Made, tmp_path_factory: pytest.TempPathFactory) -> None:
     bin_folder = tmp_path_factory.mktemp("bin")
     path = wrapper(bin_folder, "-f concat", does=f'echo $$ > "{bin_folder}/pid"; exec sleep 60')
@@ -464,6 +466,7 @@ def test_what_is_left_is_taken_up_as_far_as_it_is_whole(
 # ------------------------------------------------------------------------------------------------ children
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("word", "told"), [(DECODER, "decoding failed after"), (ENCODER, "the encoder failed after")])
 def test_a_child_that_is_killed_is_told_of_and_costs_one_segment(place: Path, undisturbed: Made, word: str, told: str) -> None:
     process = start("video", *QUICK, "v.mp4", "-o", "out.mp4", *DATA, cwd=place)
@@ -497,6 +500,7 @@ def test_a_child_that_stands_still_is_given_up(
     assert names(place) == ["m.npz", "out.mp4", "v.mp4"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("does", "told"),
     [
@@ -529,11 +533,13 @@ def on_a_small_disk(place: Path, size_bytes: int, video_bytes: bytes) -> Ended:
     return ended
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_in_the_middle(place: Path, undisturbed: Made) -> None:
     ended = on_a_small_disk(place, 2 << 20, undisturbed.video)
     assert "resuming at" in ended.err and f"{FRAMES} frames are done" not in ended.err
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_when_all_is_joined(place: Path, undisturbed: Made, open_session: Open) -> None:
     with pytest.raises(Enough):
         by_library(place, open_session, save_maps=None, made=lambda _: stop())
@@ -543,6 +549,7 @@ def test_a_disk_that_is_full_when_all_is_joined(place: Path, undisturbed: Made, 
     assert f"{FRAMES} frames are done" in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["m.npz", "p.csv", "p.parquet"])
 def test_data_that_find_no_room_cost_no_frame(place: Path, tmp_path: Path, name: str) -> None:
     option = "--save-maps" if name == "m.npz" else "--predictions"
@@ -621,7 +628,7 @@ def test_the_doctor_knows_what_interrupted_runs_left(left: Path) -> None:
 # ------------------------------------------------------------------------------------------------ signals and streams
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)])
 def test_a_signal_ends_it_and_the_same_command_goes_on(place: Path, undisturbed: Made, number: signal.Signals, code: int) -> None:
     process = start("video", *QUICK, "v.mp4", "-o", "out.mp4", *DATA, cwd=place)
     until(lambda: segments(place / "out.mp4") >= 2, process)
@@ -646,6 +653,7 @@ def frozen(process: subprocess.Popen[str], output: Path) -> int:
 LONG_SEGMENTS = ["--segment-seconds", "2"]  # of 5 MB, and a pipe holds one
 
 
+@pytest.mark.slow
 def test_a_signal_ends_it_though_an_encoder_stands_still(place: Path) -> None:
     process = start("video", *QUICK, *LONG_SEGMENTS, "v.mp4", "-o", "out.mp4", cwd=place)
     pid = frozen(process, place / "out.mp4")
@@ -681,7 +689,7 @@ def shell(line: str, cwd: Path) -> Ended:
     return Ended(code=done.returncode, out=done.stdout, err=done.stderr)
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full"])
+@pytest.mark.parametrize("closed", [">&-", *(pytest.param(c, marks=pytest.mark.slow) for c in ("2>&-", "<&- >&- 2>&-", "2>/dev/full"))])
 def test_streams_that_are_closed_from_the_start(place: Path, undisturbed: Made, closed: str) -> None:
     ended = shell(f"V v.mp4 -o out.mp4 --json {' '.join(DATA)} {closed}", place)
     assert ended.code == 0
@@ -692,6 +700,7 @@ def test_streams_that_are_closed_from_the_start(place: Path, undisturbed: Made, 
     assert missing.code == 1 and missing.out == ""
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away(place: Path, undisturbed: Made) -> None:
     """What is finished when that shows is kept; no noise; and a disk that takes no JSON is named."""
     for name in ("a.mp4", "b.mp4", "c.mp4"):
