@@ -190,7 +190,8 @@ def test_an_existing_output_is_touched_only_when_told_so(cat: Path, tmp_path: Pa
         assert image.size == (902, 300)
 
 
-@pytest.mark.parametrize(("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_it_with_nothing_half_written(tmp_path: Path, number: signal.Signals, code: int) -> None:
     demo.make_clip(tmp_path / "clip.mp4", overwrite=False)
     shutil.copy(tmp_path / "clip.mp4", tmp_path / "first.mp4")

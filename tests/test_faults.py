@@ -563,6 +563,7 @@ def test_data_that_find_no_room_cost_no_frame(place: Path, tmp_path: Path, name:
         assert names(tmp_path / "small") == [name] and names(place) == ["out.mp4", "small", "v.mp4"]
 
 
+@pytest.mark.slow
 def test_maps_on_their_way_find_no_room(place: Path, tmp_path: Path) -> None:
     with small_disk(tmp_path / "small", 4096):
         ended = video("v.mp4", "-o", "out.mp4", "--save-maps", "m.npz", cwd=place, TMPDIR=str(tmp_path / "small"))
@@ -618,6 +619,7 @@ def test_two_runs_on_one_output(place: Path, undisturbed: Made) -> None:
     check(place, undisturbed)
 
 
+@pytest.mark.slow
 def test_the_doctor_knows_what_interrupted_runs_left(left: Path) -> None:
     ended = run("doctor", "--json", cwd=left)
     found = json.loads(ended.out)["interrupted"]
@@ -689,7 +691,8 @@ def shell(line: str, cwd: Path) -> Ended:
     return Ended(code=done.returncode, out=done.stdout, err=done.stderr)
 
 
-@pytest.mark.parametrize("closed", [">&-", *(pytest.param(c, marks=pytest.mark.slow) for c in ("2>&-", "<&- >&- 2>&-", "2>/dev/full"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full"])
 def test_streams_that_are_closed_from_the_start(place: Path, undisturbed: Made, closed: str) -> None:
     ended = shell(f"V v.mp4 -o out.mp4 --json {' '.join(DATA)} {closed}", place)
     assert ended.code == 0

@@ -86,6 +86,7 @@ def test_table_csv_grid_and_failures_in_one_call(photographs: Path, tmp_path: Pa
         assert grid.size == (6 * 328 + 8, 6 * (240 + 2 * 24 + 16) + 8)
 
 
+@pytest.mark.slow
 def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
     import keras
 
