@@ -43,10 +43,17 @@ def damage(source: VideoSource, times_seconds: Sequence[float], problems: tuple[
     if missing or unread:
         total = max(promised, len(inside), len(there))
         return f"damaged: {len(missing) + unread} of {total} frames are missing, {_where(missing, unread, there)}{said}"
-    end = source.end_seconds
-    if whole and end is not None and float(end) - there[-1] > 3 / float(source.frame_rate):
-        return f"damaged: it ends at {clock(there[-1])}, and its header says {clock(float(end))}{said}"
+    end = _promised_end(source)
+    if whole and end is not None and end - there[-1] > 3 / float(source.frame_rate):
+        return f"damaged: it ends at {clock(there[-1])}, and its header says {clock(end)}{said}"
     return f"damaged: every frame came out, but some may show it ({lines} complaints){said}"
+
+
+def _promised_end(source: VideoSource) -> float | None:
+    """When the header says that the video ends, or else the whole file."""
+    if source.end_seconds is not None:
+        return float(source.end_seconds)
+    return None if source.duration_seconds is None else source.start_seconds + source.duration_seconds
 
 
 def _missing(packets_seconds: Sequence[float], there: np.ndarray[Any, Any]) -> list[float]:
@@ -122,7 +129,8 @@ def remuxed(source: VideoSource, output: Path) -> bool:
     Damaged sound must not keep the pictures from it, so the second attempt is without. False where no attempt succeeds.
     """
     given = ffmpeg.input(children.file_url(source.path), fflags="+genpts", **sources.SAFE)
-    return any(_remuxed([given[kind] for kind in kinds], output) for kinds in (("v", "a?"), ("v",)))
+    video = str(source.stream_index)
+    return any(_remuxed([given[kind] for kind in kinds], output) for kinds in ((video, "a?"), (video,)))
 
 
 def _remuxed(streams: Sequence[Any], output: Path) -> bool:
