@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import math
 import os
 import shutil
 import signal
@@ -22,7 +23,7 @@ import ffmpeg
 from pipeline.errors import InputError, ToolError
 
 STALL_SECONDS = 60.0  # a child that is waited for and does nothing for so long is given up
-STALL_LIMIT_SECONDS = 1200.0  # even one that burns time; a flush of the slowest preset at 8K takes minutes
+STALL_LIMIT_SECONDS = 1200.0  # even one that burns time over a single frame
 PIPE_BYTES = 1 << 20  # the kernel's 64 KiB would mean fifty task switches for one 1080p frame
 MOST_BYTES_AT_ONCE = 1 << 30  # no single allocation of ffmpeg's may exceed it, whatever a header claims
 
@@ -90,6 +91,7 @@ class Child:
         self.line_count = 0
         self.stalled = False
         self._waited_since: float | None = None
+        self._limit_seconds = STALL_LIMIT_SECONDS
         self.process = subprocess.Popen(arguments, stderr=subprocess.PIPE, start_new_session=True, **pipes)
         _running.add(self)
         self._drain = threading.Thread(target=self._keep_lines, daemon=True)
@@ -104,8 +106,8 @@ class Child:
                 self.line_count += 1
 
     @contextmanager
-    def waited_for(self) -> Iterator[None]:
-        self._waited_since = time.monotonic()
+    def waited_for(self, *, limit_seconds: float = STALL_LIMIT_SECONDS) -> Iterator[None]:
+        self._limit_seconds, self._waited_since = limit_seconds, time.monotonic()
         try:
             yield
         finally:
@@ -119,13 +121,15 @@ class Child:
             before, used = used, _cpu_seconds(self.process.pid)
             if since is None or (used is not None and used != before):
                 active = now
-            if since is not None and (now - max(since, active) > STALL_SECONDS or now - since > STALL_LIMIT_SECONDS):
+            idle = since is not None and now - max(since, active) > STALL_SECONDS
+            # Without /proc nobody knows whether a child works; then only frames are waited for with a limit.
+            if since is not None and ((idle and (used is not None or self._limit_seconds < math.inf)) or now - since > self._limit_seconds):
                 self.stalled = True
                 self.signal_group(signal.SIGKILL)
                 return
 
     def wait(self) -> int:
-        with self.waited_for():
+        with self.waited_for(limit_seconds=math.inf):  # an hour's flush, or the copy of a night's video, is work while it uses time
             code = self.process.wait()
         self._drain.join()
         return code
