@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from pipeline import children, demo, encoders, movie, scaling, sources
+from pipeline import children, demo, encoders, sources
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
@@ -136,18 +136,7 @@ def pictures(width: int, height: int, count: int) -> Iterator[Array]:
 
 
 def make_clip(path: Path, width: int, height: int, count: int) -> Path:
-    target = movie.Target(
-        output=path,
-        width_px=width,
-        height_px=height,
-        time_base=1 / FPS,
-        frame_rate=FPS,
-        encoder=encoders.choose_encoder("h264", width_px=width, height_px=height, crf=18),
-        colour_tags=scaling.PICTURES_COLOUR_TAGS,
-    )
-    times = (number / FPS for number in range(count))
-    frames = scaling.frames_of_pictures(pictures(width, height, count), times_seconds=times, time_base=1 / FPS)
-    movie.write_segment(((np.concatenate([plane.ravel() for plane in f.planes]), f.pts) for f in frames), target, path)
+    demo.encode_pictures(pictures(width, height, count), path, width=width, height=height, fps=FPS, output=path)
     return path
 
 

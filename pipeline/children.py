@@ -27,6 +27,9 @@ STALL_LIMIT_SECONDS = 1200.0  # even one that burns time over a single frame
 PIPE_BYTES = 1 << 20  # the kernel's 64 KiB would mean fifty task switches for one 1080p frame
 MOST_BYTES_AT_ONCE = 1 << 30  # no single allocation of ffmpeg's may exceed it, whatever a header claims
 
+# Of a NUT pipe both ends know the format: nothing is probed, and the first frame comes as soon as it is there.
+NO_PROBE = {"probesize": "32", "analyzeduration": "0", "fpsprobesize": "0"}
+
 _running: weakref.WeakSet[Child] = weakref.WeakSet()
 
 
@@ -57,6 +60,7 @@ def ffmpeg_with(filter_name: str) -> str | None:
     return None
 
 
+@functools.cache
 def ffmpeg_version() -> str:
     result = subprocess.run([ffmpeg_path(), "-version"], capture_output=True, text=True, check=False)
     return (result.stdout.splitlines() or ["unknown"])[0].removeprefix("ffmpeg version ").split(" Copyright")[0]

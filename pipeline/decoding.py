@@ -27,8 +27,6 @@ from pipeline.records import Frame, VideoSource
 
 # NUT holds no negative time. A large constant, because MPEG-TS is re-zeroed when an offset equals minus its start.
 SHIFT_SECONDS = 3600
-# The first frame comes as soon as it is there: both ends know the format, so nothing is probed.
-NO_PROBE = {"probesize": "32", "analyzeduration": "0", "fpsprobesize": "0"}
 SEEK_MARGIN_SECONDS = 1.0
 RESUME_MARGINS_SECONDS = (10.0, 60.0, None)  # several groups of pictures early; at last from the beginning
 # A longer pause between two frames is a damaged clock: ffmpeg itself gives up at 30 hours, and MP4 holds 2^31 ticks of 1/denominator.
@@ -61,7 +59,7 @@ class Reading:
         self.count = 0
         self._opaque = False
         self._child, self._raw = self._opened(start_seconds) if after is None else self._resumed(after)
-        self._frames = self._in_range(None if after is None else after.time_seconds)
+        self._frames = self._in_range(resumed=after is not None)
 
     def __iter__(self) -> Reading:
         return self
@@ -131,7 +129,7 @@ class Reading:
             child.kill()
         raise InputError(f"{self._source.path}: is not what the interrupted run has read", remedy="add --fresh to start over")
 
-    def _in_range(self, after_seconds: Fraction | None) -> Generator[Frame]:
+    def _in_range(self, *, resumed: bool) -> Generator[Frame]:
         ended_early = False
         for frame in self._raw:
             time_seconds = frame.time_seconds - self._source.start_seconds
@@ -143,9 +141,9 @@ class Reading:
                 self.count += 1
                 yield frame
         if not ended_early:
-            self._check_end(after_seconds is not None)
+            self._check_end(resumed=resumed)
 
-    def _check_end(self, resumed: bool) -> None:
+    def _check_end(self, *, resumed: bool) -> None:
         code, path = self._child.wait(), self._source.path
         if self._child.was_killed or self._child.stalled:
             raise self._child.error(f"{path}: decoding failed after {self.count} frames")
@@ -303,7 +301,7 @@ def _frames_of_pipe(child: children.Child) -> Generator[Frame]:
     with child.process.stdout as pipe, suppress(av.FFmpegError):
         children.widen(pipe.fileno())
         with child.waited_for():
-            container = av.open(f"pipe:{pipe.fileno()}", "r", format="nut", options=NO_PROBE)
+            container = av.open(f"pipe:{pipe.fileno()}", "r", format="nut", options=children.NO_PROBE)
         with container:
             shift = round(SHIFT_SECONDS / Fraction(container.streams.video[0].time_base or 1))
             pictures = container.decode(video=0)

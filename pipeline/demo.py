@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,19 +60,24 @@ def _seen_by_camera(photo: np.ndarray[Any, Any], x: float, y: float, width: floa
     return cv2.warpAffine(photo, to_photo, (WIDTH, HEIGHT), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
+def encode_pictures(pictures: Iterable[np.ndarray[Any, Any]], path: Path, *, width: int, height: int, fps: Fraction, output: Path) -> None:
+    """Write pictures, RGB uint8 (height, width, 3), as H.264 of high quality, `fps` in a second, without sound; messages name `output`."""
+    target = movie.Target(
+        output=output,
+        width_px=width,
+        height_px=height,
+        time_base=1 / fps,
+        frame_rate=fps,
+        encoder=encoders.choose_encoder("h264", width_px=width, height_px=height, crf=18),
+        colour_tags=scaling.PICTURES_COLOUR_TAGS,
+    )
+    times = (number / fps for number in itertools.count())
+    frames = scaling.frames_of_pictures(pictures, times_seconds=times, time_base=1 / fps)
+    movie.write_segment(((np.concatenate([plane.ravel() for plane in f.planes]), f.pts) for f in frames), target, path)
+
+
 def make_clip(output: Path, *, overwrite: bool) -> None:
     """Write the clip as H.264. Raises OutputError when it exists already or cannot be written."""
     check_output(output, sources=(), overwrite=overwrite)
     with whole(output, overwrite=overwrite) as temporary:
-        target = movie.Target(
-            output=output,
-            width_px=WIDTH,
-            height_px=HEIGHT,
-            time_base=1 / FPS,
-            frame_rate=FPS,
-            encoder=encoders.choose_encoder("h264", width_px=WIDTH, height_px=HEIGHT, crf=18),
-            colour_tags=scaling.PICTURES_COLOUR_TAGS,
-        )
-        times = (number / FPS for number in itertools.count())
-        frames = scaling.frames_of_pictures(clip_pictures(), times_seconds=times, time_base=1 / FPS)
-        movie.write_segment(((np.concatenate([plane.ravel() for plane in f.planes]), f.pts) for f in frames), target, temporary)
+        encode_pictures(clip_pictures(), temporary, width=WIDTH, height=HEIGHT, fps=FPS, output=output)

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline import children, decoding, encoders, integrity, movie, scaling, sources, stills
+from pipeline.compositing import Canvas
 from pipeline.errors import CommandError, InputError, OutputError, ToolError
 from pipeline.journal import STRAIGHTENED, Journal, Segment, open_journal
 from pipeline.outputs import flush, whole
@@ -146,7 +147,8 @@ class _Film:
                 self.track.restore(state)
                 if self.raw is not None:
                     self.raw.restore(state)
-                latest = self.view.painter.restore(state)
+                if segment is work.segments[-1]:
+                    latest = self.view.painter.restore(state)
         self._taken_up = len(work.segments)
         if work.segments:
             start = self.source.start_seconds if self.source else 0.0
@@ -267,7 +269,7 @@ class _Film:
 
     def _composited(self, items: Iterable[Explained], last: list[Explained]) -> Iterator[tuple[Array, int]]:
         """The finished pictures' planes with their times, noting on the way what the network said, and which item was the last."""
-        fitted = scaling.FrameScaler(*self.view.panel_size)
+        fitted, total = scaling.FrameScaler(*self.view.panel_size), self.view.frames_total()
         for item in items:
             frame, seen, fresh, _ = item
             last[0] = item
@@ -275,7 +277,7 @@ class _Film:
             if self.raw is not None and fresh:
                 self.raw.add(frame.time_seconds, seen.maps, seen.targets, seen.scores[seen.targets])
             yield self.view.painter.paint(fitted(frame), seen, fresh=fresh), frame.pts
-            self._progress(Progress(input=self.job.input, frames_done=self.track.frames, frames_total=self.view.frames_total()))
+            self._progress(Progress(input=self.job.input, frames_done=self.track.frames, frames_total=total))
 
     # -------------------------------------------------------------------------------------------- the whole
 
@@ -377,22 +379,22 @@ class View:
     def _fitted(self, session: Session, width: int, height: int, hardware: bool) -> tuple[Painter, encoders.Encoder]:
         """Panels of the size asked for, or of the nearest that an encoder takes."""
         wanted, failure = self.options.height_px or height, None
-        for panel_height in _panel_heights(session, self.geometry, width, height, wanted, self.colour):
+        for panel_height in _panel_heights(session, width, height, wanted, self.colour):
             panel = max(1, round(width * panel_height / height)), panel_height
-            painter = session.painter(self.geometry, panel, self.colour)
+            canvas = session.canvas(panel, self.colour)
             try:
-                encoder = self._encoder(painter, hardware)
+                encoder = self._encoder(canvas, hardware)
             except CommandError as error:
                 failure = failure or error
                 continue
             if panel_height != wanted:
                 self.warnings.append(f"panels {wanted} pixels high are more than encoders take; they are scaled to {panel[0]}x{panel[1]}")
-            return painter, encoder
+            return session.painter(self.geometry, canvas), encoder
         raise InputError(f"{self.job.input}: {failure or 'no encoder takes pictures of its size'}")
 
-    def _encoder(self, painter: Painter, hardware: bool) -> encoders.Encoder:
+    def _encoder(self, canvas: Canvas, hardware: bool) -> encoders.Encoder:
         options = self.options
-        size = {"width_px": painter.canvas.width, "height_px": painter.canvas.height}
+        size = {"width_px": canvas.width, "height_px": canvas.height}
         return encoders.choose_encoder(options.codec, **size, crf=options.crf, preset=options.preset, hardware=hardware)
 
     @property
@@ -438,9 +440,9 @@ class View:
         return max(1, round((end - (options.start_seconds or 0)) * float(self.frame_rate)))
 
 
-def _panel_heights(session: Session, geometry: Geometry, width: int, height: int, wanted: int, colour: Colour) -> Iterator[int]:
+def _panel_heights(session: Session, width: int, height: int, wanted: int, colour: Colour) -> Iterator[int]:
     """The height wanted, and then those that make the canvas' longer side shorter, or its shorter side longer, than usual limits."""
-    canvas = session.painter(geometry, (max(1, round(width * wanted / height)), wanted), colour).canvas
+    canvas = session.canvas((max(1, round(width * wanted / height)), wanted), colour)
     fitting = min(wanted, int(wanted * (MOST_CANVAS_PIXELS / (canvas.width * canvas.height)) ** 0.5))
     yield max(1, fitting)
     longer, shorter = max(canvas.width, canvas.height), min(canvas.width, canvas.height)

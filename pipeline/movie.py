@@ -24,7 +24,6 @@ from pipeline.encoders import CONTAINERS, Encoder
 from pipeline.errors import OutputError
 from pipeline.records import Audio, VideoSource
 
-NO_PROBE = {"probesize": "32", "analyzeduration": "0", "fpsprobesize": "0"}  # both ends of the pipe know the format
 TIME_TOLERANCE_SECONDS = 0.0011  # Matroska keeps milliseconds
 _LONGEST_TICKS = (1 << 31) - 1  # that MP4 shows one frame for; its clock ticks by 1/denominator
 
@@ -48,6 +47,10 @@ class Target:
     @property
     def segment_suffix(self) -> str:
         return ".mov" if self.encoder.name.startswith("prores") else ".mp4"
+
+    @property
+    def longest_frame_seconds(self) -> Fraction:
+        return min(Fraction(sources.LONGEST_LAST_FRAME_SECONDS), Fraction(_LONGEST_TICKS, self.time_base.denominator))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +110,7 @@ def _feed(child: children.Child, frames: Iterable[tuple[np.ndarray[Any, Any], in
     descriptor = child.process.stdin.fileno()
     children.widen(descriptor)
     with child.process.stdin, av.open(f"pipe:{descriptor}", "w", format="nut") as container:
-        longest_seconds = min(Fraction(sources.LONGEST_LAST_FRAME_SECONDS), Fraction(_LONGEST_TICKS, target.time_base.denominator))
-        stream = container.add_stream("rawvideo", rate=max(target.frame_rate, 1 / longest_seconds))
+        stream = container.add_stream("rawvideo", rate=max(target.frame_rate, 1 / target.longest_frame_seconds))
         stream.width, stream.height, stream.pix_fmt = target.width_px, target.height_px, "yuv420p"
         stream.time_base = stream.codec_context.time_base = target.time_base
         for data, pts in frames:
@@ -135,7 +137,7 @@ def _segment_command(target: Target, path: Path) -> list[str]:
         "video_track_timescale": base.denominator,
         "write_tmcd": 0,
     }
-    return children.command(ffmpeg.input("pipe:0", f="nut", **NO_PROBE).output(children.file_url(path), **options))
+    return children.command(ffmpeg.input("pipe:0", f="nut", **children.NO_PROBE).output(children.file_url(path), **options))
 
 
 # ------------------------------------------------------------------------------------------------ joining
@@ -234,8 +236,7 @@ def _join_command(
     pictures = ffmpeg.input(
         _LIST, f="concat", itsoffset=_seconds(pieces[0].first_pts * target.time_base - moved), protocol_whitelist="file"
     )
-    longest = min(Fraction(sources.LONGEST_LAST_FRAME_SECONDS), _LONGEST_TICKS * target.time_base)
-    last = min(original.last_seconds or 1 / target.frame_rate, longest)
+    last = min(original.last_seconds or 1 / target.frame_rate, target.longest_frame_seconds)
     options: dict[str, Any] = {"f": container, "c:v": "copy", "bsf:v": _setts(times_seconds - float(moved), float(last))}
     if container in ("mp4", "mov"):
         options |= _movie_options(target, original)

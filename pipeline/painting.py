@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline import compositing, scenes
 from pipeline.predictions import top_predictions
-from pipeline.records import ClassName, Colour, Frame, Geometry, Options
+from pipeline.records import ClassName, Frame, Geometry, Options
 
 Array = np.ndarray[Any, Any]
 
@@ -33,11 +33,10 @@ class Painter:
     """
 
     def __init__(
-        self, options: Options, classes: Sequence[ClassName], geometry: Geometry, size: tuple[int, int], colour: Colour, *, targets: int
+        self, options: Options, classes: Sequence[ClassName], geometry: Geometry, canvas: compositing.Canvas, *, targets: int
     ) -> None:
-        self._options, self._classes, self._region = options, classes, geometry.region
-        self.canvas = compositing.arrange(options.layout, *size, explanations=targets, colour=colour)
-        self._look = compositing.make_look(options.colormap, options.alpha, colour)
+        self._options, self._classes, self._region, self.canvas = options, classes, geometry.region, canvas
+        self._look = compositing.make_look(options.colormap, options.alpha, canvas.colour)
         self._ranges = [compositing.RunningRange() for _ in range(targets)]
         self._means = {"maps": scenes.SceneMean(options.smooth), "scores": scenes.SceneMean(options.smooth)}
         self._seen: Seen | None = None

@@ -103,7 +103,8 @@ def _source(path: Path, container: Any, number: int | None, fps: Fraction | None
     rate = fps if untimed and fps else stream.average_rate or stream.guessed_rate
     duration = _duration_seconds(container, stream)
     look = first or context
-    hdr = _HDR.get(_either(look, context, "color_trc"))
+    hdr, has_alpha = _HDR.get(_either(look, context, "color_trc")), _has_alpha(context, stream)
+    colour = _colour(look, context, converted=hdr is not None or has_alpha or _is_rgb(context))
     return VideoSource(
         path=path,
         container=container.format.name,
@@ -112,10 +113,10 @@ def _source(path: Path, container: Any, number: int | None, fps: Fraction | None
         height_px=width if turned else height,
         sample_aspect=1 / aspect if turned else aspect,
         time_base=Fraction(stream.time_base),
-        colour=_colour(look, context, hdr),
-        colour_tags=_colour_tags(look, context, hdr),
+        colour=colour,
+        colour_tags=_colour_tags(look, context, colour, hdr),
         is_rgb=_is_rgb(context),
-        has_alpha=_has_alpha(context, stream),
+        has_alpha=has_alpha,
         hdr=hdr,
         interlaced=_is_interlaced(first, context),
         decoder=_decoder(context, stream),
@@ -225,27 +226,18 @@ def _is_interlaced(first: Any, context: Any) -> bool:
     return bool(getattr(first, "interlaced_frame", False)) or int(getattr(context, "field_order", 0) or 0) >= _TOP_FIELD_CODED_FIRST
 
 
-def _converted(context: Any, hdr: str | None) -> bool:
-    return hdr is not None or _is_rgb(context) or bool(_ALPHA.search(context.pix_fmt or ""))
-
-
-def _colour(look: Any, context: Any, hdr: str | None) -> Colour:
+def _colour(look: Any, context: Any, *, converted: bool) -> Colour:
     """The matrix and range of the decoded planes. The rule for untagged files is the players': BT.709 from 720 lines on, else BT.601."""
-    if _converted(context, hdr):
+    if converted:
         return Colour(matrix="bt709", full_range=False)  # what the decoder child is told to convert it to
-    return _coded_colour(look, context)
-
-
-def _coded_colour(look: Any, context: Any) -> Colour:
     by_size: Literal["bt601", "bt709"] = "bt709" if min(context.width, context.height) >= 720 else "bt601"
     matrix = _MATRICES.get(_either(look, context, "colorspace"), by_size)
     named_full = context.pix_fmt is not None and context.pix_fmt.startswith("yuvj")
     return Colour(matrix=matrix, full_range=named_full or int(context.color_range) == _FULL_RANGE)
 
 
-def _colour_tags(look: Any, context: Any, hdr: str | None) -> dict[str, str]:
+def _colour_tags(look: Any, context: Any, colour: Colour, hdr: str | None) -> dict[str, str]:
     """Names for ffmpeg's setparams filter; what the source leaves open is tagged as it was taken to be."""
-    colour = _colour(look, context, hdr)
     tags = {"range": "pc" if colour.full_range else "tv", "colorspace": _MATRIX_TAGS[colour.matrix]}
     if hdr:
         return {**tags, "color_primaries": "bt709", "color_trc": "bt709"}

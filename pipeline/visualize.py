@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from pipeline import catalog, framing, maps, preprocessing, stills
+from pipeline import catalog, compositing, framing, maps, preprocessing, stills
 from pipeline.errors import CommandError
 from pipeline.models import Classifier
 from pipeline.outputs import whole
@@ -56,9 +56,12 @@ class Session:
         scores, targets, raw = (tensor.numpy() for tensor in explain_within_memory(self.explain, pixels))
         return [Seen(*row) for row in zip(scores, targets, raw, np.asarray(pixels), strict=True)]
 
-    def painter(self, geometry: Geometry, size: tuple[int, int], colour: Colour) -> Painter:
+    def canvas(self, size: tuple[int, int], colour: Colour) -> compositing.Canvas:
         """For panels of that size (width, height)."""
-        return Painter(self.options, self.classifier.classes, geometry, size, colour, targets=len(self.targets or [0]))
+        return compositing.arrange(self.options.layout, *size, explanations=len(self.targets or [0]), colour=colour)
+
+    def painter(self, geometry: Geometry, canvas: compositing.Canvas) -> Painter:
+        return Painter(self.options, self.classifier.classes, geometry, canvas, targets=len(self.targets or [0]))
 
 
 def _nearest(length: float, stride: int) -> int:
@@ -121,7 +124,7 @@ def visualize_image(job: Job, session: Session) -> tuple[Outcome, Track]:
     track = Track(job.input, options.top_k)
     track.add(0.0, seen.scores)
     panel = stills.with_height(image, options.height_px)
-    painter = session.painter(geometry, panel.size, Colour(matrix="rgb", full_range=True))
+    painter = session.painter(geometry, session.canvas(panel.size, Colour(matrix="rgb", full_range=True)))
     planes = tuple(np.ascontiguousarray(plane) for plane in np.moveaxis(np.asarray(panel), 2, 0))
     picture = painter.paint(Frame(planes, 0, Fraction(1), None), seen, fresh=True)  # type: ignore[arg-type]
     if job.maps is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import av
 import clips
+import corpus
 import numpy as np
 import pytest
 from PIL import Image
@@ -426,3 +427,35 @@ def test_the_network_sees_one_field_of_interlaced_frames() -> None:
     seen = scaling.NetworkPictures(colour, geometry, interlaced=True)(combed).astype(int)
     assert np.abs(seen - scaling.NetworkPictures(colour, geometry)(alone).astype(int)).max() <= 2
     assert np.abs(seen - scaling.NetworkPictures(colour, geometry, interlaced=True)(other).astype(int)).mean() > 30
+
+
+def test_transparent_vp9_is_tagged_as_it_is_converted(tmp_path: Path) -> None:
+    """Its own tag says BT.601; laid on white it goes through RGB to BT.709, and must say so."""
+    plain = ("-f", "lavfi", "-i", "color=red:size=64x64:rate=5:duration=1,format=yuva420p")
+    clips._ffmpeg(*plain, "-c:v", "libvpx-vp9", "-colorspace", "smpte170m", "-color_range", "tv", str(tmp_path / "red.webm"))
+    source = sources.probe(tmp_path / "red.webm")
+    assert source.decoder == "libvpx-vp9" and source.colour_tags["colorspace"] == "bt709"
+    assert source.colour == Colour(matrix="bt709", full_range=False)
+    with decoding.open_frames(source) as frames:
+        means = [float(plane.mean()) for plane in next(frames).planes]
+    np.testing.assert_allclose(means, [63, 102, 240], atol=2)  # pure red by ITU-R BT.709-6, item 3.4
+
+
+def test_quicktime_is_told_languages_as_it_knows_them(tmp_path: Path) -> None:
+    source = sources.probe(corpus.make_clip(corpus.ROWS["tracks.mkv"], tmp_path))
+    with decoding.open_frames(source) as reading:
+        frames = list(reading)
+    write_all(frames, target_like(source, tmp_path / "out.mov", frames[0]), source)
+    with av.open(str(tmp_path / "out.mov")) as container:
+        assert [s.metadata.get("language") for s in container.streams.audio] == ["eng", "ger"]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_subtitle_that_has_begun_is_shown_from_where_the_range_begins(tmp_path: Path, suffix: str) -> None:
+    source = sources.probe(corpus.make_clip(corpus.ROWS["tracks.mkv"], tmp_path))  # shown from 0.1 to 0.4 s, and from 0.5 s on
+    with decoding.open_frames(source, start_seconds=0.3) as reading:
+        frames = list(reading)
+    write_all(frames, target_like(source, tmp_path / f"out.{suffix}", frames[0]), source, ranged=True)
+    with av.open(str(tmp_path / f"out.{suffix}")) as container:
+        shown = [float(p.pts * p.time_base) for p in container.demux(container.streams.subtitles[0]) if p.size > 2 and p.pts is not None]
+    np.testing.assert_allclose(shown, [0.0, 0.5 - 0.32], atol=2e-3)  # the first frame of the range lies at 0.32 s

@@ -20,7 +20,7 @@ from test_media import audio_packets, decoded
 from pipeline import catalog, demo, encoders, film, maps, planning, stills, visualize
 from pipeline.errors import InputError, OutputError, ToolError
 from pipeline.predictions import write_predictions
-from pipeline.records import Options
+from pipeline.records import Colour, Options
 
 Clip = Callable[[str], Path]
 Open = Callable[..., visualize.Session]
@@ -260,3 +260,10 @@ def test_a_hardware_encoder_that_fails_makes_way_for_software(
     assert outcome.error is None and len(decoded(tmp_path / "out.mp4")[0]) == 50
     said = outcome.as_json()
     assert said["encoder"] == "libx264" and "failed after" in said["encoders_passed_over"][0]
+
+
+def test_a_canvas_stays_within_the_highest_level_of_h264(open_session: Open) -> None:
+    """8192x4320 is within, two of them are not: 139264 macroblocks of 16x16 (ITU-T H.264, table A-1)."""
+    heights = list(film._panel_heights(open_session(), 8192, 4320, 4320, Colour(matrix="bt709", full_range=False)))
+    assert heights[0] == int(4320 * (139264 * 256 / (2 * 8192 * 4320)) ** 0.5) and heights == sorted(heights, reverse=True)
+    assert next(film._panel_heights(open_session(), 1920, 1080, 1080, Colour(matrix="bt709", full_range=False))) == 1080
