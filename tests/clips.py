@@ -86,21 +86,22 @@ def variable(count: int = 30) -> list[Fraction]:
     return [sum(steps[:n], Fraction(0)) for n in range(count)]
 
 
-def _ffmpeg(*arguments: str) -> None:
-    command = [children.bundled_ffmpeg_path(), "-y", "-hide_banner", "-loglevel", "error", "-nostdin", *arguments]
-    subprocess.run(command, check=True, capture_output=True)
+def ffmpeg(*arguments: object, stdin: bytes = b"", cwd: Path | None = None) -> bytes:
+    """What it writes to stdout, where the output is "-"."""
+    command = [children.bundled_ffmpeg_path(), "-y", "-hide_banner", "-loglevel", "error", *map(str, arguments)]
+    return subprocess.run(command, check=True, input=stdin, stdout=subprocess.PIPE, cwd=cwd).stdout
 
 
 def rotated(path: Path, degrees: int = 90) -> Path:
     """Frames stored lying on their side, with the display matrix that phones write."""
     upright = write_clip(path.with_name(f"plain_{path.name}"), constant())
-    _ffmpeg("-display_rotation", str(degrees), "-i", str(upright), "-c", "copy", str(path))
+    ffmpeg("-display_rotation", str(degrees), "-i", str(upright), "-c", "copy", str(path))
     return path
 
 
 def full_range(path: Path) -> Path:
     plain = write_clip(path.with_name(f"plain_{path.name}"), constant())
-    _ffmpeg("-i", str(plain), "-vf", "scale=out_range=full,format=yuvj420p", "-color_range", "pc", "-c:v", "libx264", str(path))
+    ffmpeg("-i", str(plain), "-vf", "scale=out_range=full,format=yuvj420p", "-color_range", "pc", "-c:v", "libx264", str(path))
     return path
 
 
@@ -123,7 +124,7 @@ CLIPS: dict[str, Callable[[Path], Path]] = {
 def odd(path: Path) -> Path:
     """253 x 143 pixels, lossless FFV1: H.264 in 4:2:0 cannot have odd sides."""
     plain = write_clip(path.with_name("plain_odd.mp4"), constant())
-    _ffmpeg("-i", str(plain), "-vf", "crop=253:143:0:0:exact=1", "-c:v", "ffv1", str(path))
+    ffmpeg("-i", str(plain), "-vf", "crop=253:143:0:0:exact=1", "-c:v", "ffv1", str(path))
     return path
 
 

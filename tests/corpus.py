@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import struct
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +18,8 @@ from typing import Any, Literal
 
 import av
 import numpy as np
-from clips import HEIGHT, WIDTH, constant, picture, variable, write_clip
+from clips import HEIGHT, WIDTH, constant, ffmpeg, picture, variable, write_clip
 from PIL import Image
-
-from pipeline import children
 
 Array = np.ndarray[Any, Any]
 Colours = Sequence[tuple[int, int, int]]
@@ -101,12 +98,6 @@ class Row:
 
 
 # ------------------------------------------------------------------------------------------------ tools
-
-
-def ffmpeg(*arguments: object, stdin: bytes = b"", cwd: Path | None = None) -> bytes:
-    """What it writes to stdout, where the output is "-"."""
-    command = [children.bundled_ffmpeg_path(), "-y", "-hide_banner", "-loglevel", "error", *map(str, arguments)]
-    return subprocess.run(command, check=True, input=stdin, stdout=subprocess.PIPE, cwd=cwd).stdout
 
 
 def chart(number: int, width: int = WIDTH, height: int = HEIGHT, colours: Colours = SATURATED) -> Array:

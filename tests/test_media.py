@@ -367,7 +367,7 @@ def test_containers_are_matched_with_codecs() -> None:
 
 def test_sound_that_a_container_cannot_hold_is_transcoded_and_said(clip: Clip, tmp_path: Path) -> None:
     path = tmp_path / "opus.mkv"
-    clips._ffmpeg("-i", str(clip("constant.mp4")), "-c:v", "copy", "-c:a", "pcm_s16le", str(path))
+    clips.ffmpeg("-i", str(clip("constant.mp4")), "-c:v", "copy", "-c:a", "pcm_s16le", str(path))
     source = sources.probe(path)
     with decoding.open_frames(source) as reading:
         frames = list(reading)
@@ -432,7 +432,7 @@ def test_the_network_sees_one_field_of_interlaced_frames() -> None:
 def test_transparent_vp9_is_tagged_as_it_is_converted(tmp_path: Path) -> None:
     """Its own tag says BT.601; laid on white it goes through RGB to BT.709, and must say so."""
     plain = ("-f", "lavfi", "-i", "color=red:size=64x64:rate=5:duration=1,format=yuva420p")
-    clips._ffmpeg(*plain, "-c:v", "libvpx-vp9", "-colorspace", "smpte170m", "-color_range", "tv", str(tmp_path / "red.webm"))
+    clips.ffmpeg(*plain, "-c:v", "libvpx-vp9", "-colorspace", "smpte170m", "-color_range", "tv", str(tmp_path / "red.webm"))
     source = sources.probe(tmp_path / "red.webm")
     assert source.decoder == "libvpx-vp9" and source.colour_tags["colorspace"] == "bt709"
     assert source.colour == Colour(matrix="bt709", full_range=False)

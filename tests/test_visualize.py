@@ -236,7 +236,7 @@ def test_the_last_frame_is_shown_as_long_as_its_own_duration_says(tmp_path: Path
     made = tmp_path / ("a.gif" if name == "a.mkv" else name)
     pictures[0].save(made, save_all=True, append_images=pictures[1:], duration=[100, 300, 50, 200, 2000], loop=0)
     if name == "a.mkv":
-        clips._ffmpeg("-i", str(made), "-fps_mode", "passthrough", "-c:v", "ffv1", "-pix_fmt", "yuv420p", str(tmp_path / name))
+        clips.ffmpeg("-i", str(made), "-fps_mode", "passthrough", "-c:v", "ffv1", "-pix_fmt", "yuv420p", str(tmp_path / name))
     [job] = planning.plan_videos([tmp_path / name], output=tmp_path / "out.mp4", options=Options())
     assert isinstance(job, planning.Job)
     outcome, _ = film.visualize_video(job, open_session())
