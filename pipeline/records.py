@@ -237,6 +237,37 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Found:
+    """One picture or video of an archive.
+
+    `relative` is its path below the archive's root, the bytes of the file system, with "/" between the parts. `clashes` says that another
+    input of the same folder has the same name but for the suffix.
+    """
+
+    path: Path
+    relative: bytes
+    kind: Literal["video", "image"]
+    size_bytes: int
+    mtime_ns: int
+    clashes: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """A class that stood among the top k of a video without a pause: from its first frame until its last one ends, in seconds.
+
+    `mean_score` and `best_score` are over its frames. A picture has one stretch for each of its top k, from 0 to 0.
+    """
+
+    name: ClassName
+    start_seconds: float
+    end_seconds: float
+    frames: int
+    mean_score: float
+    best_score: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What became of one input; the JSON object of the contract. `partial` marks a damaged source: what came through is in `output`."""
 
