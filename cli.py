@@ -530,7 +530,7 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
     try:
         for number, job in enumerate(jobs):
             with terminal.bar(job, number, len(jobs)) as tick:
-                outcome, track = _one(job, session, terminal, tick, lambda track: write([track] if alone else ()))
+                outcome, track = _one(job, session, terminal, tick, lambda _outcome, track, _file: write([track] if alone else ()))
             outcomes.append(outcome)
             terminal.report(outcome)
             tracks += [track] if track and not alone else []
@@ -577,7 +577,7 @@ def _predict(
 
 
 def _one(
-    job: Job, session: Session, terminal: Terminal, tick: Callable[[Progress], None], made: Callable[[Track], None]
+    job: Job, session: Session, terminal: Terminal, tick: Callable[[Progress], None], made: Callable[[Outcome, Track, Path], None]
 ) -> tuple[Outcome, Track | None]:
     from pipeline import film, visualize
 

@@ -33,6 +33,7 @@ RESUME_MARGINS_SECONDS = (10.0, 60.0, None)  # several groups of pictures early;
 LONGEST_STEP_SECONDS = 24 * 3600
 LONGEST_STEP_TICKS = (1 << 31) - 1
 FAR_AHEAD_SECONDS = 1
+RANGE_TOLERANCE_SECONDS = 1e-9
 
 
 # ------------------------------------------------------------------------------------------------ reading
@@ -133,11 +134,11 @@ class Reading:
         ended_early = False
         for frame in self._raw:
             time_seconds = frame.time_seconds - self._source.start_seconds
-            if self._end is not None and time_seconds >= self._end - 1e-9:
+            if self._end is not None and time_seconds >= self._end - RANGE_TOLERANCE_SECONDS:
                 ended_early = True
                 self._child.kill()
                 break
-            if self._start is None or time_seconds >= self._start - 1e-9:
+            if self._start is None or time_seconds >= self._start - RANGE_TOLERANCE_SECONDS:
                 self.count += 1
                 yield frame
         if not ended_early:

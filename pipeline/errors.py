@@ -4,13 +4,16 @@ HeatreelError            the root; nothing else is meant to reach a user
 ├── CommandError   2     the command itself is wrong: an unknown option, class, layer, or a bad combination
 │   └── ModelError 2     no such model, or its file or weights cannot be used
 ├── InputError     1     this input cannot be read, or is not what its name says
+│   └── ChangedError     it was changed while it was read
 ├── OutputError    1     this output cannot be written, or must not be
+│   └── BusyError        another run is making it at this moment
 ├── ToolError      1     a child process failed; carries its command and the tail of its stderr
 └── Stopped  130/143     Ctrl-C or SIGTERM
 """
 
 from __future__ import annotations
 
+import errno
 import shlex
 from collections.abc import Sequence
 
@@ -41,7 +44,15 @@ class InputError(HeatreelError):
     pass
 
 
+class ChangedError(InputError):
+    pass
+
+
 class OutputError(HeatreelError):
+    pass
+
+
+class BusyError(OutputError):
     pass
 
 
@@ -63,3 +74,14 @@ class Stopped(HeatreelError):
     def __init__(self, exit_code: int, *, remedy: str = "") -> None:
         super().__init__("stopped; what was finished is kept", remedy=remedy)
         self.exit_code = exit_code
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, says that there is no room left; a child's says so on its stderr."""
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if isinstance(error, ToolError) and ("No space left" in error.stderr_tail or "Disk quota exceeded" in error.stderr_tail):
+            return True
+        error = error.__cause__
+    return False

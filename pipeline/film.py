@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import queue
+import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,7 @@ import tensorflow as tf
 
 from pipeline import children, decoding, encoders, integrity, movie, scaling, sources, stills
 from pipeline.compositing import Canvas
-from pipeline.errors import CommandError, InputError, OutputError, ToolError
+from pipeline.errors import ChangedError, CommandError, InputError, OutputError, Stopped, ToolError
 from pipeline.journal import STRAIGHTENED, Journal, Segment, open_journal
 from pipeline.outputs import flush, whole
 from pipeline.painting import Painter, Seen
@@ -48,24 +49,27 @@ def visualize_video(
     *,
     progress: Callable[[Progress], None] = lambda _: None,
     notice: Callable[[str], None] = lambda _: None,
-    made: Callable[[Track], None] = lambda _: None,
+    made: Callable[[Outcome, Track, Path], None] = lambda *_: None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> tuple[Outcome, Track]:
     """Explain a video or pictures that stand for one, and write it with the heat beside it, every frame at its time, with its sound.
 
     The pictures are written in segments; what an interrupted run of the same call has finished is taken up, and `notice` says so.
-    A damaged source gives what decodes, and an outcome that is `partial`. `made` is called when all is made, before the video has its
-    name: what it raises leaves the segments for the next run.
+    A damaged source gives what decodes, and an outcome that is `partial`. `made` is called when all is made, with the outcome, what was
+    seen, and the finished file that is then renamed: what it raises leaves the segments for the next run. `stopping` is asked behind each
+    segment; when it says so, Stopped is raised.
 
     Raises InputError, OutputError or ToolError; then no output is there, and finished segments wait beside it for the next run.
     """
     try:
-        return _Film(job, session, progress, notice).make(made)
-    except _HardwareError as failed:
-        outcome, track = _Film(job, session, progress, notice, hardware=False).make(made)
-        return replace(outcome, extra={**outcome.extra, "encoders_passed_over": [str(failed)]}), track
+        return Film(job, session, progress, notice=notice, stopping=stopping).make(made)
+    except HardwareError as failed:
+        software = Film(job, session, progress, notice=notice, stopping=stopping, hardware=False)
+        software.passed_over = [str(failed)]
+        return software.make(made)
 
 
-class _HardwareError(ToolError):
+class HardwareError(ToolError):
     """A hardware encoder that took its trial has failed at work."""
 
 
@@ -86,14 +90,36 @@ class _Waiting(NamedTuple):
     segment: int
 
 
-class _Film:
-    """One video on its way: read, explained, painted and encoded segment by segment, then joined."""
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part of a long video that is made by itself: from `begin_seconds` until before `end_seconds` of its source (None: the last).
+
+    The network begins `warm_up_seconds` earlier, so that what is remembered from frame to frame has settled when the part begins.
+    """
+
+    number: int
+    begin_seconds: float
+    end_seconds: float | None
+    warm_up_seconds: float
+
+
+class Film:
+    """One video, or a part of one, on its way: read, explained, painted and encoded segment by segment, then joined."""
 
     def __init__(
-        self, job: Job, session: Session, progress: Callable[[Progress], None], notice: Callable[[str], None], *, hardware: bool = True
+        self,
+        job: Job,
+        session: Session,
+        progress: Callable[[Progress], None],
+        *,
+        notice: Callable[[str], None] = lambda _: None,
+        stopping: Callable[[], bool] = lambda: False,
+        hardware: bool = True,
+        part: Part | None = None,
     ) -> None:
-        self.job, self.session, self.options = job, session, session.options
-        self._progress, self._notice = progress, notice
+        self.job, self.session, self.options, self.part = job, session, session.options, part
+        self._progress, self._notice, self._stopping = progress, notice, stopping
+        self.passed_over: list[str] = []
         self._started = time.perf_counter()
         self.view = View(job, session, hardware=hardware)
         self.track = Track(job.input, self.options.top_k)
@@ -102,28 +128,45 @@ class _Film:
         self.reading: decoding.Reading | None = None
         self._taken_up = 0
         self._last_seconds: Fraction | None = None
+        self._before_part: Frame | None = None
         self.warnings = [*(job.source.warnings if job.source else job.pictures.warnings if job.pictures else ()), *self.view.warnings]
 
-    def make(self, made: Callable[[Track], None]) -> tuple[Outcome, Track]:
+    def make(self, made: Callable[[Outcome, Track, Path], None]) -> tuple[Outcome, Track]:
         before = fingerprint(self.job)
-        identity = {**self.view.identity, "source": before, "model": self.session.classifier.identity}
         with ExitStack() as stack:
             if self.raw is not None:
                 stack.enter_context(closing(self.raw))
-            work = stack.enter_context(open_journal(self.job.output, identity, fresh=self.options.fresh))
+            work = stack.enter_context(open_journal(self.job.output, self.identity(before), fresh=self.options.fresh))
             self._straighten(work)
-            latest = self._take_up(work)
-            self._render(work, latest)
-            self._check_unchanged(before)
-            damage = self._damage(work)
-            self._last_seconds = self._shown_last() if damage is None else None
-            with whole(self.job.output, overwrite=self.options.overwrite, folder=work.folder) as temporary:
-                self._join(work, temporary)
-                self._check_unchanged(before)  # the sound was read only now
-                if self.raw is not None and self.job.maps is not None:
-                    self.raw.write(self.job.maps, region=self.view.geometry.region, overwrite=self.options.overwrite)
-                made(self.track)
-        return self._outcome(damage), self.track
+            self.render(work)
+            self.check_unchanged(before)
+            outcome = self.finish(work.folder, [(work.folder, s) for s in work.segments], self.problems(work), before, made)
+        return outcome, self.track
+
+    def identity(self, before: list[Any]) -> dict[str, Any]:
+        """All that the segments depend on; `before` is the source's fingerprint."""
+        identity = {**self.view.identity, "source": before, "model": self.session.classifier.identity}
+        return identity if self.part is None else {**identity, "part": asdict(self.part)}
+
+    def finish(
+        self,
+        folder: Path,
+        segments: Sequence[tuple[Path, Segment]],
+        problems: tuple[int, str],
+        before: list[Any],
+        made: Callable[[Outcome, Track, Path], None],
+    ) -> Outcome:
+        """Join segments, each with its folder, which is `folder` or below it, and give the output its name."""
+        damage = self._damage(problems)
+        self._last_seconds = self._shown_last() if damage is None else None
+        with whole(self.job.output, overwrite=self.options.overwrite, folder=folder) as temporary:
+            self._join(folder, segments, temporary)
+            self.check_unchanged(before)  # the sound was read only now
+            if self.raw is not None and self.job.maps is not None:
+                self.raw.write(self.job.maps, region=self.view.geometry.region, overwrite=self.options.overwrite)
+            outcome = self._outcome(damage)
+            made(outcome, self.track, temporary)
+        return outcome
 
     def _straighten(self, work: Journal) -> None:
         """Where the source's clock jumps, go on with a copy whose times run on."""
@@ -139,7 +182,7 @@ class _Film:
         self.source = replace(sources.probe(straight), colour=self.source.colour, colour_tags=self.source.colour_tags)
         self.warnings.append("its clock jumps, as in joined recordings; the times run on without the jumps")
 
-    def _take_up(self, work: Journal) -> Seen | None:
+    def take_up(self, work: Journal) -> Seen | None:
         """Restore what the finished segments of an earlier run left; returns what was last seen."""
         latest = None
         for segment in work.segments:
@@ -150,35 +193,60 @@ class _Film:
                 if segment is work.segments[-1]:
                     latest = self.view.painter.restore(state)
         self._taken_up = len(work.segments)
+        return latest
+
+    def _say_where(self, work: Journal) -> None:
         if work.segments:
             start = self.source.start_seconds if self.source else 0.0
             reached = self.track.last_seconds + float(1 / self.view.frame_rate) - start
             self._notice(f"{self.job.input}: resuming at {clock(reached)[:8]}, {work.frames} frames are done")
-        return latest
 
     # -------------------------------------------------------------------------------------------- pictures
 
-    def _render(self, work: Journal, latest: Seen | None) -> None:
-        """Write the segments that are not there yet."""
+    def render(self, work: Journal) -> None:
+        """Write the segments that are not there yet. Raises Stopped behind one of them when that is wished."""
+        latest = self.take_up(work)
+        self._say_where(work)
         with ExitStack() as stack:
             frames = stack.enter_context(self._frames(_position(work)))
-            if work.segments:
-                begin = Fraction(work.segments[0].first_pts) * Fraction(work.segments[0].time_base)
-            else:
-                first = next(frames)
-                begin, frames = first.pts * first.time_base, itertools.chain((first,), frames)
+            begin, frames = self._begin(work, frames)
             explained = stack.enter_context(closing(beside(self._explained(frames, begin, work.frames, latest), depth=1)))
-            for _, group in itertools.groupby(itertools.chain.from_iterable(explained), key=lambda item: item.segment):
+            for segment, group in itertools.groupby(itertools.chain.from_iterable(explained), key=lambda item: item.segment):
+                if segment < 0:
+                    self._warm_up(group)
+                    continue
                 self._write_segment(work, group)
+                if self._stopping():
+                    raise Stopped(128 + signal.SIGINT)
+
+    def _begin(self, work: Journal, frames: Iterator[Frame]) -> tuple[Fraction, Iterator[Frame]]:
+        """The time from which segments are counted: a part's own begin, else the first frame's."""
+        if self.part is not None and self.part.begin_seconds and self.source is not None:
+            # The tolerance is that of the part before, which ends before this time.
+            return Fraction(self.part.begin_seconds) + Fraction(self.source.start_seconds) - Fraction(
+                decoding.RANGE_TOLERANCE_SECONDS
+            ), frames
+        if work.segments:
+            return Fraction(work.segments[0].first_pts) * Fraction(work.segments[0].time_base), frames
+        first = next(frames)
+        return first.pts * first.time_base, itertools.chain((first,), frames)
+
+    def _warm_up(self, group: Iterable[Explained]) -> None:
+        for frame, seen, fresh, _ in group:
+            if fresh:
+                self.view.painter.remember(seen, frame.time_seconds)
+            self._before_part = frame
 
     def _frames(self, after: decoding.Position | None) -> Any:
-        options = self.options
+        options, part = self.options, self.part
         if self.source is None:
             return closing(_frames_of(self.job, options, first=after.frames if after else 0))
+        start, end = options.start_seconds, options.end_seconds
+        if part is not None:
+            start, end = max(0.0, part.begin_seconds - part.warm_up_seconds), part.end_seconds
 
         @contextmanager
         def reading() -> Iterator[Iterator[Frame]]:
-            start, end = options.start_seconds, options.end_seconds
             with decoding.open_frames(self.source, start_seconds=start, end_seconds=end, after=after) as self.reading:  # type: ignore[arg-type]
                 yield self.reading
 
@@ -221,9 +289,10 @@ class _Film:
 
     def _aligned(self, frames: Iterator[Frame], begin: Fraction, number: int) -> Iterator[_Waiting | None]:
         """Frames with their segments, None where a batch is to be filled up: at the end of one, and where too many frames wait for it."""
-        current, filled, waiting = None, 0, 0
-        for count, frame in enumerate(frames, number):
-            segment = int((frame.pts * frame.time_base - begin) // Fraction(self.options.segment_seconds))
+        current, filled, waiting, count = None, 0, 0, number - 1
+        for frame in frames:
+            segment = max(-1, int((frame.pts * frame.time_base - begin) // Fraction(self.options.segment_seconds)))
+            count = 0 if segment == 0 and current == -1 else count + 1  # a part numbers its own frames, with or without a warm-up
             if segment != current:
                 yield from itertools.repeat(None, -filled % self.view.batch_size)
                 current, filled, waiting = segment, 0, 0
@@ -246,7 +315,7 @@ class _Film:
             sent = movie.write_segment(self._composited(itertools.chain((first,), items), last), target, video)
         except ToolError as error:
             if target.encoder.hardware:
-                raise _HardwareError(str(error), command=error.command, stderr_tail="") from error
+                raise HardwareError(str(error), command=error.command, stderr_tail="") from error
             raise
         arrays = {**self.track.state(since=done), **(self.raw.state(since=mapped) if self.raw else {}), **self.view.painter.state()}
         try:
@@ -254,7 +323,8 @@ class _Film:
                 np.savez(file, **arrays)  # type: ignore[arg-type]  # its other parameter is a flag
         except OSError as error:
             raise OutputError(f"{self.job.output}: cannot be written: {error.strerror or error}") from error
-        count, problem = self._problems(work)
+        count, problem = self.problems(work)
+        before = self._before_part
         segment = Segment(
             file=work.next_name(target.segment_suffix),
             frames=len(sent),
@@ -264,12 +334,13 @@ class _Film:
             checksum=decoding.checksum(last[0].frame),
             problems=count,
             problem=problem,
+            follows=(before.pts, decoding.checksum(before)) if before is not None and not work.segments else None,
         )
         work.add(segment, video, state)
 
     def _composited(self, items: Iterable[Explained], last: list[Explained]) -> Iterator[tuple[Array, int]]:
         """The finished pictures' planes with their times, noting on the way what the network said, and which item was the last."""
-        fitted, total = scaling.FrameScaler(*self.view.panel_size), self.view.frames_total()
+        fitted, total = scaling.FrameScaler(*self.view.panel_size), self.view.frames_total(self.part)
         for item in items:
             frame, seen, fresh, _ = item
             last[0] = item
@@ -281,19 +352,19 @@ class _Film:
 
     # -------------------------------------------------------------------------------------------- the whole
 
-    def _problems(self, work: Journal) -> tuple[int, str]:
+    def problems(self, work: Journal) -> tuple[int, str]:
         """What the decoders of this run and of those before have complained of."""
         count, problem = self.reading.problems if self.reading else (0, "")
         before = work.segments[self._taken_up - 1] if self._taken_up else None
         return (count + before.problems, before.problem or problem) if before else (count, problem)
 
-    def _damage(self, work: Journal) -> str | None:
+    def _damage(self, problems: tuple[int, str]) -> str | None:
         if self.source is None:
             return None
         if self.reading is not None and self.reading.leaps:
             self.warnings.append("its clock leaps by more than any pause; the times run on without that, and sound may be out of step")
         whole = not (self.options.start_seconds or self.options.end_seconds)
-        return integrity.damage(self.source, self.track.times_seconds.tolist(), self._problems(work), whole=whole)
+        return integrity.damage(self.source, self.track.times_seconds.tolist(), problems, whole=whole)
 
     def _shown_last(self) -> Fraction | None:
         """How long the last frame is shown, where the source says so."""
@@ -304,12 +375,12 @@ class _Film:
             return None
         return integrity.last_frame_seconds(self.source, self.track.last_seconds)
 
-    def _check_unchanged(self, before: list[Any]) -> None:
+    def check_unchanged(self, before: list[Any]) -> None:
         if fingerprint(self.job) != before:
-            raise InputError(f"{self.job.input}: changed while it was read", remedy="run the same command again")
+            raise ChangedError(f"{self.job.input}: changed while it was read", remedy="run the same command again")
 
-    def _join(self, work: Journal, output: Path) -> None:
-        options, first = self.options, work.segments[0]
+    def _join(self, folder: Path, segments: Sequence[tuple[Path, Segment]], output: Path) -> None:
+        options, first = self.options, segments[0][1]
         base = Fraction(first.time_base)
         offset = first.first_pts * base if options.start_seconds or options.end_seconds else None
         original = movie.Original(
@@ -319,8 +390,8 @@ class _Film:
             end_seconds=options.end_seconds,
             last_seconds=self._last_seconds,
         )
-        pieces = [movie.Piece(path=work.folder / s.file, first_pts=s.first_pts) for s in work.segments]
-        self.warnings += movie.join(pieces, self.track.times_seconds, self.view.target(base), original, output)
+        pieces = [movie.Piece(path=place / segment.file, first_pts=segment.first_pts) for place, segment in segments]
+        self.warnings += movie.join(pieces, self.track.times_seconds, self.view.target(base), original, output, folder=folder)
 
     def _outcome(self, damage: str | None) -> Outcome:
         last = self._last_seconds or min(1 / self.view.frame_rate, Fraction(sources.LONGEST_LAST_FRAME_SECONDS))
@@ -328,7 +399,7 @@ class _Film:
         outcome = outcome_of(self.job, self.session, self.track, self._started, duration_seconds=duration, warnings=self.warnings)
         error = None if damage is None else f"{self.job.input}: {damage}; what decodes is in {self.job.output}"
         encoder = self.view.encoder
-        extra = {"encoder": encoder.name, "encoders_passed_over": list(encoder.passed_over)}
+        extra = {"encoder": encoder.name, "encoders_passed_over": self.passed_over or list(encoder.passed_over)}
         return replace(outcome, error=error, partial=damage is not None, extra=extra)
 
 
@@ -429,8 +500,12 @@ class View:
             sample_aspect=source.sample_aspect if source else Fraction(1),
         )
 
-    def frames_total(self) -> int | None:
+    def frames_total(self, part: Part | None = None) -> int | None:
+        """An estimate, of the whole or of a part."""
         source, options = self.job.source, self.options
+        if part is not None and source is not None:
+            end = part.end_seconds or source.duration_seconds or part.begin_seconds
+            return max(1, round((end - part.begin_seconds) * float(self.frame_rate)))
         if self.job.pictures is not None:
             return len(self.job.pictures.between(options.start_seconds, options.end_seconds))
         total = source.frames_estimate if source else None

@@ -1,8 +1,9 @@
 """What a long video's interrupted run leaves behind, and the next one goes on from: finished segments and their journal.
 
-Both lie in one hidden folder beside the output, `.NAME.heatreel`. The journal's first line is the identity of the work: the source's
-size and time of change, and every setting that changes pixels. Each further line is a segment, written only after its file was
-flushed to disk and renamed. A run that is killed at any moment leaves whole segments, and at most one that no line names.
+Both lie in one hidden folder beside the output, `.NAME.heatreel`; where a video is made in parts, each has a folder of its own in it. The
+journal's first line is the identity of the work: the source's size and time of change, and every setting that changes pixels. Each
+further line is a segment, written only after its file was flushed to disk and renamed. A run that is killed at any moment leaves whole
+segments, and at most one that no line names.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import OutputError
+from pipeline.errors import BusyError, OutputError
 from pipeline.outputs import flush
 
 SUFFIX = ".heatreel"
@@ -31,8 +32,9 @@ _JOURNAL, _LOCK = "journal.jsonl", "lock"
 class Segment:
     """One finished segment: its file, its frames by number and time, and what the decoder had complained of until then.
 
-    `checksum` is that of the last source frame; `first_pts` and `last_pts` count ticks of `time_base` seconds ("1/90000"). `parts`, the
-    CRC-32 of each file by its suffix, are filled in by `Journal.add`.
+    `checksum` is that of the last source frame; `first_pts` and `last_pts` count ticks of `time_base` seconds ("1/90000"). `follows` is the
+    time and the checksum of the frame before a part's first one. `parts`, the CRC-32 of each file by its suffix, are filled in by
+    `Journal.add`.
     """
 
     file: str
@@ -43,6 +45,7 @@ class Segment:
     checksum: int
     problems: int = 0
     problem: str = ""
+    follows: tuple[int, int] | None = None
     parts: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -79,14 +82,18 @@ class Journal:
 
 
 @contextmanager
-def open_journal(output: Path, identity: Mapping[str, Any], *, fresh: bool) -> Iterator[Journal]:
+def open_journal(
+    output: Path, identity: Mapping[str, Any], *, fresh: bool = False, part: int | None = None, joining: int = 0
+) -> Iterator[Journal]:
     """The journal of an output; what an earlier run of another identity left is discarded, with `fresh` whatever is there.
 
-    When the block ends well the folder is removed; when it does not, the folder stays if it holds a segment.
+    When the block ends well the folder is removed; when it does not, the folder stays if it holds a segment. The journal of a `part`
+    stays in any case: the whole that it is joined to, of `joining` parts, removes it with its own.
 
-    Raises OutputError when another run is at work on the same output, or the folder cannot be made.
+    Raises BusyError when another run is at work on the same output, OutputError when the folder cannot be made.
     """
-    folder = folder_of(output)
+    folder = folder_of(output) if part is None else folder_of(output) / _part_name(part)
+    parts = {_part_name(number) for number in range(joining)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -97,13 +104,27 @@ def open_journal(output: Path, identity: Mapping[str, Any], *, fresh: bool) -> I
     try:
         _hold(lock, output)
         journal = Journal(folder, [] if fresh else _read(folder, _digest(identity)))
-        _tidy(folder, _digest(identity), journal.segments)
+        _tidy(folder, _digest(identity), journal.segments, parts)
         yield journal
         done = True
     finally:
-        if journal is not None and (done or not journal.segments):
+        if journal is not None and _is_of_no_more_use(journal, done=done, part=part, joining=joining):
             shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def _is_of_no_more_use(journal: Journal, *, done: bool, part: int | None, joining: int) -> bool:
+    return (done and part is None) or not (journal.segments or joining)
+
+
+def _part_name(number: int) -> str:
+    return f"part{number:05d}"  # letters and digits alone: ffmpeg's list of files takes nothing else as safe
+
+
+def discard(output: Path) -> None:
+    """Remove what interrupted runs have left for an output, unless one is at work on it."""
+    with suppress(OutputError), open_journal(output, {}, fresh=True):
+        pass
 
 
 def folder_of(output: Path) -> Path:
@@ -126,7 +147,7 @@ def _hold(lock: int, output: Path) -> None:
     except BlockingIOError:
         held = False
     if not held:
-        raise OutputError(f"{output}: another run is making it at this moment", remedy="wait for it, or name another output")
+        raise BusyError(f"{output}: another run is making it at this moment", remedy="wait for it, or name another output")
 
 
 def _digest(identity: Mapping[str, Any]) -> str:
@@ -149,13 +170,15 @@ def _is_whole(folder: Path, segment: Segment) -> bool:
         return False
 
 
-def _tidy(folder: Path, digest: str, segments: list[Segment]) -> None:
+def _tidy(folder: Path, digest: str, segments: list[Segment], parts: set[str]) -> None:
     """Remove what no line names, and write the journal anew without a torn last line."""
     stems = {Path(segment.file).stem for segment in segments}
-    kept = {_LOCK, _JOURNAL} | ({STRAIGHTENED} if segments else set())
+    kept = {_LOCK, _JOURNAL} | ({STRAIGHTENED} if segments else set()) | parts
     try:
         for path in folder.iterdir():
-            if path.name not in kept and path.stem not in stems:
+            if path.is_dir() and path.name not in kept:
+                shutil.rmtree(path)
+            elif path.name not in kept and path.stem not in stems:
                 path.unlink()
         renewed = folder / "journal.new"
         for line in ({"identity": digest}, *map(asdict, segments)):

@@ -153,19 +153,22 @@ _TEXT_SUBTITLES = frozenset({"subrip", "srt", "ass", "ssa", "mov_text", "webvtt"
 _SUBTITLES_AS: Mapping[str, str] = {"mp4": "mov_text", "mov": "mov_text", "webm": "webvtt"}
 
 
-def join(pieces: Sequence[Piece], times_seconds: np.ndarray[Any, Any], target: Target, original: Original, output: Path) -> list[str]:
+def join(
+    pieces: Sequence[Piece], times_seconds: np.ndarray[Any, Any], target: Target, original: Original, output: Path, *, folder: Path
+) -> list[str]:
     """Join segments by stream copy, with what the source has besides pictures; returns what had to be changed or left out.
 
-    All pieces lie in one folder. `times_seconds` float64 (frames,) are the times of all frames, by the source's clock; the file is read
-    back and must have each of them. Raises ToolError when ffmpeg fails, OutputError when the file is not right.
+    All pieces lie in that folder or below it, named with letters and digits. `times_seconds` float64 (frames,) are the times of all frames,
+    by the source's clock; the file is read back and must have each of them. Raises ToolError when ffmpeg fails, OutputError when the
+    file is not right.
     """
-    _write_list(pieces, target.time_base)
+    _write_list(folder, pieces, target.time_base)
     zero, reason = _zero(pieces, target, original), ""
     for attempt, given_up in _attempts(original):
         command = _join_command(pieces, target, attempt, output, times_seconds)
-        child = _run(command, pieces[0].path.parent)
+        child = _run(command, folder)
         if child.process.returncode == 0:
-            _verified(command, pieces, target, times_seconds - float(zero), output)
+            _verified(command, folder, target, times_seconds - float(zero), output)
             return [*([f"{given_up} ({reason})"] if given_up else []), *_changes(attempt, output)]
         if child.was_killed or child.stalled or _disk_is_full(child):
             break
@@ -183,7 +186,7 @@ def _run(command: Sequence[str], folder: Path) -> children.Child:
     return child
 
 
-def _verified(command: Sequence[str], pieces: Sequence[Piece], target: Target, times_seconds: np.ndarray[Any, Any], output: Path) -> None:
+def _verified(command: Sequence[str], folder: Path, target: Target, times_seconds: np.ndarray[Any, Any], output: Path) -> None:
     """Read back what the command has made; where it is not right, let the ffmpeg that was installed with this program do it.
 
     Older ones (5.1) begin Matroska with the priming samples of its sound, and move the pictures with them.
@@ -193,7 +196,7 @@ def _verified(command: Sequence[str], pieces: Sequence[Piece], target: Target, t
     except OutputError:
         if command[0] == children.bundled_ffmpeg_path():
             raise
-        _run([children.bundled_ffmpeg_path(), *command[1:]], pieces[0].path.parent)
+        _run([children.bundled_ffmpeg_path(), *command[1:]], folder)
         verify(output, target.output, times_seconds)
 
 
@@ -212,15 +215,15 @@ def _disk_is_full(child: children.Child) -> bool:
     return any("No space left" in line for line in child.lines)
 
 
-def _write_list(pieces: Sequence[Piece], time_base: Fraction) -> None:
+def _write_list(folder: Path, pieces: Sequence[Piece], time_base: Fraction) -> None:
     """The list that ffmpeg's concat demuxer reads: names and durations, each the difference of rounded sums, so that nothing adds up."""
     microseconds = [round((piece.first_pts - pieces[0].first_pts) * time_base * 1_000_000) for piece in pieces]
     lines = ["ffconcat version 1.0"]
     for piece, begin, end in zip(pieces, microseconds, [*microseconds[1:], None], strict=True):
-        lines.append(f"file {piece.path.name}")
+        lines.append(f"file {piece.path.relative_to(folder)}")
         if end is not None:
             lines.append(f"duration {(end - begin) // 1_000_000}.{(end - begin) % 1_000_000:06d}")
-    (pieces[0].path.parent / _LIST).write_text("\n".join(lines) + "\n")
+    (folder / _LIST).write_text("\n".join(lines) + "\n")
 
 
 _LIST = "list.ffconcat"

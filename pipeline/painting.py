@@ -46,14 +46,17 @@ class Painter:
     def paint(self, frame: Frame, seen: Seen, *, fresh: bool) -> Array:
         """The finished picture's planes; `fresh` is False where `seen` is that of an earlier frame."""
         if fresh:
-            time_seconds = frame.time_seconds
-            cut = self._options.smooth > 0 and self._seen is not None and scenes.is_cut(self._seen.pixels, seen.pixels)
-            maps = self._means["maps"].add(seen.maps, time_seconds, cut=cut)
-            scores = self._means["scores"].add(seen.scores, time_seconds, cut=cut)
-            scales = [r.scale(float(m.max()), time_seconds) for r, m in zip(self._ranges, maps, strict=True)]
-            self._seen = seen
-            self._prepare(maps, scores, scales)
+            self._prepare(*self.remember(seen, frame.time_seconds))
         return compositing.compose(frame.planes, self._heats, self._captions, self.canvas, self._look)
+
+    def remember(self, seen: Seen, time_seconds: float) -> tuple[Array, Array, list[float]]:
+        """Take in what the network sees at this time; returns the maps, scores and scales to be shown."""
+        cut = self._options.smooth > 0 and self._seen is not None and scenes.is_cut(self._seen.pixels, seen.pixels)
+        maps = self._means["maps"].add(seen.maps, time_seconds, cut=cut)
+        scores = self._means["scores"].add(seen.scores, time_seconds, cut=cut)
+        scales = [r.scale(float(m.max()), time_seconds) for r, m in zip(self._ranges, maps, strict=True)]
+        self._seen = seen
+        return maps, scores, scales
 
     def _prepare(self, maps: Array, scores: Array, scales: Sequence[float]) -> None:
         assert self._seen is not None, "something was seen before it is drawn"

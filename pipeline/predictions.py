@@ -16,9 +16,12 @@ import numpy as np
 
 from pipeline.errors import OutputError
 from pipeline.outputs import whole
-from pipeline.records import ClassName, Outcome, Prediction
+from pipeline.records import ClassName, Outcome, Prediction, Stretch
 
 Array = np.ndarray[Any, Any]
+
+SHOWN_SCORE = 0.05  # what is less likely is not worth finding
+PAUSE_SECONDS = 1.0
 
 
 def top_predictions(scores: Array, classes: Sequence[ClassName], k: int) -> list[Prediction]:
@@ -75,6 +78,44 @@ class Track:
         self._scores.extend(state["scores"].tolist())
         self._sum = state["sum"]
         self.frames = len(self._times)
+
+    def extend(self, following: Track) -> None:
+        """Add the frames of a part that follows."""
+        self._times.extend(following._times)
+        self._indices.extend(following._indices)
+        self._scores.extend(following._scores)
+        if following._sum is not None:
+            self._sum = following._sum if self._sum is None else self._sum + following._sum
+        self.frames = len(self._times)
+
+    def stretches(self, classes: Sequence[ClassName], *, last_seconds: float) -> list[Stretch]:
+        """What was seen from when to when, by begin: each class while it is among the top k with SHOWN_SCORE or more.
+
+        A pause of up to PAUSE_SECONDS does not end a stretch. `last_seconds` is how long the last frame is shown.
+        """
+        k = len(self._indices) // self.frames if self.frames else 0
+        if not k:
+            return []
+        ends = np.append(self.times_seconds[1:], self._times[-1] + last_seconds)
+        indices, scores = np.array(self._indices), np.array(self._scores)
+        shown = np.flatnonzero(scores >= SHOWN_SCORE)
+        shown = shown[np.lexsort((shown, indices[shown]))]
+        frames, begins = shown // k, self.times_seconds[shown // k]
+        follows = (np.diff(indices[shown]) == 0) & (begins[1:] - ends[frames[:-1]] <= PAUSE_SECONDS)
+        found = []
+        for run in np.split(np.arange(len(shown)), np.flatnonzero(~follows) + 1) if len(shown) else ():
+            score = scores[shown[run]]
+            found.append(
+                Stretch(
+                    name=classes[indices[shown[run[0]]]],
+                    start_seconds=float(begins[run[0]]),
+                    end_seconds=float(ends[frames[run[-1]]]),
+                    frames=len(run),
+                    mean_score=float(score.mean()),
+                    best_score=float(score.max()),
+                )
+            )
+        return sorted(found, key=lambda stretch: (stretch.start_seconds, -stretch.best_score))
 
     @property
     def first_seconds(self) -> float:

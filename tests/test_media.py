@@ -81,7 +81,7 @@ def write_all(
     times = np.array([frame.time_seconds for frame in frames])
     offset = frames[0].pts * frames[0].time_base if ranged else None
     original = movie.Original(source=source, offset_seconds=offset, end_seconds=end)
-    return movie.join(pieces, times, target, original, target.output)
+    return movie.join(pieces, times, target, original, target.output, folder=pieces[0].path.parent)
 
 
 def round_trip(path: Path, output: Path, *, start: float | None = None, end: float | None = None) -> VideoSource:

@@ -14,7 +14,7 @@ import typer
 import cli
 
 ROOT = Path(__file__).parent.parent
-JOBS = {"visualize", "film", "demo", "doctor", "planning", "anatomy", "predict"}
+JOBS = {"visualize", "film", "parts", "demo", "doctor", "planning", "anatomy", "predict"}
 BASE = {"errors", "records"}
 # A part may stand on these besides the base: they are below it, and know nothing of it.
 BELOW = {
