@@ -22,6 +22,7 @@ BELOW = {
     "folding": {"network"},
     "predictions": {"outputs"},
     "journal": {"outputs"},
+    "ledger": {"processes"},
     "encoders": {"children"},
     "sources": {"children"},
     "decoding": {"children", "sources"},
@@ -34,6 +35,7 @@ OUTSIDE = {
     "ffmpeg": {"children", "encoders", "decoding", "integrity", "movie"},
     "av": {"sources", "decoding", "scaling", "integrity", "movie"},
     "imageio_ffmpeg": {"children"},
+    "sqlite3": {"ledger"},
     "tensorflow": {"maps", "models", "network", "preprocessing", "anatomy", "visualize", "film", "doctor"},
 }
 

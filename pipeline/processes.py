@@ -1,0 +1,79 @@
+"""Which process it was, so that later another one can tell whether it still runs: a process id alone is used again."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_FIRST_NAMESPACE = "pid:[4026531836]"  # of every Linux outside containers: PROC_PID_INIT_INO in include/linux/proc_ns.h
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One process of one boot of one host. `started` is when, in the system's own count (Linux: clock ticks since boot).
+
+    A container's `host` carries its space of process ids, for two of them may share a name. `boot` is "" where the system tells none.
+    """
+
+    host: str
+    boot: str
+    pid: int
+    started: int
+
+    @classmethod
+    def here(cls) -> Process:
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        """A process of this host. Raises ProcessLookupError when there is none, or it has ended and is only not waited for."""
+        started = _started(pid)
+        if started is None:
+            raise ProcessLookupError(f"no process {pid}")
+        return cls(host=_host(), boot=_boot(), pid=pid, started=started)
+
+
+def is_running(process: Process) -> bool | None:
+    """Whether that very process runs. None where it cannot be known from here: it is another host's, or another container's."""
+    if process.host != _host():
+        return None
+    return process.boot == _boot() and _started(process.pid) == process.started
+
+
+def _host() -> str:
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return socket.gethostname()
+    return socket.gethostname() if namespace == _FIRST_NAMESPACE else f"{socket.gethostname()} {namespace}"
+
+
+def _boot() -> str:
+    try:
+        return _BOOT.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> int | None:
+    """When it started; None when it has ended."""
+    if not _BOOT.exists():
+        return _started_by_ps(pid)
+    try:
+        # The name, in parentheses, may hold anything. Behind it, field 3 is the state and field 22 the start: man 5 proc.
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:  # also ESRCH, when it ends between open and read
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def _started_by_ps(pid: int) -> int | None:
+    command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+    told = subprocess.run(command, env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=False).stdout
+    state, _, date = told.strip().partition(" ")
+    return None if not state or state.startswith("Z") else zlib.crc32(date.strip().encode())
