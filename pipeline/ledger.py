@@ -23,6 +23,7 @@ import os
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -274,11 +275,24 @@ def _prepare(db: sqlite3.Connection, path: Path, *, exclusive: bool, read_only: 
         db.execute("BEGIN EXCLUSIVE")
         db.execute("COMMIT")  # in this mode the lock stays
     elif not read_only:
-        db.execute("PRAGMA journal_mode = WAL")
+        _share(db)
         db.execute("PRAGMA synchronous = NORMAL")  # power failing may cost the last records, never the ledger: sqlite.org/wal.html
     if not read_only:
         _migrate(db, path)
     db.execute(f"PRAGMA busy_timeout = {round(_BUSY_SECONDS * 1000)}")
+
+
+def _share(db: sqlite3.Connection) -> None:
+    """Write-ahead logging, kept in the file. Where several make one ledger at once, SQLite does not wait here as it does elsewhere."""
+    deadline = time.monotonic() + _OPENING_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _check(db: sqlite3.Connection, path: Path, *, read_only: bool) -> None:

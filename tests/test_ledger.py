@@ -1,0 +1,762 @@
+"""The ledger: each job once, nothing recorded without its output, and a file that outlives whatever kills its writers."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import ledger
+from pipeline.errors import OutputError
+from pipeline.ledger import Claim, Entry, Ledger, Standing, State, open_ledger
+from pipeline.processes import Process, is_running
+from pipeline.records import ClassName, Found, Stretch
+
+ROOT = Path(__file__).parent.parent
+HERE = Process.here()
+DEAD = replace(HERE, started=HERE.started - 1)  # our number, given to an earlier process
+CAT = ClassName(index=281, wnid="n02123045", label="tabby")
+DOG = ClassName(index=3, wnid=None, label="dog")
+
+
+# ------------------------------------------------------------------------------------------------ tools
+
+
+def entry(name: str | bytes, *outputs: str, size_bytes: int = 10, mtime_ns: int = 1, kind: Any = "video") -> Entry:
+    relative = os.fsencode(name)
+    found = Found(path=Path(os.fsdecode(relative)), relative=relative, kind=kind, size_bytes=size_bytes, mtime_ns=mtime_ns)
+    return Entry(found=found, outputs=[os.fsencode(output) for output in outputs] or [relative + b".out.mp4"])
+
+
+def stretch(name: ClassName, start: float, end: float, best: float) -> Stretch:
+    return Stretch(name=name, start_seconds=start, end_seconds=end, frames=7, mean_score=best / 2, best_score=best)
+
+
+@dataclass
+class Archive:
+    """A ledger, one run on it, and the outputs that are on disk."""
+
+    book: Ledger
+    settings: int
+    run: int
+    there: set[bytes] = field(default_factory=set)
+
+    def enter(self, *entries: Entry, settings: int | None = None, run: int | None = None, retry: bool = False) -> list[Standing]:
+        chosen = self.settings if settings is None else settings
+        looked = [self.book.look(entry, settings=chosen, exists=self.there.__contains__, retry_failed=retry) for entry in entries]
+        given = {"run": run or self.run, "settings": chosen, "exists": self.there.__contains__, "retry_failed": retry}
+        entered = self.book.enter(entries, **given)
+        assert looked == entered  # the dry run told the truth
+        return entered
+
+    def claim(self, *, settings: int | None = None, owner: Process = HERE, run: int | None = None) -> Claim:
+        claim = self.ask(settings=settings, owner=owner, run=run)
+        assert claim is not None
+        return claim
+
+    def ask(self, *, settings: int | None = None, owner: Process = HERE, run: int | None = None) -> Claim | None:
+        chosen = self.settings if settings is None else settings
+        return self.book.claim(run=run or self.run, settings=chosen, owner=owner, exists=self.there.__contains__)
+
+    def finish(self, claim: Claim, *stretches: Stretch, frames: int = 5) -> bool:
+        self.there.add(claim.output)
+        return self.book.finish(claim, outcome={"of": os.fsdecode(claim.relative)}, stretches=stretches, frames=frames)
+
+    def make(self, *entries: Entry) -> None:
+        self.enter(*entries)
+        for _ in entries:
+            assert self.finish(self.claim())
+
+    def fail(self, claim: Claim, charge: Any = "error", **more: Any) -> State | None:
+        return self.book.fail(claim, error_class="InputError", error_text="torn", charge=charge, how="failed", **more)
+
+    def states(self, settings: int | None = None) -> dict[str, int]:
+        return {state: count for state, count in self.book.counts(settings).items() if count}
+
+    def sql(self, query: str, *values: Any) -> list[Any]:
+        """By a connection of its own, so only what is committed."""
+        with contextlib.closing(sqlite3.connect(self.book.path)) as other:
+            return other.execute(query, values).fetchall()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.sqlite"
+
+
+@pytest.fixture
+def archive(place: Path) -> Iterator[Archive]:
+    with open_ledger(place) as book:
+        yield begin(book)
+    assert intact(place)
+
+
+def begin(book: Ledger, canonical: str = '{"a": 1}', process: Process = HERE) -> Archive:
+    settings = book.settings(canonical)
+    return Archive(book, settings, book.begin_run(settings=settings, command="batch", version="1", process=process))
+
+
+def intact(path: Path) -> bool:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return db.execute("PRAGMA integrity_check").fetchall() == [("ok",)] and not db.execute("PRAGMA foreign_key_check").fetchall()
+
+
+# ------------------------------------------------------------------------------------------------ processes
+
+
+def test_a_process_is_known_by_its_start_too() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = Process.of(child.pid)
+    assert is_running(process) and is_running(HERE) and process.started >= HERE.started
+    assert is_running(replace(process, started=process.started + 1)) is False  # the number was given anew
+    assert is_running(replace(process, boot="another")) is False
+    assert is_running(replace(process, host="elsewhere")) is None
+    os.kill(child.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert is_running(process) is False  # a zombie, not waited for
+    with pytest.raises(ProcessLookupError):
+        Process.of(child.pid)
+    child.communicate()
+    assert is_running(process) is False
+
+
+def test_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline import processes
+
+    monkeypatch.setattr(processes, "_BOOT", Path("/nowhere"))
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = Process.of(child.pid)
+    assert process.boot == "" and is_running(process) and not is_running(replace(process, started=1))
+    os.kill(child.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert is_running(process) is False
+    child.communicate()
+    assert is_running(process) is False
+
+
+# ------------------------------------------------------------------------------------------------ entering
+
+
+def test_what_is_found_is_entered_once(archive: Archive) -> None:
+    assert archive.enter(entry("a"), entry("b")) == ["new", "new"] and archive.enter(entry("a"), entry("b")) == ["pending"] * 2
+    archive.finish(archive.claim())
+    archive.claim()
+    assert archive.enter(entry("a"), entry("b"), entry("c")) == ["done", "pending", "new"]
+    assert archive.states() == {"ready": 1, "running": 1, "done": 1} and archive.sql("SELECT count(*) FROM source") == [(3,)]
+
+
+@pytest.mark.parametrize("difference", [{"size_bytes": 11}, {"mtime_ns": 2}, {"mtime_ns": 0}, {"mtime_ns": 2**64}])
+def test_a_changed_source_is_done_again(archive: Archive, difference: dict[str, int]) -> None:
+    archive.enter(entry("a"))
+    first = archive.claim()
+    archive.finish(first, stretch(CAT, 0, 1, 0.5))
+    assert archive.enter(entry("a", **difference)) == ["changed"]
+    assert archive.book.stretches(first.job) and next(archive.book.jobs()).outcome == {"of": "a"}  # until there is better
+    again = archive.claim()
+    assert (again.job, again.owned, again.attempt, again.output) == (first.job, True, 2, first.output)
+    assert {"size_bytes": again.size_bytes, "mtime_ns": again.mtime_ns}.items() >= difference.items()
+    assert archive.finish(again, stretch(DOG, 0, 2, 0.7)) and [s.name.label for s in archive.book.stretches(first.job)] == ["dog"]
+    assert archive.enter(entry("a", **difference)) == ["done"]
+
+
+def test_a_source_that_changed_while_it_was_read(archive: Archive) -> None:
+    """Found by a listing, or by who reads it: no record of the old one, nothing charged, and the next claim knows the new one."""
+    archive.enter(entry("a"))
+    claim = archive.claim()
+    assert archive.enter(entry("a", size_bytes=11)) == ["pending"] and not archive.finish(claim)
+    claim = archive.claim()
+    assert claim.size_bytes == 11 and archive.states() == {"running": 1}
+    assert archive.book.change(claim, size_bytes=12, mtime_ns=5) and not archive.book.change(claim, size_bytes=13, mtime_ns=5)
+    claim = archive.claim()
+    assert (claim.size_bytes, claim.mtime_ns, claim.attempt) == (12, 5, 3)
+    assert archive.book.change(claim, size_bytes=13, mtime_ns=5, ready_after=8.0) and archive.states() == {"waiting": 1}
+    assert archive.book.wake(run=archive.run, monotonic=8.0) is None and archive.finish(archive.claim())
+    assert [(row.errors, row.crashes, row.outcome) for row in archive.book.jobs()] == [(0, 0, {"of": "a"})]
+    assert [how for (how,) in archive.sql("SELECT how FROM attempt ORDER BY id")] == ["changed", "changed", "changed", "done"]
+
+
+def test_a_deleted_output_is_made_again(archive: Archive) -> None:
+    archive.make(entry("a"), entry("b"))
+    archive.there.discard(b"a.out.mp4")
+    assert archive.enter(entry("a"), entry("b")) == ["restored", "done"]
+    assert archive.claim().relative == b"a" and archive.ask() is None
+
+
+def test_what_failed_is_tried_again_only_when_asked(archive: Archive) -> None:
+    archive.enter(entry("a"))
+    assert archive.fail(archive.claim(), final=True) == "failed"
+    assert archive.enter(entry("a")) == ["failed"] and archive.ask() is None
+    assert archive.enter(entry("a"), retry=True) == ["pending"]
+    claim = archive.claim()
+    assert [archive.fail(claim), archive.fail(archive.claim()), archive.fail(archive.claim())] == ["ready", "ready", "failed"]
+    assert archive.enter(entry("a", size_bytes=11)) == ["changed"] and archive.finish(archive.claim())
+    [row] = archive.book.jobs()
+    assert (row.errors, row.error_text, row.state) == (0, None, "done")
+
+
+def test_other_settings_make_another_job_and_supersede_the_old(archive: Archive) -> None:
+    archive.enter(entry("a"))
+    old = archive.claim()
+    archive.finish(old, stretch(CAT, 0, 1, 0.5))
+    archive.enter(entry("b"))
+    other = archive.book.settings('{"a": 2}')
+    assert other != archive.settings and archive.book.settings('{"a": 2}') == other
+    assert archive.enter(entry("a"), entry("b"), entry("c"), settings=other) == ["changed", "changed", "new"]
+    assert archive.states(archive.settings) == {"stale": 2} and archive.states(other) == {"ready": 3}
+    new = archive.claim(settings=other)
+    assert new.job != old.job and (new.output, new.owned) == (old.output, True)  # ours, to be replaced
+    assert archive.book.stretches(old.job)
+    assert archive.finish(new, stretch(DOG, 0, 1, 0.9)) and not archive.book.stretches(old.job)
+    assert archive.enter(entry("a")) == ["changed"]  # and back
+    assert archive.states(other) == {"ready": 2, "stale": 1} and archive.claim().job == old.job
+
+
+def test_a_running_job_of_other_settings_is_left_to_finish(archive: Archive) -> None:
+    archive.enter(entry("a"))
+    old = archive.claim()
+    other = archive.book.settings("{}")
+    assert archive.enter(entry("a"), settings=other) == ["changed"] and archive.states() == {"running": 1}
+    new = archive.claim(settings=other)
+    assert archive.finish(new, stretch(DOG, 0, 1, 0.9)) and archive.finish(old, stretch(CAT, 0, 1, 0.9))
+    assert archive.states() == {"done": 1} and archive.states(other) == {"stale": 1}  # whose file was written last
+    assert archive.sql("SELECT job FROM stretch") == [(old.job,)]
+
+
+def test_names(archive: Archive) -> None:
+    """The best that no other source has; a source keeps its name as long as the suffix may stay."""
+    names = ["x.mp4", "x.mov.mp4", "x.1.mp4"]
+    archive.make(entry("x.mov", *names), entry("x.avi", "x.mp4", "x.avi.mp4"), entry("X.mov", *names))
+    assert [row.output for row in archive.book.jobs()] == [b"x.mp4", b"x.avi.mp4", b"x.mov.mp4"]
+    other = archive.book.settings("{}")
+    archive.enter(entry("x.avi", "x.mp4", "x.avi.mp4"), entry("x.mov", "x.webm"), entry("X.mov", "y.mp4"), settings=other)
+    assert [row.output for row in archive.book.jobs(settings=other)] == [b"x.avi.mp4", b"x.webm", b"x.mov.mp4"]
+    assert [archive.claim(settings=other).owned for _ in range(3)] == [True, True, True]
+    with pytest.raises(OutputError, match=r"x\.mkv: another source has the name x\.webm already"):
+        archive.enter(entry("n"), entry("x.mkv", "x.webm"))
+    assert archive.sql("SELECT count(*) FROM source WHERE relative = ?", b"n") == [(0,)]  # one transaction
+
+
+def test_what_is_not_ours_is_not_ours_to_replace(archive: Archive) -> None:
+    archive.there.add(b"a.out.mp4")
+    archive.enter(entry("a"), entry("b"))
+    theirs, ours = archive.claim(), archive.claim()
+    assert not theirs.owned and ours.owned
+    archive.fail(theirs, charge=None)
+    archive.there.clear()
+    assert archive.claim().owned
+    archive.there.add(b"b.out.mp4")  # renamed, and then the power failed
+    archive.fail(ours, charge=None)
+    assert archive.claim().owned
+
+
+def test_names_of_any_bytes(archive: Archive) -> None:
+    folders = [bytes([byte]) for byte in range(1, 256) if byte != ord("/")]
+    archive.make(*(entry(folder + b"/\xff\xfe\n.mp4") for folder in folders))
+    assert [row.relative for row in archive.book.jobs(["done"])] == [folder + b"/\xff\xfe\n.mp4" for folder in folders]
+    archive.enter(entry(b"caf\xe9"))
+    claim = archive.claim()
+    text = f"{os.fsdecode(claim.relative)}: torn"
+    assert archive.book.fail(claim, error_class="InputError", error_text=text, charge="error", final=True, how="failed") == "failed"
+    [row] = archive.book.jobs(["failed"])
+    assert row.error_text == "caf\\udce9: torn" and row.relative == b"caf\xe9"
+    archive.book.set_meta("root", os.fsdecode(b"/caf\xe9"))
+    assert archive.book.settings(os.fsdecode(b"\xe9")) != archive.book.settings(os.fsdecode(b"\xea"))
+    archive.make(entry(b"\xe9"))
+    outcomes = [row.outcome for row in archive.book.jobs(["done"])]
+    assert outcomes[-1] == {"of": "\udce9"}
+
+
+def test_sources_that_are_gone(archive: Archive) -> None:
+    archive.make(entry("kept/done"))
+    given = [entry(name) for name in ("a/x", "a/y/z", "ab", "b", "a!", "a0", "a")]
+    archive.enter(*given)
+    archive.fail(archive.claim(), final=True)  # a/x
+    running = archive.claim()
+    assert running.relative == b"a/y/z"
+    later = archive.book.begin_run(settings=archive.settings, command="batch", version="1", process=HERE)
+    archive.enter(entry("b"), run=later)
+    close: Callable[..., int] = archive.book.close_listing
+
+    def missing() -> set[bytes]:
+        return {row.relative for row in archive.book.jobs(["missing"])}
+
+    assert close(run=archive.run, settings=archive.settings, below=[b""]) == 0
+    assert close(run=later, settings=archive.settings, below=[]) == 0
+    assert close(run=later, settings=archive.settings, below=[b"a/", b"nothing"]) == 2 and missing() == {b"a/x", b"a"}
+    assert archive.finish(running)
+    archive.enter(entry("ab"), run=archive.run)  # the older run sees it, which says nothing of what the newer one saw
+    assert close(run=later, settings=archive.settings, below=[b""]) == 3 and missing() == {b"a/x", b"a", b"ab", b"a!", b"a0"}
+    assert archive.states() == {"ready": 1, "done": 2, "missing": 5}
+    assert archive.enter(entry("a/x"), run=later) == ["new"] and archive.states()["ready"] == 2
+    archive.enter(entry("a", size_bytes=11), run=archive.run)
+    archive.enter(entry("ab"), run=later)
+    assert close(run=later, settings=archive.settings, below=[b""]) == 1  # "a", which only the older run has seen
+
+
+# ------------------------------------------------------------------------------------------------ attempts
+
+
+def test_the_record_is_the_stretches_and_the_outcome(archive: Archive) -> None:
+    archive.enter(entry("a"), entry("b", kind="image"))
+    claim = archive.claim()
+    seen = [stretch(CAT, 0, 1.5, 0.5), stretch(DOG, 0.5, 2, 0.25), stretch(CAT, 3, 4, 0.75)]
+    archive.book.beat(archive.run, {claim.token: (3, 9), "unknown": (1, 1)})
+    [row] = archive.book.jobs(["running"])
+    assert (row.frames_done, row.frames_total) == (3, 9) and archive.book.live_runs()[0].beat == 1
+    assert archive.finish(claim, *seen, frames=8)
+    assert [replace(s, name=replace(s.name, index=0)) for s in archive.book.stretches(claim.job)] == [
+        replace(s, name=replace(s.name, index=0)) for s in seen
+    ]
+    assert archive.sql("SELECT wnid, label FROM class ORDER BY id") == [("n02123045", "tabby"), (None, "dog")]
+    best = "SELECT best_score FROM stretch JOIN class ON class.id = class WHERE label = 'tabby' ORDER BY best_score DESC"
+    assert archive.sql(best) == [(0.75,), (0.5,)]
+    [row] = archive.book.jobs(["done"])
+    assert (row.frames_done, row.frames_total, row.outcome, row.attempts) == (8, 8, {"of": "a"}, 1)
+    sizes = archive.book.sizes()
+    assert (sizes["video"].files_done, sizes["video"].frames_done, sizes["image"].files_left, sizes["image"].bytes_left) == (1, 8, 1, 10)
+
+
+def test_a_record_that_breaks_off_is_none(archive: Archive) -> None:
+    archive.enter(entry("a"))
+    claim = archive.claim()
+    torn = replace(stretch(CAT, 0, 1, 0.5), frames=None)  # type: ignore[arg-type]
+    with pytest.raises(OutputError, match="cannot be used as a ledger: NOT NULL") as caught:
+        archive.finish(claim, stretch(DOG, 0, 1, 0.5), torn)
+    assert isinstance(caught.value.__cause__, sqlite3.IntegrityError) and not ledger.is_full(caught.value)
+    [row] = archive.book.jobs()
+    assert (
+        row.state == "running" and row.outcome is None and archive.sql("SELECT * FROM stretch UNION SELECT *, 1, 1, 1, 1 FROM class") == []
+    )
+    assert archive.finish(claim)
+
+
+def test_a_late_finisher_changes_nothing(archive: Archive) -> None:
+    archive.enter(entry("a"))
+    late = archive.claim()
+    [lost] = archive.book.recover(lambda *_: True)
+    assert (lost.job, lost.token, lost.output) == (late.job, late.token, late.output)
+    now = archive.claim()
+    before = archive.sql("SELECT * FROM job"), archive.sql("SELECT * FROM attempt"), archive.sql("SELECT * FROM stretch")
+    book = archive.book
+    assert not archive.finish(late, stretch(CAT, 0, 1, 0.5)) and archive.fail(late) is None and archive.fail(late, final=True) is None
+    assert not book.split(late, [(0, None)]) and not book.give_up_splitting(late) and not book.change(late, size_bytes=1, mtime_ns=1)
+    book.beat(archive.run, {late.token: (99, 99)})
+    assert (archive.sql("SELECT * FROM job"), archive.sql("SELECT * FROM attempt"), archive.sql("SELECT * FROM stretch")) == before
+    assert archive.finish(now) and not archive.finish(now) and archive.fail(now) is None and archive.states() == {"done": 1}
+
+
+def test_errors_and_crashes_are_counted_apart(archive: Archive) -> None:
+    archive.enter(entry("a"))
+    became = [archive.fail(archive.claim(), charge) for charge in ("error", "crash", None, "error", "crash", None, None, "crash")]
+    assert became == ["ready"] * 7 + ["failed"]
+    [row] = archive.book.jobs(["failed"])
+    assert (row.errors, row.crashes, row.attempts, row.error_class, row.error_text) == (2, 3, 8, "InputError", "torn")
+    assert archive.sql("SELECT count(*), count(ended_at), min(how) FROM attempt") == [(8, 8, "failed")]
+
+
+def test_pauses_are_by_the_clock_of_the_run(archive: Archive) -> None:
+    archive.enter(entry("a"), entry("b"), entry("c"))
+    assert [archive.fail(archive.claim(), ready_after=after) for after in (50.0, 20.0)] == ["waiting", "waiting"]
+    assert archive.claim().relative == b"c" and archive.ask() is None
+    wake: Callable[..., float | None] = archive.book.wake
+    assert wake(run=archive.run, monotonic=19.9) == 20.0 and archive.ask() is None
+    assert wake(run=archive.run, monotonic=20.0) == 50.0 and archive.claim().relative == b"b"
+    assert wake(run=archive.run + 1, monotonic=99.0) is None and archive.states() == {"running": 2, "waiting": 1}
+    assert wake(run=archive.run, monotonic=51.0) is None and archive.claim().relative == b"a"
+
+
+@pytest.mark.parametrize("ends", ["killed", "ended", "recovered"])
+def test_what_a_dead_run_has_left_waiting_is_ready(archive: Archive, ends: str) -> None:
+    """By the clock of another boot it might wait for ever."""
+    begun = {"settings": archive.settings, "command": "batch", "version": "1"}
+    run = archive.book.begin_run(**begun, process=DEAD if ends == "killed" else HERE)  # type: ignore[arg-type]
+    archive.enter(entry("a"), entry("b"))
+    archive.fail(archive.claim(run=run), ready_after=1e9)
+    archive.fail(archive.claim(), ready_after=1e9)
+    assert archive.states() == {"waiting": 2}
+    if ends == "ended":
+        archive.book.end_run(run, 1)
+    elif ends == "recovered":
+        archive.book.recover(lambda _, which, __: which == run)
+    archive.book.begin_run(**begun, process=HERE)  # type: ignore[arg-type]
+    assert archive.states() == {"ready": 1, "waiting": 1} and archive.claim().relative == b"a"
+
+
+def test_nothing_depends_on_the_clock(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes back by a century at every look."""
+    years = itertools.count(3000, -100)
+    monkeypatch.setattr(ledger, "_now", lambda: f"{next(years):+05d}-01-01T00:00:00+00:00")
+    archive.make(entry("a"), entry("b"))
+    assert archive.enter(entry("a"), entry("b"), entry("c")) == ["done", "done", "new"]
+    assert archive.fail(archive.claim(), ready_after=1.0) == "waiting"
+    archive.book.wake(run=archive.run, monotonic=1.0)
+    archive.claim(owner=DEAD)
+    assert len(archive.book.recover(lambda owner, *_: not is_running(owner))) == 1 and archive.finish(archive.claim())
+    archive.book.end_run(archive.run, 0)
+    assert archive.states() == {"done": 3} and archive.book.live_runs() == []
+
+
+# ------------------------------------------------------------------------------------------------ parts
+
+
+def parts_of(archive: Archive, *bounds: tuple[float, float | None]) -> list[Claim]:
+    """A video of that many parts, each claimed; another file is ready."""
+    archive.enter(entry("long"), entry("other"))
+    assert archive.book.split(archive.claim(), bounds) and archive.states() == {"split": 1, "ready": 1}
+    return [archive.claim() for _ in bounds]
+
+
+def test_a_long_video_is_split_and_joined(archive: Archive) -> None:
+    parts = parts_of(archive, (0, 60), (60, 120), (120, None))
+    assert [(p.part, p.begin_seconds, p.end_seconds, p.relative, p.parts) for p in parts] == [
+        (0, 0, 60, b"long", 0),
+        (1, 60, 120, b"long", 0),
+        (2, 120, None, b"long", 0),
+    ]
+    assert archive.enter(entry("long")) == ["pending"] and archive.claim().relative == b"other"
+    assert archive.finish(parts[2], frames=3) and archive.finish(parts[0], frames=1) and archive.ask() is None
+    assert [row.part for row in archive.book.jobs(["done"], parts=True)] == [0, 2]
+    assert archive.finish(parts[1], stretch(CAT, 60, 61, 0.5), frames=2)
+    archive.enter(entry("third"))
+    whole = archive.claim()  # before what was entered, so that room is made
+    assert (whole.relative, whole.part, whole.parts, whole.whole, whole.attempt, whole.owned) == (b"long", -1, 3, False, 2, True)
+    assert [(row.part, row.frames_done, row.outcome) for row in archive.book.parts(whole)] == [(n, n + 1, {"of": "long"}) for n in range(3)]
+    assert archive.fail(whole, charge="error") == "ready"  # the joining failed: the parts are still there
+    whole = archive.claim()
+    assert whole.parts == 3 and archive.finish(whole, stretch(CAT, 0, 130, 0.5))
+    assert archive.book.parts(whole) == [] and archive.sql("SELECT job FROM stretch") == [(whole.job,)]
+    assert archive.states() == {"running": 1, "ready": 1, "done": 1}
+    assert not list(archive.book.jobs(parts=True)) and archive.book.sizes()["video"].files_done == 1
+
+
+def test_a_part_that_fails_fails_its_whole(archive: Archive) -> None:
+    first, second = parts_of(archive, (0, 60), (60, None))
+    assert archive.fail(first, charge="crash", ready_after=1.0) == "waiting" and archive.states() == {"split": 1, "ready": 1}
+    archive.book.wake(run=archive.run, monotonic=1.0)
+    assert archive.fail(archive.claim(), charge="crash") == "ready" and archive.fail(archive.claim(), charge="crash") == "failed"
+    [row] = archive.book.jobs(["failed"])
+    assert (row.relative, row.part, row.error_text, row.crashes) == (b"long", -1, "torn", 3)
+    assert not archive.finish(second) and archive.claim().relative == b"other" and archive.ask() is None
+    assert archive.enter(entry("long"), retry=True) == ["pending"] and archive.claim().parts == 0
+    assert archive.sql("SELECT count(*) FROM attempt WHERE how = 'superseded' AND ended_at IS NOT NULL") == [(1,)]
+
+
+def test_splitting_is_given_up(archive: Archive) -> None:
+    first, second = parts_of(archive, (0, 60), (60, None))
+    assert archive.book.give_up_splitting(second) and not archive.finish(first)
+    whole = archive.claim()
+    assert whole.whole and whole.parts == 0 and whole.relative == b"long" and archive.finish(whole)
+    assert archive.enter(entry("long", size_bytes=11)) == ["changed"]
+    archive.claim()
+    assert not archive.claim().whole  # another source, another try
+    with pytest.raises(ValueError, match="cannot be split"):
+        archive.book.split(whole, [])
+
+
+@pytest.mark.parametrize("how", ["changed", "told", "settings", "gone"])
+def test_parts_of_what_is_superseded_are_dropped(archive: Archive, how: str) -> None:
+    first, second = parts_of(archive, (0, 60), (60, None))
+    assert archive.finish(first)
+    other = archive.book.settings("{}")
+    if how == "changed":
+        assert archive.enter(entry("long", size_bytes=11)) == ["changed"]
+    elif how == "told":
+        assert archive.book.change(second, size_bytes=11, mtime_ns=1)
+    elif how == "settings":
+        assert archive.enter(entry("long"), settings=other) == ["changed"]
+    else:
+        later = archive.book.begin_run(settings=archive.settings, command="batch", version="1", process=HERE)
+        assert archive.book.close_listing(run=later, settings=archive.settings, below=[b"long"]) == 1
+    assert not archive.finish(second) and archive.sql("SELECT * FROM job WHERE part >= 0") == []
+    expected = {"settings": {"stale": 1, "ready": 1}, "gone": {"missing": 1, "ready": 1}}
+    assert archive.states(archive.settings) == expected.get(how, {"ready": 2})
+
+
+# ------------------------------------------------------------------------------------------------ who is dead
+
+
+def test_what_the_dead_were_at_is_ready_and_costs_nothing(archive: Archive) -> None:
+    archive.enter(*(entry(name) for name in "abcd"))
+    dead_run = archive.book.begin_run(settings=archive.settings, command="batch", version="1", process=DEAD)
+    archive.claim()
+    archive.claim(owner=DEAD)
+    archive.claim(owner=replace(HERE, host="elsewhere"))
+    archive.claim(run=dead_run)  # its worker lives, but has no one to report to
+    archive.book.beat(archive.run, {})
+    asked: list[tuple[int, int]] = []
+
+    def is_dead(process: Process, run: int, beat: int) -> bool:
+        asked.append((run, beat))
+        return is_running(process) is False
+
+    lost = archive.book.recover(is_dead)
+    assert [(each.relative, each.run) for each in lost] == [(b"b", archive.run), (b"d", dead_run)]
+    assert set(asked) == {(archive.run, 1), (dead_run, 0)} and [run.run for run in archive.book.live_runs()] == [archive.run]
+    assert archive.book.recover(is_dead) == [] and archive.states() == {"ready": 2, "running": 2}
+    assert {(row.errors, row.crashes) for row in archive.book.jobs()} == {(0, 0)}
+    assert archive.sql("SELECT count(*) FROM attempt WHERE how = 'interrupted'") == [(2,)]
+    archive.book.end_run(archive.run, 130)
+    assert archive.states() == {"ready": 4} and archive.sql("SELECT exit_code FROM run ORDER BY id") == [(130,), (None,)]
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from pipeline.ledger import open_ledger
+from pipeline.processes import Process
+from pipeline.records import ClassName, Stretch
+owner, done = Process.here(), []
+seen = Stretch(name=ClassName(index=0, wnid=None, label="x"), start_seconds=0, end_seconds=1, frames=3, mean_score=0.2, best_score=0.4)
+print("here", flush=True)
+input()
+with open_ledger(Path(sys.argv[1]), exclusive=sys.argv[2] == "exclusive") as book:
+    print("open", flush=True)
+    while claim := book.claim(run=1, settings=1, owner=owner, exists=lambda _: False):
+        assert book.finish(claim, outcome={"by": owner.pid}, stretches=[seen], frames=1)
+        done.append(claim.relative.decode())
+print(*done)
+"""
+
+
+def workers(count: int, place: Path, mode: str = "shared") -> list[subprocess.Popen[str]]:
+    """Processes that claim and finish, each with a ledger of its own, until nothing is ready; they begin together."""
+    command = [sys.executable, "-c", WORKER, str(place), mode]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
+    started = [subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(count)]
+    for process in started:
+        assert process.stdout and process.stdout.readline() == "here\n"
+    for process in started:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    return started
+
+
+def ends(process: subprocess.Popen[str]) -> list[str]:
+    """What it has done."""
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 0 and not err, err
+    return out.split()[1:]
+
+
+def test_many_claim_and_each_job_is_claimed_once(place: Path) -> None:
+    names = [f"{number:04d}" for number in range(600)]
+    with open_ledger(place) as book:
+        begin(book).enter(*map(entry, names))
+    done = [ends(process) for process in workers(4, place)]
+    assert sorted(itertools.chain(*done)) == names and sum(map(bool, done)) > 1  # several of them came to work
+    with contextlib.closing(sqlite3.connect(place)) as db:
+        by = db.execute("SELECT count(*) FROM job GROUP BY json_extract(outcome, '$.by')").fetchall()
+        assert sorted(count for (count,) in by) == sorted(len(names) for names in done if names)
+        assert db.execute("SELECT count(*), count(DISTINCT job) FROM attempt").fetchone() == (600, 600)
+    assert intact(place)
+
+
+def test_several_threads_share_one_ledger(archive: Archive) -> None:
+    archive.enter(*(entry(f"{number:03d}") for number in range(100)))
+    claimed: list[bytes] = []
+
+    def at_work() -> None:
+        while claim := archive.ask():
+            claimed.append(claim.relative)
+            archive.book.beat(archive.run, {claim.token: (1, 2)})
+            assert archive.finish(claim)
+
+    threads = [threading.Thread(target=at_work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(claimed) == [b"%03d" % number for number in range(100)] and archive.states() == {"done": 100}
+
+
+@pytest.mark.parametrize("mode", ["shared", "exclusive"])
+def test_a_kill_at_any_moment_leaves_an_intact_ledger(place: Path, mode: str) -> None:
+    with open_ledger(place) as book:
+        begin(book).enter(*(entry(f"{number:05d}") for number in range(5000)))
+    moments = random.Random(5)
+    for _ in range(6):
+        [process] = workers(1, place, mode)
+        assert process.stdout and process.stdout.readline() == "open\n"
+        time.sleep(moments.uniform(0, 0.03))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        with contextlib.closing(sqlite3.connect(place)) as db:
+            done = db.execute("SELECT count(*) FROM job WHERE state = 'done' AND outcome IS NOT NULL").fetchone()
+            assert done == db.execute("SELECT count(*) FROM job JOIN stretch ON job = id").fetchone()  # all or nothing
+            assert done == db.execute("SELECT count(*) FROM attempt WHERE how = 'done'").fetchone()
+        assert intact(place)
+    with open_ledger(place) as book:
+        before = book.counts()
+        lost = book.recover(lambda process, run, _: process != HERE and is_running(process) is False)
+        assert before["running"] == len(lost) <= 6 and before["done"] > 0
+        assert book.counts() == {**before, "running": 0, "ready": before["ready"] + len(lost)}
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def test_a_ledger_is_made_by_many_at_once(place: Path) -> None:
+    assert [ends(process) for process in workers(6, place)] == [[]] * 6 and intact(place)
+
+
+def test_a_reader_does_not_disturb_a_writer(archive: Archive) -> None:
+    archive.make(entry("a"))
+    with open_ledger(archive.book.path, read_only=True) as reader:
+        assert reader.counts()["done"] == 1
+        archive.enter(entry("b"))
+        assert reader.counts()["ready"] == 1 and [row.relative for row in reader.jobs()] == [b"a", b"b"]
+        assert reader.look(entry("a"), settings=archive.settings, exists=lambda _: False) == "restored"
+        with pytest.raises(OutputError, match="cannot be used as a ledger: attempt to write a readonly database"):
+            reader.set_meta("a", "b")
+    assert archive.book.meta("a") is None
+
+
+def test_one_that_holds_it_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "_OPENING_SECONDS", 0.05)
+    with open_ledger(place, exclusive=True) as book:
+        archive = begin(book)
+        archive.make(entry("a"))
+        for others in ({}, {"exclusive": True}, {"read_only": True}):
+            with pytest.raises(OutputError, match="another run holds it") as caught, open_ledger(place, **others):
+                pass
+            assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
+        assert not [*place.parent.glob("*-shm"), *place.parent.glob("*-wal")]  # no memory is shared
+    with open_ledger(place) as book:
+        assert book.counts()["done"] == 1
+        with pytest.raises(OutputError, match="another run holds it"), open_ledger(place, exclusive=True):
+            pass
+    with open_ledger(place, exclusive=True) as book:
+        assert book.counts()["done"] == 1
+    assert intact(place)
+
+
+def test_waiting_for_another_has_an_end(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "_BUSY_SECONDS", 0.05)
+    with open_ledger(archive.book.path) as book, contextlib.closing(sqlite3.connect(book.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OutputError, match="another run holds it"):
+            book.set_meta("a", "b")
+        other.execute("COMMIT")
+        book.set_meta("a", "b")
+        assert archive.book.meta("a") == "b"
+
+
+def test_versions(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older one is brought on, in one step or not at all; a newer one is refused."""
+    with open_ledger(place) as book:
+        begin(book).make(entry("a"))
+    added = "ALTER TABLE job ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue'; UPDATE job SET colour = 'red'"
+    monkeypatch.setattr(ledger, "_MIGRATIONS", (*ledger._MIGRATIONS, f"{added}; INSERT INTO nowhere VALUES (1)"))
+    with pytest.raises(OutputError, match="no such table: nowhere"), open_ledger(place):
+        pass
+
+    def look(query: str) -> list[Any]:
+        with contextlib.closing(sqlite3.connect(place)) as db:
+            return db.execute(query).fetchall()
+
+    assert look("PRAGMA user_version") == [(1,)] and "colour" not in [row[1] for row in look("PRAGMA table_info(job)")]
+    monkeypatch.setattr(ledger, "_MIGRATIONS", (ledger._SCHEMA, added))
+    with pytest.raises(OutputError, match="of version 1, and this program reads 2"), open_ledger(place, read_only=True):
+        pass
+    with open_ledger(place) as book:
+        assert book.counts()["done"] == 1
+    assert look("PRAGMA user_version") == [(2,)] and look("SELECT colour FROM job") == [("red",)]
+    monkeypatch.setattr(ledger, "_MIGRATIONS", (ledger._SCHEMA,))
+    for read_only in (False, True):
+        with pytest.raises(OutputError, match="of version 2, and this program knows 1"), open_ledger(place, read_only=read_only):
+            pass
+
+
+def test_what_is_no_ledger(tmp_path: Path) -> None:
+    garbage, foreign, empty, folder = (tmp_path / name for name in ("garbage", "foreign", "empty", "folder"))
+    garbage.write_bytes(random.Random(1).randbytes(9000))
+    empty.touch()
+    folder.mkdir()
+    with contextlib.closing(sqlite3.connect(foreign)) as db:
+        db.execute("CREATE TABLE job (id)")
+    before = garbage.read_bytes(), foreign.read_bytes()
+    cases: Sequence[tuple[Path, bool, str]] = (
+        (garbage, False, "garbage: is not a ledger, or damaged"),
+        (garbage, True, "garbage: is not a ledger, or damaged"),
+        (foreign, False, "foreign: is not a ledger, but another program's"),
+        (empty, True, "empty: is not a ledger"),
+        (tmp_path / "none", True, "none: no such ledger"),
+        (folder, False, "folder: cannot be used as a ledger: unable to open"),
+        (tmp_path / "no" / "where", False, "where: cannot be used as a ledger: unable to open"),
+    )
+    for path, read_only, told in cases:
+        with pytest.raises(OutputError, match=told), open_ledger(path, read_only=read_only):
+            pass
+    assert (garbage.read_bytes(), foreign.read_bytes()) == before and not (tmp_path / "none").exists()
+    with open_ledger(empty) as book:  # as a run that was killed at once leaves it
+        assert book.counts()["ready"] == 0
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size_bytes: int) -> Iterator[Callable[[str], None]]:
+    """A file system of that size; what is yielded mounts it anew with other options, such as "size=9m"."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "none", str(folder)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("mounting a small disk is refused here")
+    try:
+        yield lambda options: subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True) and None
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_a_full_disk(tmp_path: Path, exclusive: bool) -> None:
+    with small_disk(tmp_path / "small", 512 << 10) as remount:
+        place = tmp_path / "small" / "ledger.sqlite"
+        with open_ledger(place, exclusive=exclusive) as book:
+            archive = begin(book)
+            number = 0
+            with pytest.raises(OutputError, match=r"ledger\.sqlite: cannot be written: the disk is full; make room") as caught:
+                for number in itertools.count():
+                    archive.enter(*(entry(f"{number:05d}/{n}", size_bytes=number) for n in range(50)))
+            assert ledger.is_full(caught.value) and isinstance(caught.value.__cause__, sqlite3.OperationalError) and number > 5
+            assert sum(book.counts().values()) == number * 50  # it still reads
+            remount("size=5m")
+            archive.enter(*(entry(f"{number:05d}/{n}") for n in range(50)))  # and goes on where room is made
+            assert book.counts()["ready"] == number * 50 + 50
+        assert intact(place)
+
+
+def test_no_room_from_the_start(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small", 8192):
+        with pytest.raises(OutputError, match="the disk is full") as caught, open_ledger(tmp_path / "small" / "ledger.sqlite"):
+            pass
+        assert ledger.is_full(caught.value)
+
+
+def test_a_disk_that_is_read_only(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small", 4 << 20) as remount:
+        place = tmp_path / "small" / "ledger.sqlite"
+        with open_ledger(place) as book:
+            begin(book).make(entry("a"))
+        remount("ro")
+        with open_ledger(place, read_only=True) as book:
+            assert book.counts()["done"] == 1
+        with pytest.raises(OutputError, match=r"readonly|unable to open"), open_ledger(place) as book:
+            book.set_meta("a", "b")
