@@ -83,9 +83,9 @@ CREATE TABLE stretch (
 CREATE INDEX job_ready ON job (settings, priority, id) WHERE state = 'ready';
 CREATE INDEX job_running ON job (run) WHERE state = 'running';
 CREATE INDEX job_waiting ON job (run, ready_after) WHERE state = 'waiting';
-CREATE INDEX job_failed ON job (settings) WHERE state = 'failed';
 CREATE UNIQUE INDEX job_token ON job (token) WHERE token IS NOT NULL;
 CREATE INDEX job_standing ON job (settings, state) WHERE part = -1;
+CREATE INDEX job_part ON job (settings, state) WHERE part >= 0;
 CREATE INDEX job_output ON job (output);
 CREATE INDEX attempt_open ON attempt (token) WHERE ended_at IS NULL;
 CREATE UNIQUE INDEX class_name ON class (ifnull(wnid, ''), label);
@@ -643,22 +643,25 @@ class Ledger:
         return {state: found.get(state, 0) for state in get_args(State)}
 
     def jobs(self, states: Sequence[State] | None = None, settings: int | None = None, *, parts: bool = False) -> Iterator[JobRow]:
-        """Files, or with `parts` the parts of files, state by state, or all as they were entered; settings as in `counts`.
+        """Files as they were entered, or state by state; with `parts` the parts of files, state by state. Settings as in `counts`.
 
         It is read by and by, each job as it stands then: one that changes its state meanwhile may come twice, or not at all.
         """
         settings = self._chosen(settings)
-        only = "part >= 0" if parts else "part = -1"
-        table = "job" if parts else "job INDEXED BY job_standing"
-        for state in states if states is not None else (None,):
-            source = f"{table} JOIN source ON source.id = source" if state else "job NOT INDEXED JOIN source ON source.id = source"
-            where = f"{only} AND settings = ? AND job.id > ? {'AND state = ?' if state else ''}"
-            last = 0
-            while rows := self._read(
-                f"{_ROW} FROM {source} WHERE {where} ORDER BY job.id LIMIT {_CHUNK}", settings, last, *([state] if state else [])
-            ):
-                yield from map(_job_row, rows)
-                last = rows[-1][0]
+        if states is None and not parts:
+            yield from self._listed("job NOT INDEXED", "part = -1 AND settings = ?", settings)
+            return
+        table = "job INDEXED BY job_part" if parts else "job INDEXED BY job_standing"
+        only = f"part {'>= 0' if parts else '= -1'} AND settings = ? AND state = ?"
+        for state in get_args(State) if states is None else states:
+            yield from self._listed(table, only, settings, state)
+
+    def _listed(self, table: str, only: str, *values: object) -> Iterator[JobRow]:
+        query = f"{_ROW} FROM {table} JOIN source ON source.id = source WHERE {only} AND job.id > ? ORDER BY job.id LIMIT {_CHUNK}"
+        last = 0
+        while rows := self._read(query, *values, last):
+            yield from map(_job_row, rows)
+            last = rows[-1]["job"]
 
     def sizes(self, settings: int | None = None) -> Mapping[Literal["video", "image"], Sizes]:
         """By kind, what is done and what is left, for an estimate of the time; one pass over all jobs, so not for every second."""

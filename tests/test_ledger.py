@@ -608,6 +608,42 @@ def test_a_kill_at_any_moment_leaves_an_intact_ledger(place: Path, mode: str) ->
         assert book.counts() == {**before, "running": 0, "ready": before["ready"] + len(lost)}
 
 
+def test_no_statement_walks_through_a_table(archive: Archive) -> None:
+    """What is quick with three rows must be quick with a million: all that is done is done once, and each plan is asked for."""
+    said: list[str] = []
+    archive.book._db.set_trace_callback(said.append)
+    archive.book.begin_run(settings=archive.settings, command="batch", version="1", process=HERE)
+    parts = parts_of(archive, (0, 60), (60, None))
+    for part in parts:
+        archive.finish(part, stretch(CAT, 0, 1, 0.5))
+    archive.finish(archive.claim(), stretch(DOG, 0, 1, 0.5))
+    archive.fail(archive.claim(), ready_after=1.0)
+    archive.book.wake(run=archive.run, monotonic=2.0)
+    archive.book.beat(archive.run, {archive.claim().token: (1, 1)})
+    archive.book.recover(lambda owner, *_: owner == HERE)
+    archive.enter(entry("long", size_bytes=11), settings=archive.book.settings("{}"))
+    archive.book.change(archive.claim(), size_bytes=1, mtime_ns=1)
+    claim = archive.claim()
+    archive.book.parts(claim)
+    archive.book.stretches(claim.job)
+    archive.book.give_up_splitting(claim)
+    archive.book.close_listing(run=9, settings=archive.settings, below=[b""])
+    archive.book.counts()
+    for states, kept in itertools.product((None, ["done"], ["failed"]), (False, True)):
+        list(archive.book.jobs(states, parts=kept))
+    archive.book._db.set_trace_callback(None)
+    statements = {statement for statement in said if statement.split()[0] in ("SELECT", "UPDATE", "DELETE", "INSERT", "WITH")}
+    walks = {
+        (step[3], statement)
+        for statement in statements
+        for step in archive.sql(f"EXPLAIN QUERY PLAN {statement}".replace(" Inf", " 9e999"))
+    }
+    walks = {(step, statement) for step, statement in walks if step.startswith("SCAN") or "(rowid>" in step}
+    # Runs are few, and so are those that wait; a list of all files is one of all files.
+    walked = {step for step, statement in walks if "job NOT INDEXED" not in statement}
+    assert len(statements) > 40 and walked == {"SCAN run", "SCAN job USING INDEX job_waiting"}, walks
+
+
 # ------------------------------------------------------------------------------------------------ files
 
 
