@@ -11,11 +11,11 @@ from pathlib import Path
 
 from pipeline import encoders, outputs, sources, stills
 from pipeline.errors import HeatreelError, InputError
-from pipeline.records import Options, VideoSource
+from pipeline.records import Options, VideoSource, natural_key
+from pipeline.signatures import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".3gp", ".wmv", ".flv", ".ogv")
 DEFAULT_FPS = Fraction(25)
-LOOKED_AT = (*stills.READABLE_SUFFIXES, *VIDEO_SUFFIXES)
+LOOKED_AT = (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ def plan_predictions(paths: Sequence[Path], *, max_megapixels: float | None = No
 
 def _prediction(path: Path, max_megapixels: float | None) -> Job:
     suffix = path.suffix.lower()
-    named_still = suffix in stills.READABLE_SUFFIXES and suffix != ".gif"
+    named_still = suffix in PICTURE_SUFFIXES and suffix != ".gif"
     if named_still or not os.path.isfile(path) or stills.kind_of(path) in ("still", "animated webp"):  # noqa: PTH113  # see _is_folder
         return Job(input=path, output=path, warnings=stills.check_still(path, max_megapixels=max_megapixels))
     return Job(input=path, output=path, source=sources.probe(path, max_megapixels=max_megapixels))
@@ -86,9 +86,9 @@ def _expanded(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if _is_folder(path):
             below = [p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in LOOKED_AT and not p.name.startswith(".")]
-            yield from sorted(below, key=lambda p: stills.natural_key(str(p))) or [path]
+            yield from sorted(below, key=lambda p: natural_key(str(p))) or [path]
         elif not os.path.lexists(path) and glob.has_magic(str(path)):
-            yield from sorted(map(Path, glob.glob(str(path), recursive=True)), key=lambda p: stills.natural_key(str(p))) or [path]  # noqa: PTH207  # a whole pattern, not one below a folder
+            yield from sorted(map(Path, glob.glob(str(path), recursive=True)), key=lambda p: natural_key(str(p))) or [path]  # noqa: PTH207  # a whole pattern, not one below a folder
         else:
             yield path
 

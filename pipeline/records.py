@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -225,6 +226,12 @@ def clock(seconds: float) -> str:
 def printable(text: str) -> str:
     """For one line of a terminal or a picture: line breaks, control characters and what is no UTF-8 in a file's name as escapes."""
     return "".join(c if c.isprintable() or c == "\u200d" else c.encode("unicode_escape").decode() for c in text)
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Compares runs of digits as numbers and the rest as text."""
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part.casefold()) for part in parts if part]
 
 
 @dataclass(frozen=True, kw_only=True)

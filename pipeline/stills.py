@@ -22,12 +22,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.errors import CommandError, HeatreelError, InputError, OutputError
-from pipeline.records import Geometry
+from pipeline.records import Geometry, natural_key
+from pipeline.signatures import HEAD_BYTES, PICTURE_SUFFIXES, picture_format
 
-READABLE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"),
-    *(".heic", ".heif", ".avif"),
-)
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".jpg": {"quality": 93, "subsampling": 0},  # thin coloured heat edges smear with subsampled chroma
     ".jpeg": {"quality": 93, "subsampling": 0},
@@ -43,23 +40,6 @@ _OTHER_OUTPUTS = {".heic": ".jpg", ".heif": ".jpg"}  # photographs that are read
 BACKGROUND = (255, 255, 255)
 DEFAULT_MAX_MEGAPIXELS = 200.0
 
-# Only what a file's own first bytes say is opened, by that one reader. Pillow's others would start Ghostscript for an EPS file,
-# take an MPEG stream for a picture, or try their luck on anything.
-_SIGNATURES = {
-    "JPEG": rb"\xff\xd8\xff",
-    "PNG": rb"\x89PNG\r\n\x1a\n",
-    "GIF": rb"GIF8[79]a",
-    "WEBP": rb"RIFF....WEBP",
-    "BMP": rb"BM",
-    "TIFF": rb"II[*+]\0|MM\0[*+]",
-    "PPM": rb"P[1-6f][\s#]",
-    "JPEG2000": rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n",
-    "PSD": rb"8BPS",
-    "QOI": rb"qoif",
-}
-_AVIF_BRANDS = {b"avif", b"avis"}
-_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
-_HEAD_BYTES = 64
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -112,10 +92,10 @@ def kind_of(path: Path) -> Literal["still", "animated", "animated webp"] | None:
         return None
     try:
         with _open_file(path) as file:
-            head = file.read(_HEAD_BYTES)
-        if _format_of(head) == "WEBP":  # not opened: its decoder would make the canvas, however large
+            head = file.read(HEAD_BYTES)
+        if picture_format(head) == "WEBP":  # not opened: its decoder would make the canvas, however large
             return "animated webp" if head[12:16] == b"VP8X" and head[20] & 2 else "still"
-        if _format_of(head) is None:
+        if picture_format(head) is None:
             return None
         with _opened(path, float("inf")) as image:
             return "animated" if image.format in _ANIMATED and _frame_count(image) > 1 else "still"
@@ -126,8 +106,8 @@ def kind_of(path: Path) -> Literal["still", "animated", "animated webp"] | None:
 @contextmanager
 def _opened(path: Path, max_megapixels: float | None) -> Iterator[Image.Image]:
     with _open_file(path) as file:
-        head = file.read(_HEAD_BYTES)
-        name = _format_of(head)
+        head = file.read(HEAD_BYTES)
+        name = picture_format(head)
         if name is None:
             raise _no_picture(path, head)
         _check_size(path, _canvas_of_webp(head) if name == "WEBP" else (0, 0), max_megapixels)
@@ -156,15 +136,6 @@ def _open_file(path: Path) -> BinaryIO:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     # To open a named pipe would be to wait for whoever writes to it.
     raise InputError(f"{path}: is a folder, not a picture" if stat.S_ISDIR(mode) else f"{path}: is not a file")
-
-
-def _format_of(head: bytes) -> str | None:
-    """Pillow's name of the format that the first bytes of a file belong to, or None."""
-    if head[4:8] == b"ftyp":  # ISO/IEC 14496-12: a major brand, a version, and all brands that the file keeps to
-        end = min(int.from_bytes(head[:4], "big"), len(head))
-        brands = {head[8:12], *(head[at : at + 4] for at in range(16, end, 4))}
-        return "AVIF" if brands & _AVIF_BRANDS else "HEIF" if brands & _HEIF_BRANDS else None
-    return next((name for name, pattern in _SIGNATURES.items() if re.match(pattern, head, re.DOTALL)), None)
 
 
 def _no_picture(path: Path, head: bytes) -> InputError:
@@ -514,16 +485,10 @@ def _turned(image: Image.Image) -> tuple[int, int]:
 def pictures_in(folder: Path) -> list[Path]:
     """The pictures of a folder in natural order (frame2 before frame10), hidden files left out."""
     try:
-        found = [p for p in folder.iterdir() if p.suffix.lower() in READABLE_SUFFIXES and not p.name.startswith(".") and p.is_file()]
+        found = [p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".") and p.is_file()]
     except OSError as error:
         raise InputError(f"{folder}: the folder cannot be read: {error.strerror or error}") from error
     return sorted(found, key=lambda path: natural_key(path.name))
-
-
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Compares runs of digits as numbers and the rest as text."""
-    parts = re.split(r"(\d+)", name)
-    return [(0, int(part), part) if part.isdecimal() else (1, 0, part.casefold()) for part in parts if part]
 
 
 def _gap_warning(folder: Path, files: Sequence[Path], allowed: bool) -> str:

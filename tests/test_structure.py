@@ -25,6 +25,8 @@ BELOW = {
     "ledger": {"processes"},
     "encoders": {"children"},
     "sources": {"children"},
+    "stills": {"signatures"},
+    "discovery": {"signatures"},
     "decoding": {"children", "sources"},
     "scaling": {"decoding"},
     "integrity": {"children", "sources"},

@@ -1,0 +1,149 @@
+"""What a file is by its name, and by its own first bytes: the suffixes and signatures of pictures and videos."""
+
+from __future__ import annotations
+
+import re
+from typing import BinaryIO, Literal
+
+PICTURE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"),
+    *(".heic", ".heif", ".avif"),
+)
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".3gp", ".wmv", ".flv", ".ogv")
+HEAD_BYTES = 64
+
+# Only what a file's own first bytes say is opened, by that one reader. Pillow's others would start Ghostscript for an EPS file,
+# take an MPEG stream for a picture, or try their luck on anything.
+_PICTURES = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "GIF": rb"GIF8[79]a",
+    "WEBP": rb"RIFF....WEBP",
+    "BMP": rb"BM",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "PPM": rb"P[1-6f][\s#]",
+    "JPEG2000": rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n",
+    "PSD": rb"8BPS",
+    "QOI": rb"qoif",
+}
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+# Two letters begin a text as well; these say more. The header of a BMP gives its own length, that of a PPM its width.
+_SURER = {
+    "BMP": rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0",
+    "PPM": rb"P[1-6f]\s*(?:#[^\n]*\n\s*)*\d",
+}
+_VIDEOS = re.compile(
+    rb"\x1a\x45\xdf\xa3"  # Matroska and WebM (EBML)
+    rb"|RIFF....AVI[ \x19]"
+    rb"|\0\0\x01[\xba\xb3]"  # MPEG program stream, MPEG-1 and 2 video
+    rb"|\0\0\0\x01[\x67\x27\x09]|\0\0\0\x01[\x40\x46]\x01"  # H.264 and HEVC as they are, from a parameter set or delimiter on
+    rb"|FLV\x01"
+    rb"|\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"  # ASF, WMV
+    rb"|OggS.{24}(?:\x80theora|fishead\0|BBCD\0|OVP80|\x01video)"  # the first track, where video has to be
+    rb"|\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02"  # MXF (SMPTE 377)
+    rb"|nut/multimedia container\0"
+    rb"|DKIF\0\0|YUV4MPEG2 |\.RMF\0\0|\0\0\0\0\x01\xbc\0\0"  # IVF, Y4M, RealMedia, GXF
+    rb"|\xb7\xd8\x00\x20\x37\x49\xda\x11\xa6\x4e\x00\x07\xe9\x5e\xad\x8d",  # WTV
+    re.DOTALL,
+)
+_NO_VIDEO_BRANDS = {b"M4A ", b"M4B ", b"M4P ", b"F4A ", b"F4B ", b"crx "}  # sound, and a Canon camera's raw picture
+_QUICKTIME_BOXES = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}  # how files begin that are older than ftyp
+_PACKETS = ((0, 188), (4, 192), (0, 204))  # MPEG-TS, with times before each packet (m2ts), with parity behind it
+_SYNC = 0x47
+_PACKETS_SEEN = 5  # a text may well have two letters G that far apart
+_GIF_BYTES = 1 << 20
+_PNG_CHUNKS = 1000
+
+
+def picture_format(head: bytes) -> str | None:
+    """Pillow's name of the format that the first bytes of a file belong to, or None."""
+    if head[4:8] == b"ftyp":  # ISO/IEC 14496-12: a major brand, a version, and all brands that the file keeps to
+        end = min(int.from_bytes(head[:4], "big"), len(head))
+        brands = {head[8:12], *(head[at : at + 4] for at in range(16, end, 4))}
+        return "AVIF" if brands & _AVIF_BRANDS else "HEIF" if brands & _HEIF_BRANDS else None
+    return next((name for name, pattern in _PICTURES.items() if re.match(pattern, head, re.DOTALL)), None)
+
+
+def kind_by_content(file: BinaryIO, *, size_bytes: int) -> Literal["video", "image"] | None:
+    """ "image" for a still picture, "video" for one that moves and for what holds video; None for all else.
+
+    Reads 64 bytes; more only of a PNG, a GIF (up to a megabyte) and what begins as MPEG-TS does.
+    """
+    head = file.read(HEAD_BYTES)
+    picture = picture_format(head)
+    if picture is not None:
+        sure = re.match(_SURER.get(picture, b""), head, re.DOTALL)
+        return None if not sure else "video" if _moves(picture, head, file) else "image"
+    return "video" if _VIDEOS.match(head) or _is_mov(head, size_bytes) or _is_transport_stream(head, file) else None
+
+
+def is_text(head: bytes) -> bool:
+    return not re.search(rb"[\0-\x08\x0e-\x1f\x7f]", head)
+
+
+def _is_mov(head: bytes, size_bytes: int) -> bool:
+    box = head[4:8]
+    if box == b"ftyp":
+        return head[8:12] not in _NO_VIDEO_BRANDS
+    length = int.from_bytes(head[:4], "big")
+    return box in _QUICKTIME_BOXES and (length in (0, 1) or 8 <= length <= size_bytes)
+
+
+def _is_transport_stream(head: bytes, file: BinaryIO) -> bool:
+    if not any(head[start : start + 1] == bytes([_SYNC]) for start, _ in _PACKETS):
+        return False
+    more = head + file.read(_PACKETS_SEEN * max(step for _, step in _PACKETS) - len(head))
+    marks = [more[start : start + step * _PACKETS_SEEN : step] for start, step in _PACKETS]
+    return any(len(found) > 1 and set(found) == {_SYNC} for found in marks)
+
+
+def _moves(picture: str, head: bytes, file: BinaryIO) -> bool:
+    if picture == "WEBP":
+        return head[12:16] == b"VP8X" and bool(head[20] & 2)
+    if picture == "AVIF":
+        return head[8:12] == b"avis"  # libavif, too, shows the sequence only where this is the major brand
+    return _gif_moves(file) if picture == "GIF" else _png_moves(file) if picture == "PNG" else False
+
+
+def _png_moves(file: BinaryIO) -> bool:
+    """Whether an acTL chunk with more than one frame stands before the pixels (https://www.w3.org/TR/png-3/#acTL-chunk)."""
+    at = 8
+    for _ in range(_PNG_CHUNKS):
+        file.seek(at)
+        chunk = file.read(12)
+        if len(chunk) < 12 or chunk[4:8] == b"IDAT":
+            return False
+        if chunk[4:8] == b"acTL":
+            return 1 < int.from_bytes(chunk[8:], "big") < 1 << 31
+        at += 12 + int.from_bytes(chunk[:4], "big")
+    return False
+
+
+def _gif_moves(file: BinaryIO) -> bool:
+    """Whether there is a second image (https://www.w3.org/Graphics/GIF/spec-gif89a.txt).
+
+    Where a megabyte ends before the first image does, what stands for endless repetition decides.
+    """
+    file.seek(0)
+    data = file.read(_GIF_BYTES)
+    images, at = 0, 13 + _colour_table(data[10:11])
+    while at < len(data):
+        block = data[at]
+        if block == 0x2C:  # an image: place and size, colours, the least code size, and its pixels
+            images += 1
+            at += 11 + _colour_table(data[at + 9 : at + 10])
+        elif block == 0x21:
+            at += 2
+        else:
+            return False
+        if images == 2:
+            return True
+        while at < len(data) and data[at]:
+            at += 1 + data[at]
+        at += 1
+    return len(data) == _GIF_BYTES and b"NETSCAPE2.0" in data[:1024]
+
+
+def _colour_table(flags: bytes) -> int:
+    return 3 << (flags[0] & 7) + 1 if flags and flags[0] & 0x80 else 0
