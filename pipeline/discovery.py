@@ -177,11 +177,15 @@ def _recursively(pattern: str) -> list[str]:
 
 
 def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    if not pattern:
-        return not parts
-    if pattern[0] == "**":
-        return any(_fits(parts[skipped:], pattern[1:]) for skipped in range(len(parts) + 1))
-    return bool(parts) and fnmatch.fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
+    """Whether the parts of a path match those of a pattern, ** any number of them."""
+    if "**" not in pattern:
+        return len(parts) == len(pattern) and all(map(fnmatch.fnmatchcase, parts, pattern))
+    at = pattern.index("**")
+    rest = pattern[at + 1 :]
+    if not _fits(parts[:at], pattern[:at]):
+        return False
+    ends = range(at, len(parts) + 1) if "**" in rest else range(max(at, len(parts) - len(rest)), len(parts) + 1)[:1]
+    return any(_fits(parts[end:], rest) for end in ends)
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
