@@ -10,6 +10,7 @@ import random
 import shutil
 import socket
 import sys
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline import stills
+from pipeline import discovery, stills
 from pipeline.discovery import PassedOver, Rules, common_root, discover, expand, parse_shard, parse_size
 from pipeline.errors import CommandError
 from pipeline.records import Found
@@ -308,6 +309,9 @@ def test_the_results_are_no_input(tmp_path: Path) -> None:
     for output in (tmp_path / "out", tmp_path / "to"):
         assert names(tmp_path, output=output) == ["a.jpg", "output/c.jpg"]
         assert names(tmp_path / "out/deep", tmp_path / "out/a_output.jpg", output=output) == []
+    elsewhere = tmp_path.with_name(f"{tmp_path.name}_link")
+    elsewhere.symlink_to(tmp_path)
+    assert names(elsewhere, output=tmp_path / "out") == names(tmp_path, output=elsewhere / "out") == ["a.jpg", "output/c.jpg"]
 
 
 def test_results_of_a_folder_that_is_made_meanwhile_are_no_input(tmp_path: Path) -> None:
@@ -359,7 +363,8 @@ def test_shards_share_an_archive(tmp_path: Path) -> None:
     everything = [f"{folder}/{number}.jpg" for folder in "abc" for number in range(20)]
     made(tmp_path, *everything)
     (tmp_path / "c/link.mp4").symlink_to("/nowhere/at/all")
-    (tmp_path / "a/hard.jpg").hardlink_to(tmp_path / "c/3.jpg")
+    for number in range(9):
+        (tmp_path / f"a/hard{number}.jpg").hardlink_to(tmp_path / f"c/{number}.jpg")
     whole = [one.path for one in walked(tmp_path)]
     shards = [[one.path for one in walked(tmp_path, shard=(k, 3))] for k in (1, 2, 3)]
     assert sorted(itertools.chain(*shards)) == sorted(whole) and len(whole) == 61 and all(shards)
@@ -388,6 +393,15 @@ def test_pipes_sockets_and_devices_are_passed_over_unopened(tmp_path: Path) -> N
         os.close(here)
     assert found == {"p.mp4": "a named pipe, not a file", "s.mov": "a socket, not a file", "null.jpg": "a device, not a file"}
     assert passed(tmp_path / "p") == {"p": "a named pipe, not a file"}  # named, and so it is said
+
+
+def test_what_becomes_a_pipe_before_it_is_opened_holds_nothing_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p.mp4")
+    said: list[str | None] = []
+    waiting = threading.Thread(target=lambda: said.append(discovery._kind(str(tmp_path / "p.mp4"), ".mp4", 9)), daemon=True)
+    waiting.start()
+    waiting.join(5)
+    assert said == ["video"]  # by its suffix; whoever is to read it will say what is wrong
 
 
 def test_links_that_lead_nowhere_are_passed_over(tmp_path: Path) -> None:
@@ -575,8 +589,9 @@ def clashing(*sources: Path, **options: Any) -> set[str]:
 
 def test_names_that_differ_in_their_suffix_alone_clash(tmp_path: Path) -> None:
     made(tmp_path, "a.jpg", "A.mp4", "a", "b.jpg", "c.jpg", "c.ts", "d.jpg", "d/d.png", ".b.mp4", "e.jpg", "e.JPG")
+    made(tmp_path, "F.jpg", "f.mp4")
     made(tmp_path, "b.txt", "b.xmp", "b.mp3", "c.ts", data=b"words")
-    expected = {"a.jpg", "A.mp4", "a", "e.jpg", "e.JPG"}
+    expected = {"a.jpg", "A.mp4", "a", "e.jpg", "e.JPG", "F.jpg", "f.mp4"}
     assert clashing(tmp_path) == expected
     # What a run takes of the folder changes no name.
     assert clashing(tmp_path, include=["a.jpg", "b.jpg"]) == {"a.jpg"}
