@@ -1,29 +1,26 @@
-"""The command line: parses into one options object, makes one call, prints. It alone draws bars, logs and handles signals."""
+"""The command line: parses into one options object, makes one call, prints what came of it."""
 
 from __future__ import annotations
 
-import io
-import itertools
-import json
 import os
-import signal
+import shlex
 import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline import catalog
-from pipeline.errors import CommandError, HeatreelError, OutputError, Stopped, ToolError
+from pipeline.errors import CommandError, HeatreelError, Stopped, ToolError
 from pipeline.records import ModelChoice, Options, Outcome, Progress, printable
+from pipeline.terminal import Terminal, exit_code_of, open_missing_streams, open_terminal, table, tell
 
 if TYPE_CHECKING:
+    from pipeline.batch import Request
     from pipeline.planning import Job, Refusal
     from pipeline.predictions import Track
     from pipeline.visualize import Session
@@ -250,7 +247,7 @@ def image(
         max_megapixels=max_megapixels,
         overwrite=overwrite,
     )
-    with _terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
+    with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
         from pipeline import planning
 
         terminal.finish(_run(planning.plan_images(paths, output=output, options=options), choice, device, options, terminal))
@@ -330,10 +327,198 @@ def video(
         max_megapixels=max_megapixels,
         overwrite=overwrite,
     )
-    with _terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
+    with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
         from pipeline import planning
 
         terminal.finish(_run(planning.plan_videos(paths, output=output, options=options), choice, device, options, terminal))
+
+
+@app.command()
+def batch(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE...", help="Folders, files, patterns, and @list.txt with a path on each line.", show_default=False),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where everything goes, and the ledger.", show_default=False)
+    ],
+    model: Model = catalog.DEFAULT,
+    weights: Weights = None,
+    labels: Labels = None,
+    preprocess: Preprocess = "auto",
+    custom_objects: CustomObjects = None,
+    allow_unsafe: AllowUnsafe = False,
+    method: Method = "gradcam",
+    layer: Layer = None,
+    target: Target = None,
+    top_k: TopK = 3,
+    fit: Fit = "whole",
+    short_side: ShortSide = None,
+    layout: Layout = "side-by-side",
+    colormap: Colormap = "turbo",
+    alpha: Alpha = 0.5,
+    height: Height = None,
+    smooth: Smooth = 0.0,
+    every: Every = 1,
+    start: Start = None,
+    end: End = None,
+    fps: Fps = None,
+    codec: Codec = "auto",
+    crf: Crf = None,
+    preset: Preset = None,
+    audio: Audio = "copy",
+    batch_size: BatchSize = "auto",
+    device: Device = "auto",
+    predictions: Annotated[
+        str, typer.Option("--predictions", metavar="parquet|csv|jsonl|none", help="Format of each video's own file of predictions.")
+    ] = "parquet",
+    save_maps: Annotated[
+        Path | None, typer.Option("--save-maps", metavar="FOLDER", help="Raw maps, in the archive's tree.", show_default="none")
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option("--include", metavar="PATTERN", help="Only what matches, such as '*.mov'; repeatable.", show_default="everything"),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", metavar="PATTERN", help="Leave out what matches; repeatable.", show_default="nothing")
+    ] = None,
+    max_size: Annotated[
+        str | None, typer.Option("--max-size", metavar="SIZE", help="Pass over larger files, such as 2G.", show_default="no limit")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", help="Begin no more than so many inputs in this run.", show_default="no limit")
+    ] = None,
+    workers: Annotated[
+        str, typer.Option("--workers", metavar="N|auto", help="Processes with a model each; auto: one for each GPU, else for 4 cores.")
+    ] = "auto",
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="K/N", help="Only the Kth of N parts of the archive, from 1/N.", show_default="all of it"),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option("--engine", metavar="local|ray", help="This machine, or a Ray cluster (pip install '.[ray]').")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option("--address", metavar="ADDRESS", help="The Ray cluster.", show_default="one of its own, on this machine")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what has failed for good.", show_default="off")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what is new, changed, done, failed or missing; change nothing.", show_default="off")
+    ] = False,
+    segment_seconds: SegmentSeconds = 60.0,
+    max_megapixels: MaxMegapixels = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """A whole archive, unattended: every video and picture under the sources. The same command goes on where it was stopped or killed."""
+    options = _options(
+        targets=tuple(target or ()),
+        method=method,
+        top_k=top_k,
+        fit=fit,
+        short_side_px=short_side,
+        layout=layout,
+        colormap=colormap,
+        alpha=alpha,
+        height_px=height,
+        smooth=smooth,
+        every=every,
+        start_seconds=_parse_time("--start", start),
+        end_seconds=_parse_time("--end", end),
+        fps=_parse_rate(fps),
+        codec=codec,
+        crf=crf,
+        preset=preset,
+        audio=audio,
+        batch_size=_parse_batch_size(batch_size),
+        segment_seconds=segment_seconds,
+        max_megapixels=max_megapixels,
+        overwrite=overwrite,
+    )
+    count = _parse_workers(workers)
+    with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose, drains=not dry_run) as terminal:
+        from pipeline import batch as night
+        from pipeline import discovery
+
+        rules = discovery.Rules(
+            include=tuple(include or ()),
+            exclude=tuple(exclude or ()),
+            max_size_bytes=None if max_size is None else discovery.parse_size(max_size),
+            shard=None if shard is None else discovery.parse_shard(shard),
+        )
+        request = night.Request(
+            sources=sources,
+            output=output,
+            choice=_choice(model, weights, labels, preprocess, layer, custom_objects, allow_unsafe),
+            options=options,
+            rules=rules,
+            device=device,
+            predictions=predictions,  # type: ignore[arg-type]  # Request checks it
+            maps=save_maps,
+            limit=limit,
+            retry_failed=retry_failed,
+            command=shlex.join(sys.argv),
+        )
+        if dry_run:
+            _survey(request, terminal)
+        else:
+            _batch(request, terminal, count=count, engine=engine, address=address)
+
+
+def _survey(request: Request, terminal: Terminal) -> None:
+    from pipeline import batch as night
+
+    counts: Counter[str] = Counter()
+    for standing, relative, size_bytes, reason in night.survey(request):
+        counts[standing] += 1
+        path = os.fsdecode(relative)
+        if terminal.as_json:
+            terminal.put_json({"input": path, "state": standing, "size_bytes": size_bytes, "reason": reason or None})
+        else:
+            size = "" if size_bytes is None else f"{size_bytes / 1e6:.1f} MB"
+            terminal.put(printable(f"{standing:<12} {size:>12}  {path}{': ' if reason else ''}{reason}"))
+    terminal.say(", ".join(f"{count} {standing}" for standing, count in counts.items()) or "nothing to look at")
+
+
+def _batch(request: Request, terminal: Terminal, *, count: int | None, engine: str, address: str | None) -> None:
+    from pipeline import batch as night
+    from pipeline import workers
+    from pipeline.orders import Engine, Setup
+
+    if engine not in ("local", "ray"):
+        raise CommandError(f"--engine {engine}: not local or ray")
+    if address is not None and engine != "ray":
+        raise CommandError("--address: only with --engine ray")
+
+    def open_engine(setup: Setup, log: Path) -> Engine:
+        if engine == "ray":
+            from pipeline import cluster
+
+            return cluster.open_engine(setup, count, address=address)
+        return workers.LocalEngine(setup, count or workers.worker_count(), log=log)
+
+    with terminal.archive() as display:
+        summary = night.run(request, open_engine=open_engine, watcher=display, stopping=lambda: terminal.stopped_by is not None)
+    terminal.finish_archive(summary)
+
+
+@app.command()
+def status(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that a batch writes to.")],
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """What a batch has done, is doing, and has failed at and why; at any moment, from any process."""
+    with open_terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
+        from pipeline import status as standing
+
+        found = standing.read(output, every_job=as_json)
+        if as_json:
+            terminal.put_json(found.as_json())
+        else:
+            terminal.put_status(output, found)
 
 
 @app.command()
@@ -367,7 +552,7 @@ def predict(
     options = _options(top_k=top_k, fit=fit, short_side_px=short_side, every=every, max_megapixels=max_megapixels, overwrite=overwrite)
     for choice in choices:
         catalog.check_choice(choice, ())
-    with _terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
+    with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
         from pipeline import outputs, planning, stills
 
         if grid is not None:
@@ -388,7 +573,7 @@ def demo(
     verbose: Verbose = False,
 ) -> None:
     """The whole pipeline on a real clip made from photographs that come with the installation."""
-    with _terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
+    with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
         from pipeline import demo as clip
         from pipeline import planning
 
@@ -410,7 +595,7 @@ def demo(
 @app.command()
 def doctor(as_json: Json = False, verbose: Verbose = False) -> None:
     """What this machine offers: ffmpeg and its encoders, GPU, TensorFlow, weights, free space."""
-    with _terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
+    with open_terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
         terminal.start_up()
         from pipeline import doctor as examination
 
@@ -431,12 +616,12 @@ app.add_typer(models_app, name="models")
 def models_table(context: typer.Context, as_json: Json = False) -> None:
     """The models that come by name, with what is published of them, and whether their weights are on this machine."""
     if context.invoked_subcommand is None:
-        with _terminal(as_json=as_json, quiet=False, verbose=False) as terminal:
+        with open_terminal(as_json=as_json, quiet=False, verbose=False) as terminal:
             rows = [catalog.describe(entry) for entry in catalog.ENTRIES.values()]
             if as_json:
                 terminal.put_json({"models": rows})
             else:
-                terminal.put(_table(rows))
+                terminal.put(table(rows))
 
 
 @models_app.command("show")
@@ -453,7 +638,7 @@ def models_show(
     size = _parse_size(input_size)
     choice = _choice(model, None, None, "auto", None, custom_objects, allow_unsafe)
     catalog.check_choice(choice, ())
-    with _terminal(as_json=as_json, quiet=False, verbose=False) as terminal:
+    with open_terminal(as_json=as_json, quiet=False, verbose=False) as terminal:
         terminal.start_up()
         from pipeline import anatomy
 
@@ -461,7 +646,7 @@ def models_show(
         if as_json:
             terminal.put_json(shown)
         else:
-            terminal.put(_table(shown["layers"]))
+            terminal.put(table(shown["layers"]))
             terminal.put("\n".join(f"{key}: {value}" for key, value in shown.items() if key != "layers"))
 
 
@@ -471,7 +656,7 @@ def models_fetch(
 ) -> None:
     """Download the ImageNet weights of models of the zoo into Keras' cache."""
     entries = [catalog.entry(name) for name in names]
-    with _terminal(as_json=False, quiet=False, verbose=verbose) as terminal:
+    with open_terminal(as_json=False, quiet=False, verbose=verbose) as terminal:
         terminal.start_up()
         from pipeline import models
 
@@ -482,18 +667,9 @@ def models_fetch(
             except HeatreelError as error:
                 failures.append(str(error))
         for failure in failures:
-            _tell(f"error: {failure}")
+            tell(f"error: {failure}")
         if failures:
             raise typer.Exit(1)
-
-
-def _table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows with the same keys as aligned columns, numbers to the right."""
-    texts = [list(rows[0]), *[["-" if value is None else str(value) for value in row.values()] for row in rows]]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    right = [isinstance(value, int | float) for value in rows[-1].values()]
-    lines = [[cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(line, widths, right, strict=True)] for line in texts]
-    return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
 # ------------------------------------------------------------------------------------------------ running
@@ -535,7 +711,7 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
             terminal.report(outcome)
             tracks += [track] if track and not alone else []
     except KeyboardInterrupt as stop:
-        raise Stopped(_exit_code(stop), remedy=_how_to_go_on(job, options, predictions_written=bool(tracks))) from None
+        raise Stopped(exit_code_of(stop), remedy=_how_to_go_on(job, options, predictions_written=bool(tracks))) from None
     finally:
         write(tracks)
     return outcomes
@@ -663,229 +839,25 @@ def _parse_size(text: str | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
+def _parse_workers(text: str) -> int | None:
+    if text != "auto" and not (text.isascii() and text.isdecimal() and int(text)):
+        raise CommandError(f"--workers {text}: not a number of 1 or more, or auto")
+    return None if text == "auto" else int(text)
+
+
 def _parse_batch_size(text: str) -> int | None:
     if text != "auto" and not (text.isascii() and text.isdecimal()):
         raise CommandError(f"--batch-size {text}: not a number or auto")
     return None if text == "auto" else int(text)
 
 
-# ------------------------------------------------------------------------------------------------ the terminal
-
-
-def _tell(message: str) -> None:
-    """A line on stderr; that nobody is there to read it is no reason to stop."""
-    try:
-        print(message, file=sys.stderr)
-    except OSError:
-        _silence(sys.stderr)
-
-
-def _silence(stream: TextIO) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is still in its buffer would fail again at the end
-
-
-class Terminal:
-    """What the user sees: bars, result lines and failures on stderr, JSON on stdout."""
-
-    def __init__(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
-        self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
-        self.stopped_by: int | None = None
-        self._said: set[str] = set()
-
-    def check(self) -> None:
-        """Raise the signal's KeyboardInterrupt again: one that is raised in the midst of a callback from C code is lost there."""
-        if self.stopped_by is not None:
-            raise KeyboardInterrupt(self.stopped_by)
-
-    def say(self, message: str, *, only_verbose: bool = False) -> None:
-        if self.verbose or not (self.quiet or only_verbose):
-            _tell(message)
-
-    def put(self, text: str) -> None:
-        """A line on stdout, at once: at the interpreter's end it could not be told any more that nobody took it."""
-        try:
-            print(text, flush=True)
-        except OSError as error:
-            _silence(sys.stdout)
-            gone = isinstance(error, BrokenPipeError)
-            raise OutputError("stdout was closed" if gone else f"stdout cannot be written: {error.strerror}") from error
-
-    def put_json(self, value: dict[str, Any]) -> None:
-        self.put(json.dumps(value))
-
-    def start_up(self) -> None:
-        """The notes of TensorFlow, oneDNN and CUDA come from native code, straight to descriptor 2: they get another one."""
-        if self.verbose:
-            return
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        warnings.simplefilter("ignore")
-        sys.stderr.flush()
-        real = os.dup(2)
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        sys.stderr = os.fdopen(real, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-
-    def report(self, outcome: Outcome) -> None:
-        """One line for an input that is done; failures come last, all together."""
-        if self.as_json:
-            self.put_json(outcome.as_json())
-        for warning in outcome.warnings:
-            if warning not in self._said:  # what is said of the model holds for every input
-                self.say(printable(f"{outcome.input}: warning: {warning}"))
-        self._said.update(outcome.warnings)
-        for name in outcome.extra.get("encoders_passed_over", ()):
-            self.say(f"{printable(str(outcome.input))}: {outcome.extra['encoder']} is used, for {name}", only_verbose=True)
-        if outcome.error is None or outcome.partial:
-            top = ", ".join(f"{p.name.label} {100 * p.score:.0f}%" for p in outcome.top)
-            frames = "" if outcome.duration_seconds is None else f" ({outcome.frames} frames in {outcome.elapsed_seconds:.1f} s)"
-            self.say(printable(f"{outcome.input} -> {outcome.output}{frames}{': ' if top else ''}{top}"))
-
-    def put_predictions(self, outcomes: Sequence[Outcome]) -> None:
-        """JSON, or a table with a row for each input and a column for each model."""
-        if self.as_json:
-            for outcome in outcomes:
-                self.put_json(outcome.as_json())
-            return
-        for outcome in {outcome.input: outcome for outcome in outcomes}.values():
-            for warning in outcome.warnings:
-                self.say(printable(f"{outcome.input}: warning: {warning}"))
-        rows: dict[Path, dict[str, Any]] = {}
-        for outcome in outcomes:
-            if outcome.error is None or outcome.partial:
-                said = ", ".join(f"{p.name.label} {100 * p.score:.1f}%" for p in outcome.top)
-                rows.setdefault(outcome.input, {"input": printable(str(outcome.input))})[outcome.model] = said
-        if rows:
-            self.put(_table(list(rows.values())))
-
-    @contextmanager
-    def counter(self, title: str, count: int) -> Iterator[Callable[[], None]]:
-        """A progress bar over inputs."""
-        from tqdm import tqdm
-
-        disable = True if self.quiet or count < 2 else None
-        with tqdm(desc=title, total=count, unit=" inputs", file=sys.stderr, dynamic_ncols=True, leave=False, disable=disable) as bar:
-            yield lambda: bar.update(1) and None
-
-    def finish(self, outcomes: Sequence[Outcome]) -> None:
-        failed = [outcome for outcome in outcomes if outcome.error is not None]
-        for outcome in failed:
-            _tell(printable(f"error: {outcome.error}"))
-        if failed:
-            raise typer.Exit(1)
-
-    @contextmanager
-    def bar(self, job: Job, number: int, count: int) -> Iterator[Callable[[Progress], None]]:
-        """A progress bar for one video: frames, rate, time left. Pictures are done before a bar could be read."""
-        from tqdm import tqdm
-
-        if self.quiet or not (job.source or job.pictures):
-            yield lambda _: None
-            return
-        title = printable(job.input.name if count == 1 else f"{number + 1}/{count} {job.input.name}")
-        with tqdm(desc=title[:40], unit=" frames", file=sys.stderr, dynamic_ncols=True, leave=False, disable=None) as bar:
-
-            def tick(progress: Progress) -> None:
-                total = progress.frames_total
-                bar.total = total if total and total >= progress.frames_done else None  # a header may lie
-                bar.update(progress.frames_done - bar.n)
-
-            yield tick
-
-
-@contextmanager
-def _terminal(*, as_json: bool, quiet: bool, verbose: bool) -> Iterator[Terminal]:
-    """Around every command: signals become exceptions, exceptions become one line and the contract's exit code."""
-    terminal = Terminal(as_json=as_json, quiet=quiet, verbose=verbose)
-    _listen_for_signals(terminal)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding cannot say is no reason to stop
-    try:
-        yield terminal
-    except KeyboardInterrupt as stop:
-        _leave(Stopped(_exit_code(stop)), verbose=verbose)
-    except Stopped as stopped:
-        _leave(stopped, verbose=verbose)
-    except HeatreelError as error:
-        _fail(error, verbose=verbose, exit_code=error.exit_code)
-    except typer.Exit:
-        raise
-    except Exception as error:
-        if terminal.stopped_by is not None:
-            _leave(Stopped(128 + terminal.stopped_by), verbose=verbose)
-        _fail(error, verbose=verbose, exit_code=1)
-
-
-def _listen_for_signals(terminal: Terminal) -> None:
-    """The first Ctrl-C or SIGTERM raises KeyboardInterrupt in the main thread, the second ends the program where it stands.
-
-    A handler written in Python waits until the main thread comes back from C code, which may itself wait for a child that does
-    nothing. So a thread listens too: it ends the children, and at the second signal the program.
-    """
-    listener, teller = os.pipe()
-    os.set_blocking(teller, False)
-    signal.set_wakeup_fd(teller, warn_on_full_buffer=False)
-    threading.Thread(target=_end_children, args=(listener,), daemon=True).start()
-
-    def interrupt(number: int, _frame: Any) -> None:
-        if terminal.stopped_by is None:  # no second exception in the midst of tidying up
-            terminal.stopped_by = number
-            terminal.check()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's background jobs have it
-            signal.signal(number, interrupt)
-
-
-def _end_children(listener: int) -> None:
-    for count in itertools.count(1):
-        [number] = os.read(listener, 1)
-        children = sys.modules.get("pipeline.children")  # no import: the main thread may be within one, and hold its lock
-        if children is not None:
-            children.kill_all()
-        if count == 2:
-            os._exit(128 + number)
-
-
-def _exit_code(stop: KeyboardInterrupt) -> int:
-    return 128 + int(stop.args[0] if stop.args else signal.SIGINT)
-
-
-def _leave(stopped: Stopped, *, verbose: bool) -> None:
-    """Say so and end: threads that are still in native code could turn an orderly exit into a hang or a crash."""
-    try:
-        _fail(stopped, verbose=verbose, exit_code=stopped.exit_code)
-    finally:
-        os._exit(stopped.exit_code)
-
-
-def _fail(error: BaseException, *, verbose: bool, exit_code: int) -> None:
-    if verbose:
-        import traceback
-
-        traceback.print_exception(error, file=sys.stderr)
-    known = isinstance(error, HeatreelError)
-    hint = "" if known else " (this is a fault of the program; --verbose shows where)"
-    _tell(printable(f"error: {error if known else f'{type(error).__name__}: {error}'}{hint}"))
-    raise typer.Exit(exit_code)
-
-
-def _open_missing_streams() -> None:
-    """A stream that was closed from the start becomes /dev/null: else the next file opened has its number, and takes what is printed."""
-    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free, so this one
-            setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115  # as long as the program
-
-
 def main() -> None:
     """The console command. Options that are wrong in themselves are refused before any command runs."""
-    _open_missing_streams()
+    open_missing_streams()
     try:
         app()
     except CommandError as error:
-        _tell(printable(f"error: {error}"))
+        tell(printable(f"error: {error}"))
         sys.exit(error.exit_code)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import functools
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -193,6 +194,29 @@ def entry(name: str) -> Entry:
 def is_file(model: str) -> bool:
     """Whether `--model` means a file or folder and not a name of the zoo."""
     return model.endswith((".keras", ".h5", ".hdf5")) or os.sep in model or Path(model).is_dir()
+
+
+def identity(choice: ModelChoice) -> dict[str, str | None]:
+    """What a model's answers depend on: its published weights by their name, files by their content (SHA-256). Raises ModelError."""
+    named = None if is_file(choice.model) else entry(choice.model)
+    return {
+        "model": _sha256(Path(choice.model)) if named is None else named.name,
+        "weights": named.weights_file if named and not choice.weights else _sha256(choice.weights),
+        "labels": _sha256(choice.labels),
+        "custom_objects": _sha256(choice.custom_objects),
+        "pixels": choice.pixels,
+        "layers": " ".join(choice.layers),
+    }
+
+
+def _sha256(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def check_choice(choice: ModelChoice, targets: Sequence[str]) -> None:

@@ -96,11 +96,12 @@ CREATE INDEX stretch_class ON stretch (class, best_score DESC)
 # Each brings a ledger from the version that is its place in this list to the next one; a new ledger goes through all of them.
 _MIGRATIONS: tuple[str, ...] = (_SCHEMA,)
 
-_CLAIMED = ("job", "relative", "kind", "size_bytes", "output", "part", "begin_seconds", "end_seconds")
+_CLAIMED = ("job", "relative", "kind", "size_bytes", "output", "part", "begin_seconds", "end_seconds", "errors", "crashes")
 _CLAIM = """
-SELECT job.id AS job, source, relative, kind, size_bytes, mtime_ns, output, owned, part, begin_seconds, end_seconds, undivided, attempts
+SELECT job.id AS job, source, relative, kind, size_bytes, mtime_ns, output, owned, part, begin_seconds, end_seconds, undivided, attempts,
+    errors, crashes
 FROM job INDEXED BY job_ready JOIN source ON source.id = source
-WHERE state = 'ready' AND settings = ? ORDER BY priority, job.id LIMIT 1
+WHERE state = 'ready' AND settings = ? AND (? OR crashes = 0) AND (? OR attempts > 0 OR part >= 0) ORDER BY priority, job.id LIMIT 1
 """
 _ROW = """
 SELECT job.id AS job, relative, kind, size_bytes, output, state, part, attempts, errors, crashes, error_class, error_text,
@@ -123,12 +124,14 @@ class Claim:
 
     `owned`: what is at `output` is ours, and may be replaced. `part` counts from 0, and is -1 for a whole; `begin_seconds` and
     `end_seconds` are a part's bounds (None: the end). `parts` is how many finished parts wait to be joined, 0 if none. `whole`: the
-    splitting was given up, it is to be done in one go.
+    splitting was given up, it is to be done in one go. `errors` and `crashes` count those of earlier attempts.
     """
 
     job: int
     token: str
     attempt: int
+    errors: int
+    crashes: int
     relative: bytes
     kind: Literal["video", "image"]
     size_bytes: int
@@ -372,6 +375,12 @@ class Ledger:
             db.execute("INSERT OR IGNORE INTO settings (hash, canonical) VALUES (?, ?)", (digest, _text(canonical)))
             return int(db.execute("SELECT id FROM settings WHERE hash = ?", (digest,)).fetchone()[0])
 
+    def settings_id(self, canonical: str) -> int:
+        """As `settings`, changing nothing; 0, which no settings have, where these were never seen."""
+        digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
+        rows = self._read("SELECT id FROM settings WHERE hash = ?", digest)
+        return int(rows[0][0]) if rows else 0
+
     # -------------------------------------------------------------------------------------------- runs
 
     def begin_run(self, *, settings: int, command: str, version: str, process: Process) -> int:
@@ -408,18 +417,19 @@ class Ledger:
             )
 
     def recover(self, is_dead: Callable[[Process, int, int], bool]) -> list[Lost]:
-        """Make ready, uncharged, what dead workers and dead runs were at, and end the dead runs.
+        """Make ready, uncharged, what dead workers were at, and end the dead runs.
 
         `is_dead` gets a process, the run it works for, and that run's heartbeat; it is asked for each run that has not ended, and for
-        the worker of each of their running jobs. A run that is dead takes its workers' jobs with it, for they have none to report to.
+        the worker of each of their running jobs. A worker may outlive its run by a moment: until it is dead its job is nobody else's,
+        for two would write under one name; and a run is ended when none of its workers lives.
         """
         with self._writing() as db:
             lost = []
             for run in _live_runs(db):
-                if is_dead(run.process, run.run, run.beat):
+                lost += _release(db, run.run, lambda owner, run=run: is_dead(owner, run.run, run.beat))  # type: ignore[misc]
+                at_work = db.execute("SELECT 1 FROM job INDEXED BY job_running WHERE state = 'running' AND run = ?", (run.run,)).fetchone()
+                if at_work is None and is_dead(run.process, run.run, run.beat):
                     lost += _end(db, run.run, None)
-                else:
-                    lost += _release(db, run.run, lambda owner, run=run: is_dead(owner, run.run, run.beat))  # type: ignore[misc]
             return lost
 
     # -------------------------------------------------------------------------------------------- what is to do
@@ -462,13 +472,16 @@ class Ledger:
                 db.execute("UPDATE job SET state = 'missing', ready_after = NULL WHERE id = ?", (job,))
             return len(rows)
 
-    def claim(self, *, run: int, settings: int, owner: Process, exists: Callable[[bytes], bool]) -> Claim | None:
+    def claim(
+        self, *, run: int, settings: int, owner: Process, exists: Callable[[bytes], bool], alone: bool = True, begun: bool = False
+    ) -> Claim | None:
         """The next job that is ready, now running: what is to be joined first, then parts, then files as they were entered.
 
-        None when none is ready. `owner` is the process that will do it.
+        None when none is ready. `owner` is the process that will do it; unless it does that `alone`, what has crashed a worker before
+        is left out. `begun` takes only what was begun before.
         """
         with self._writing() as db:
-            row = db.execute(_CLAIM, (settings,)).fetchone()
+            row = db.execute(_CLAIM, (settings, alone, not begun)).fetchone()
             if row is None:
                 return None
             token, attempt = secrets.token_hex(12), row["attempts"] + 1
@@ -496,8 +509,20 @@ class Ledger:
 
     # -------------------------------------------------------------------------------------------- what came of it
 
-    def finish(self, claim: Claim, *, outcome: Mapping[str, Any], stretches: Sequence[Stretch], frames: int) -> bool:
+    def has_begun(self, settings: int) -> bool:
+        """Whether something that was begun is not at its end."""
+        query = (
+            "SELECT 1 FROM job INDEXED BY job_standing WHERE settings = ? AND part = -1 "
+            "AND state IN ('ready', 'running', 'waiting', 'split') AND attempts > 0 LIMIT 1"
+        )
+        return bool(self._read(query, settings))
+
+    def finish(
+        self, claim: Claim, *, outcome: Mapping[str, Any], stretches: Sequence[Stretch], frames: int, error: str | None = None
+    ) -> bool:
         """Done: the outcome, the stretches and the state, all or nothing. The output must be on disk already.
+
+        With an `error` it has failed for good, and yet has an output: of a damaged source, what could be made of it.
 
         For a part too; when it is the last one, the whole is ready to be joined, and when that is done the parts are forgotten.
 
@@ -514,11 +539,11 @@ class Ledger:
                 _leave(db, claim, "ready", how="changed")
                 _drop_parts(db, source, settings)
                 return False
-            _leave(db, claim, "done", how="done")
+            _leave(db, claim, "failed" if error else "done", how="done in part" if error else "done")
             db.execute(
-                "UPDATE job SET outcome = ?, frames_done = ?, frames_total = ?, finished_at = ?, error_class = NULL, error_text = NULL "
+                "UPDATE job SET outcome = ?, frames_done = ?, frames_total = ?, finished_at = ?, error_class = ?, error_text = ? "
                 "WHERE id = ?",
-                (json.dumps(outcome), frames, frames, _now(), claim.job),
+                (json.dumps(outcome), frames, frames, _now(), "damaged" if error else None, _text(error), claim.job),
             )
             _write_stretches(db, claim.job, stretches)
             if claim.part != WHOLE:

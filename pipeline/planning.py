@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 from pipeline import encoders, outputs, sources, stills
 from pipeline.errors import HeatreelError, InputError
@@ -51,12 +53,7 @@ def plan_images(paths: Sequence[Path], *, output: Path | None, options: Options)
     named = outputs.name_outputs(pictures, output=output, suffixes=suffixes)
     for name in named:
         stills.check_writable_format(name)
-
-    def job(path: Path, name: Path, maps: Path | None) -> Job:
-        said = stills.check_still(path, max_megapixels=options.max_megapixels)
-        return Job(input=path, output=name, maps=maps, warnings=said)
-
-    return _plan(pictures, named, options, job)
+    return _plan(pictures, named, options, functools.partial(_image, options))
 
 
 def plan_predictions(paths: Sequence[Path], *, max_megapixels: float | None = None) -> list[Job | Refusal]:
@@ -111,11 +108,25 @@ def plan_videos(paths: Sequence[Path], *, output: Path | None, options: Options)
         encoders.check_container(name, options.codec)
     encoders.choose_encoder(options.codec, width_px=640, height_px=360, crf=options.crf, preset=options.preset)
 
-    def job(path: Path, name: Path, maps: Path | None) -> Job:
-        pictures = _sequence(path, options)
-        return Job(input=path, output=name, maps=maps, source=None if pictures else _probed(path, options), pictures=pictures)
+    return _plan(paths, named, options, functools.partial(_video, options))
 
-    return _plan(paths, named, options, job)
+
+def _video(options: Options, path: Path, output: Path, maps: Path | None) -> Job:
+    pictures = _sequence(path, options)
+    return Job(input=path, output=output, maps=maps, source=None if pictures else _probed(path, options), pictures=pictures)
+
+
+def _image(options: Options, path: Path, output: Path, maps: Path | None) -> Job:
+    said = stills.check_still(path, max_megapixels=options.max_megapixels)
+    return Job(input=path, output=output, maps=maps, warnings=said)
+
+
+def plan_order(path: Path, *, kind: Literal["video", "image"], output: Path, maps: Path | None, options: Options) -> Job:
+    """The job for one input of a batch. Raises InputError when it cannot be read, OutputError when the output cannot be written."""
+    job = (_image if kind == "image" else _video)(options, path, output, maps)
+    for file in (output, maps) if maps else (output,):
+        outputs.check_output(file, sources=[path], overwrite=options.overwrite)
+    return job
 
 
 def _probed(path: Path, options: Options) -> VideoSource:

@@ -1,0 +1,753 @@
+"""Overnight over an archive: finds what is there, keeps the ledger, hands out one job at a time, and says what became of each.
+
+No TensorFlow here: that is the workers'. One thread does all of it, in a loop; listing the archive goes on between other things, so that
+work starts before the listing ends.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import json
+import os
+import re
+import shutil
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pipeline import catalog, compositing, discovery, encoders, ledger, outputs, processes, stills
+from pipeline.discovery import PassedOver
+from pipeline.errors import CommandError, HeatreelError, OutputError, is_disk_full
+from pipeline.ledger import Claim, Entry, Ledger, Standing, State
+from pipeline.orders import Advanced, Broken, Engine, Event, Lost, Order, Ready, Result, Setup
+from pipeline.processes import Process
+from pipeline.records import Found, ModelChoice, Options, natural_key
+
+HOME = ".heatreel"
+FORMATS = ("parquet", "csv", "jsonl", "none")
+BACKOFF_SECONDS = (10.0, 60.0)  # before the second and the third try
+BUSY_SECONDS = 5.0
+BEAT_SECONDS = 2.0
+SHOW_SECONDS = 0.5
+SILENCE_SECONDS = 60.0  # a run on another host that gives no sign of life for so long is dead
+LISTED_AT_ONCE = 200
+AHEAD = 2  # orders a worker holds: while the network works for one, the next is opened, and the one before is joined and read back
+LEAST_FREE_BYTES = 16 << 20
+ALIKE_TO_STOP = 20
+
+_LEFT: tuple[State, ...] = ("ready", "running", "waiting", "split")
+# What has files in memory of several hosts, and whose locks SQLite's shared memory does not reach.
+_NETWORK_FILE_SYSTEMS = re.compile(r"nfs|cifs|smb|9p|ceph|gluster|lustre|gpfs|afs|beegfs|sshfs|s3fs|rclone|davfs|vboxsf|orangefs|pvfs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What `visualize batch` is asked for. `predictions` is the format of each video's own file; `maps` the folder of raw maps."""
+
+    sources: Sequence[str]
+    output: Path
+    choice: ModelChoice
+    options: Options
+    rules: discovery.Rules
+    device: str = "auto"
+    predictions: Literal["parquet", "csv", "jsonl", "none"] = "parquet"
+    maps: Path | None = None
+    limit: int | None = None
+    retry_failed: bool = False
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.predictions not in FORMATS:
+            raise CommandError(f"--predictions {self.predictions}: not one of {', '.join(FORMATS)}")
+        if self.limit is not None and self.limit < 1:
+            raise CommandError(f"--limit {self.limit}: less than 1")
+
+    @property
+    def settings(self) -> str:
+        """Canonical JSON of all that changes what comes out; not where, how quickly, or on what."""
+        options = asdict(self.options)
+        for name in ("overwrite", "fresh", "predictions", "save_maps", "batch_size", "segment_seconds", "max_megapixels", "allow_gaps"):
+            del options[name]
+        more = {"predictions": self.predictions, "save_maps": self.maps is not None}
+        return json.dumps({**options, **more, "model": catalog.identity(self.choice)}, sort_keys=True, default=str)
+
+    @property
+    def setup(self) -> Setup:
+        return Setup(
+            choice=self.choice, options=self.options, settings=hashlib.sha256(self.settings.encode()).hexdigest(), device=self.device
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """How it stands, for whoever looks on. `left` counts files found so far, `frames_left` is an estimate; None: not known yet."""
+
+    done: int
+    failed: int
+    left: int
+    listing: bool
+    frames_done: int
+    frames_left: int | None
+    seconds_left: float | None
+    workers: Sequence[tuple[str, int, int | None] | None]
+    paused: str | None
+
+
+class Watcher(Protocol):
+    def said(self, text: str) -> None:
+        """Something that the user should know now."""
+
+    def finished(self, outcome: Mapping[str, Any]) -> None:
+        """The JSON object of an input that is done or has failed for good."""
+
+    def overview(self, overview: Overview) -> None:
+        """Called a few times a second."""
+
+
+@dataclass(kw_only=True)
+class Summary:
+    """What one run has done. `failures` holds paths with their reasons, those of earlier runs too."""
+
+    done: int = 0
+    done_before: int = 0
+    missing: int = 0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    passed_over: list[PassedOver] = field(default_factory=list)
+    stopped: bool = False
+    given_up: str = ""
+    left: int = 0
+    seconds: float = 0.0
+    log: Path | None = None
+
+
+# ------------------------------------------------------------------------------------------------ where it is kept
+
+
+def home(output: Path) -> Path:
+    return output / HOME
+
+
+def ledger_file(output: Path, shard: tuple[int, int] | None) -> Path:
+    return home(output) / ("ledger.sqlite" if shard is None else f"ledger-{shard[0]}-of-{shard[1]}.sqlite")
+
+
+def ledger_files(output: Path) -> list[Path]:
+    """All that there are, of every shard."""
+    return sorted(home(output).glob("ledger*.sqlite"), key=lambda path: natural_key(path.name))
+
+
+def on_network(path: Path) -> bool:
+    """Whether a path lies on a file system of the network, by /proc/self/mountinfo; False where there is none."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return False
+    real = os.path.realpath(path)
+    mounts = []
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        point = before.split()[4].encode().decode("unicode_escape")  # spaces in it are \040
+        if real == point or real.startswith(point.rstrip("/") + "/"):
+            mounts.append((len(point), after.split()[0]))
+    return bool(mounts and _NETWORK_FILE_SYSTEMS.search(max(mounts)[1]))
+
+
+def _prepare(request: Request) -> Path:
+    """Refuse what cannot go well, before anything is made; then make the folder, and return its real path."""
+    catalog.check_choice(request.choice, request.options.targets)
+    compositing.colormap(request.options.colormap)
+    options = request.options
+    encoders.choose_encoder(options.codec, width_px=640, height_px=360, crf=options.crf, preset=options.preset)
+    outputs.check_output(home(request.output) / "ledger.sqlite", sources=(), overwrite=True)
+    others = {path.name.partition("-of-")[2] for path in ledger_files(request.output)}
+    mine = ledger_file(request.output, request.rules.shard).name.partition("-of-")[2]
+    if others - {mine}:
+        how = next(iter(others - {mine})).removesuffix(".sqlite")
+        raise CommandError(
+            f"--output {request.output}: its work is {f'divided by {how}' if how else 'not divided'}", remedy="keep --shard as it was"
+        )
+    try:
+        for folder in ("logs", "receipts"):
+            (home(request.output) / folder).mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(request.output).free
+    except OSError as error:
+        raise OutputError(f"{request.output}: cannot be written: {error.strerror or error}") from error
+    if free < LEAST_FREE_BYTES:
+        raise OutputError(f"{request.output}: only {free / 1e6:.0f} MB are free", remedy="make room, or name another folder with --output")
+    return Path(os.path.realpath(request.output))
+
+
+def _root(book: Ledger, paths: Sequence[Path]) -> Path:
+    """The folder below which outputs mirror the tree: that of the first run, as long as it is there. Raises CommandError."""
+    kept = book.meta("root")
+    root = discovery.common_root(paths)
+    if kept is None or not Path(kept).exists():
+        return root
+    outside = [path for path in paths if not Path(os.path.abspath(path)).is_relative_to(kept)]  # noqa: PTH100  # links stay as they are
+    if outside:
+        raise CommandError(
+            f"{outside[0]}: the output holds what was made of {kept}, and this lies elsewhere", remedy="name another --output"
+        )
+    return Path(kept)
+
+
+# ------------------------------------------------------------------------------------------------ what there is
+
+
+def entry_of(found: Found, options: Options) -> Entry:
+    """An input with the names that its output may get, the best first; the tree of the output mirrors the archive's."""
+    suffix = encoders.default_suffix(options.codec) if found.kind == "video" else stills.output_suffix(found.path)
+    folder, name = os.path.split(found.relative)
+    digest = hashlib.sha256(found.relative).hexdigest()[:8]
+    stems = [name, *([] if found.clashes else [os.path.splitext(name)[0]])]  # noqa: PTH122  # bytes
+    names = [stem + f"_output{suffix}".encode() for stem in reversed(stems)]
+    names.append(name + f"_output-{digest}{suffix}".encode())
+    return Entry(found=found, outputs=[os.path.join(folder, name) for name in names])  # noqa: PTH118  # bytes
+
+
+def survey(request: Request) -> Iterator[tuple[Standing | Literal["passed over", "missing"], bytes, int | None, str]]:
+    """What a run would find: standing, path below the root, size in bytes, and the reason why it is passed over. Writes nothing."""
+    paths = discovery.expand(request.sources)
+    file = ledger_file(request.output, request.rules.shard)
+    if not file.exists():
+        root = discovery.common_root(paths)
+        for found in discovery.discover(paths, root=root, output=request.output, rules=request.rules):
+            if isinstance(found, PassedOver):
+                yield "passed over", os.fsencode(found.path), None, found.reason
+            else:
+                yield "new", found.relative, found.size_bytes, ""
+        return
+    with ledger.open_ledger(file, read_only=True) as book:
+        settings, exists = book.settings_id(request.settings), _exists_in(request.output)
+        seen: set[bytes] = set()
+        for found in discovery.discover(paths, root=_root(book, paths), output=request.output, rules=request.rules):
+            if isinstance(found, PassedOver):
+                yield "passed over", os.fsencode(found.path), None, found.reason
+                continue
+            seen.add(found.relative)
+            standing = book.look(entry_of(found, request.options), settings=settings, exists=exists, retry_failed=request.retry_failed)
+            yield standing, found.relative, found.size_bytes, ""
+        for row in book.jobs(settings=settings):
+            if row.relative not in seen and row.state not in ("done", "stale"):
+                yield "missing", row.relative, row.size_bytes, ""
+
+
+def _exists_in(output: Path) -> Callable[[bytes], bool]:
+    return lambda relative: os.path.lexists(output / os.fsdecode(relative))
+
+
+# ------------------------------------------------------------------------------------------------ the run
+
+
+def run(
+    request: Request, *, open_engine: Callable[[Setup, Path], Engine], watcher: Watcher, stopping: Callable[[], bool] = lambda: False
+) -> Summary:
+    """Work until nothing is left to do, or `stopping` says so: then what is begun comes to an end, or to the next segment's.
+
+    Raises CommandError and ModelError for what no file could cure, OutputError when the output folder or the ledger cannot be written.
+    """
+    started = time.monotonic()
+    paths = discovery.expand(request.sources)
+    output = _prepare(request)
+    file = ledger_file(output, request.rules.shard)
+    with ledger.open_ledger(file, exclusive=on_network(output)) as book:
+        root = _root(book, paths)
+        settings = book.settings(request.settings)
+        _check_alone(book, settings)
+        number = book.begin_run(settings=settings, command=request.command, version=version("heatreel"), process=Process.here())
+        book.set_meta("root", str(root))
+        log = home(output) / "logs" / f"run-{'' if request.rules.shard is None else f'{request.rules.shard[0]}-'}{number:06d}.log"
+        with _Log(log) as notes:
+            notes.write(request.command)
+            batch = _Batch(request, output, root, book, number, settings, watcher, notes)
+            code = 0
+            try:
+                if batch.finds_work():
+                    with _opened(open_engine, request.setup, log) as engine:
+                        code = batch.work(engine, stopping)
+            finally:
+                with suppress(OutputError):
+                    book.end_run(number, code)
+        batch.summary.log, batch.summary.seconds = log, time.monotonic() - started
+        return batch.close()
+
+
+@contextmanager
+def _opened(open_engine: Callable[[Setup, Path], Engine], setup: Setup, log: Path) -> Iterator[Engine]:
+    engine = open_engine(setup, log)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def _check_alone(book: Ledger, settings: int) -> None:
+    """Two runs may share the work, but not if they want different things of it."""
+    for other in book.live_runs():
+        if other.settings != settings and processes.is_running(other.process) is not False:
+            raise OutputError(
+                f"{book.path.parent.parent}: another run with other options is at work on it (process {other.process.pid} on "
+                f"{other.process.host})",
+                remedy="wait for it, stop it, or name another --output",
+            )
+
+
+class _Log:
+    """The run's log: a line for each thing that happened, with its time, and for failures all that is known."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> _Log:
+        self._file = self._path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._file.close()
+
+    def write(self, text: str, details: str = "") -> None:
+        with suppress(OSError):  # a full disk is told otherwise
+            self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+            self._file.writelines(f"    {line}\n" for line in details.splitlines())
+
+
+@dataclass
+class _Held:
+    """An order that a worker has."""
+
+    claim: Claim
+    order: Order
+    frames_done: int = 0
+    frames_total: int | None = None
+
+
+class _Batch:
+    """One run: the loop, and what it must remember."""
+
+    def __init__(
+        self,
+        request: Request,
+        output: Path,
+        root: Path,
+        book: Ledger,
+        number: int,
+        settings: int,
+        watcher: Watcher,
+        log: _Log,
+    ) -> None:
+        self._request, self._output, self._root, self._book, self._log = request, output, root, book, log
+        self._number, self._settings, self._watcher = number, settings, watcher
+        self.summary = Summary()
+        self._exists = _exists_in(output)
+        self._held: dict[str, _Held] = {}
+        self._hands: list[dict[str, None]] = []  # the tokens that each worker holds, in order
+        self._owners: list[Process | None] = []
+        self._seen_beats: dict[int, tuple[int, float]] = {}
+        self._alike: set[str] = set()
+        self._ended = self._taken = 0
+        self._full_since_free: int | None = None
+        self._estimate = _Estimate()
+        self._listing: Iterator[Found | PassedOver] | None = None
+        self._unentered: list[Entry] = []
+        self._unsettled: deque[Callable[[], None]] = deque()
+        self._counts: Mapping[State, int] = {}
+        self._shown = self._sized = 0.0
+
+    # -------------------------------------------------------------------------------------------- the loop
+
+    def finds_work(self) -> bool:
+        """Look through the archive until there is something to do: for nothing no worker is opened."""
+        paths = discovery.expand(self._request.sources)
+        self._listing = discovery.discover(paths, root=self._root, output=self._output, rules=self._request.rules)
+        self._keep_house()
+        while self._listing is not None and self._is_over(listed=True):
+            self._list()
+        return not self._is_over()
+
+    def work(self, engine: Engine, stopping: Callable[[], bool]) -> int:
+        """Returns the exit code of the run."""
+        self._hands = [{} for _ in range(engine.count)]
+        self._owners = [None] * engine.count
+        draining, next_beat = False, 0.0
+        while True:
+            if stopping() and not draining:
+                draining = self.summary.stopped = True
+                self._say("stopping: what is begun comes to an end, long videos behind their next segment; once more stops at once")
+                engine.drain()
+            if time.monotonic() >= next_beat:
+                self._keep_house()
+                next_beat = time.monotonic() + BEAT_SECONDS
+            if not draining and not self.summary.given_up:
+                self._list()
+                self._hand_out(engine)
+            elif not self._held:
+                return 130 if draining else 1
+            if self._is_over():
+                return 1 if self._book.counts(self._settings)["failed"] else 0
+            self._show()
+            for event in engine.events(0.02 if self._listing is not None else 0.3):
+                self._take(engine, event)
+
+    def _is_over(self, *, listed: bool = False) -> bool:
+        """Whether nothing is left to do; with `listed`, of what is known so far."""
+        if (self._listing is not None and not listed) or self._held or self._unsettled:
+            return False
+        if self._at_limit():
+            return not self._book.has_begun(self._settings)
+        self._counts = self._book.counts(self._settings)
+        return not any(self._counts[state] for state in _LEFT)
+
+    def _at_limit(self) -> bool:
+        return self._request.limit is not None and self._taken >= self._request.limit
+
+    def _list(self) -> None:
+        """Enter the next of what is found; what finds no room in the ledger stays for the next time."""
+        if self._listing is None or self._full_since_free is not None:
+            return
+        taken = LISTED_AT_ONCE if self._unentered else 0
+        for found in itertools.islice(self._listing, LISTED_AT_ONCE - taken):
+            taken += 1
+            if isinstance(found, PassedOver):
+                self.summary.passed_over.append(found)
+                self._log.write(f"passed over {found.path}: {found.reason}")
+            else:
+                self._unentered.append(entry_of(found, self._request.options))
+        with self._waiting_for_room():
+            again = self._request.retry_failed
+            standings = self._book.enter(
+                self._unentered, run=self._number, settings=self._settings, exists=self._exists, retry_failed=again
+            )
+            self._unentered = []
+            self.summary.done_before += standings.count("done")
+        if taken < LISTED_AT_ONCE and not self._unentered:
+            self._listing = None
+            self._close_listing()
+
+    def _close_listing(self) -> None:
+        paths = [Path(os.path.abspath(path)) for path in discovery.expand(self._request.sources)]  # noqa: PTH100
+        below = [b"" if path == self._root else os.fsencode(path.relative_to(self._root)) for path in paths]
+        rules = self._request.rules
+        if not (rules.include or rules.exclude or rules.max_size_bytes):
+            self.summary.missing = self._book.close_listing(run=self._number, settings=self._settings, below=below)
+        self._sized = 0.0
+
+    def _keep_house(self) -> None:
+        """What is due from time to time: a sign of life, what others have left lying, pauses that are over, room on the disk."""
+        with self._waiting_for_room():
+            self._book.beat(self._number, {token: (held.frames_done, held.frames_total) for token, held in self._held.items()})
+            for lost in self._book.recover(self._is_dead):
+                self._log.write(f"{os.fsdecode(lost.relative)}: taken over from a run that has died")
+            self._book.wake(run=self._number, monotonic=time.monotonic())
+            self._count()
+        if self._full_since_free is not None:
+            usage = shutil.disk_usage(self._output)
+            if usage.free - self._full_since_free >= min(64 << 20, usage.total // 100):
+                self._full_since_free = None
+                self._say("there is room again: going on")
+        while self._unsettled and self._full_since_free is None:
+            with self._waiting_for_room():
+                self._unsettled[0]()
+                self._unsettled.popleft()
+
+    def _count(self) -> None:
+        """How it stands; rarely where that takes long, as it does with millions."""
+        started = time.monotonic()
+        if started < self._sized:
+            return
+        self._counts, self._estimate.sizes = self._book.counts(self._settings), self._book.sizes(self._settings)
+        self._sized = started + 50 * (time.monotonic() - started)
+
+    def _is_dead(self, process: Process, number: int, beat: int) -> bool:
+        if number == self._number:
+            return False  # of one's own workers the engine tells
+        running = processes.is_running(process)
+        if running is not None:
+            return not running
+        before, since = self._seen_beats.get(number, (-1, 0.0))
+        if beat != before:
+            self._seen_beats[number] = beat, time.monotonic()
+            return False
+        return time.monotonic() - since > SILENCE_SECONDS
+
+    # -------------------------------------------------------------------------------------------- handing out
+
+    def _hand_out(self, engine: Engine) -> None:
+        """Fill every hand; what has crashed a worker before gets one to itself, so that nothing else is lost with it."""
+        for ahead in range(AHEAD):
+            for worker, (owner, hand) in enumerate(zip(self._owners, self._hands, strict=True)):
+                if owner is None or len(hand) != ahead or self._full_since_free is not None:
+                    continue
+                if any(self._held[token].claim.crashes for token in hand):
+                    continue
+                with self._waiting_for_room():
+                    only = {"alone": not hand, "begun": self._at_limit()}
+                    claim = self._book.claim(run=self._number, settings=self._settings, owner=owner, exists=self._exists, **only)
+                    if claim is None:
+                        return
+                    self._give(engine, worker, claim)
+
+    def _give(self, engine: Engine, worker: int, claim: Claim) -> None:
+        order = self._order(claim)
+        if claim.attempt == 1 and claim.part < 0:
+            self._taken += 1
+        if not claim.owned and not self._request.options.overwrite:
+            text = f"{order.output}: exists already, and was not made from this archive"
+            error = OutputError(text, remedy="add --overwrite to replace it, or move it away")
+            self._failed(claim, Result(token=claim.token, how="error", error_class="OutputError", error=str(error), final=True), order)
+            return
+        self._held[claim.token] = _Held(claim, order)
+        self._hands[worker][claim.token] = None
+        engine.give(worker, order)
+
+    def _order(self, claim: Claim) -> Order:
+        relative = os.fsdecode(claim.relative)
+        found = Found(
+            path=self._root / relative, relative=claim.relative, kind=claim.kind, size_bytes=claim.size_bytes, mtime_ns=claim.mtime_ns
+        )
+        output = self._output / os.fsdecode(claim.output)
+        maps, form = self._request.maps, self._request.predictions
+        is_video = claim.kind == "video"
+        return Order(
+            token=claim.token,
+            found=found,
+            output=output,
+            overwrite=True,
+            maps=None if maps is None else maps / os.fsdecode(claim.output + b".npz"),
+            predictions=output.with_name(f"{output.stem}.{form}") if is_video and form != "none" else None,
+            receipt=home(self._output) / "receipts" / f"{claim.job}.json" if is_video else None,
+            part=claim.part,
+            parts=claim.parts,
+            whole=claim.whole,
+        )
+
+    # -------------------------------------------------------------------------------------------- what comes back
+
+    def _take(self, engine: Engine, event: Event) -> None:
+        if isinstance(event, Ready):
+            self._owners[event.worker] = Process.here() if event.pid is None else _process(event.pid)
+        elif isinstance(event, Advanced):
+            held = self._held.get(event.token)
+            if held is not None:
+                held.frames_done, held.frames_total = event.frames_done, event.frames_total
+        elif isinstance(event, Broken):
+            raise CommandError(event.error) if event.exit_code == 2 else HeatreelError(event.error)
+        elif isinstance(event, Lost):
+            self._lose(event)
+        elif event.result.token in self._held:
+            held = self._held.pop(event.result.token)
+            self._hands[event.worker].pop(event.result.token, None)
+            self._for_sure(functools.partial(self._settle, held, event.result))
+
+    def _lose(self, event: Lost) -> None:
+        tokens, self._hands[event.worker], self._owners[event.worker] = list(self._hands[event.worker]), {}, None
+        self._say(f"worker {event.worker + 1} has died: {event.reason}; another takes its place")
+        for token in tokens:
+            held = self._held.pop(token)
+            text = f"{held.order.found.path}: the worker died while it was at it: {event.reason}"
+            if event.blameless or self.summary.stopped:
+                self._for_sure(functools.partial(self._book.fail, held.claim, charge=None, how="interrupted"))
+            else:
+                result = Result(token=token, how="error", error_class="WorkerDied", error=text)
+                self._for_sure(functools.partial(self._failed, held.claim, result, held.order, charge="crash"))
+
+    def _settle(self, held: _Held, result: Result) -> None:
+        """Write into the ledger what became of an order."""
+        claim, order = held.claim, held.order
+        if result.how == "done":
+            self._done(claim, order, result)
+        elif result.how == "part":
+            self._book.finish(claim, outcome={}, stretches=(), frames=result.frames)
+        elif result.how == "parts":
+            self._book.split(claim, result.bounds)
+            self._log.write(f"{order.found.path}: is long and made in {len(result.bounds)} parts")
+        elif result.how == "seam":
+            self._book.give_up_splitting(claim)
+            self._log.write(f"{result.error}; it is made in one go")
+        elif result.how == "changed":
+            self._changed(claim, order)
+        elif result.how == "busy":
+            self._book.fail(claim, charge=None, how="busy", ready_after=time.monotonic() + BUSY_SECONDS)
+        elif result.how == "stopped":
+            self._book.fail(claim, charge=None, how="stopped")
+        elif result.how == "full":
+            self._book.fail(claim, charge=None, how="disk full")
+            self._pause(result.error)
+        else:
+            self._failed(claim, result, order)
+
+    def _done(self, claim: Claim, order: Order, result: Result) -> None:
+        failed = result.outcome.get("error")
+        if not self._book.finish(claim, outcome=result.outcome, stretches=result.stretches, frames=result.frames, error=failed):
+            return
+        if order.receipt is not None:
+            order.receipt.unlink(missing_ok=True)
+        self._ended += 1
+        self._estimate.add(claim, result)
+        if failed is None:
+            self.summary.done += 1
+            self._alike.add("")
+        self._log.write(f"{'partly done' if failed else 'done'} {order.found.path} -> {order.output}", str(failed or ""))
+        self._watcher.finished(result.outcome)
+
+    def _changed(self, claim: Claim, order: Order) -> None:
+        try:
+            now = order.found.path.stat()
+        except OSError as error:
+            text = f"{order.found.path}: cannot be read any more: {error.strerror or error}"
+            self._failed(claim, Result(token=claim.token, how="error", error_class="InputError", error=text, final=True), order)
+            return
+        self._log.write(f"{order.found.path}: was changed while it was read; it is taken up again")
+        self._book.change(claim, size_bytes=now.st_size, mtime_ns=now.st_mtime_ns, ready_after=time.monotonic() + BUSY_SECONDS)
+
+    def _failed(self, claim: Claim, result: Result, order: Order, *, charge: Literal["error", "crash"] = "error") -> None:
+        tries = claim.crashes if charge == "crash" else claim.errors
+        state = self._book.fail(
+            claim,
+            error_class=result.error_class,
+            error_text=result.error,
+            charge=charge,
+            final=result.final,
+            ready_after=time.monotonic() + BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS) - 1)],
+            how=charge,
+        )
+        self._log.write(f"{'failed' if state == 'failed' else 'to be tried again'}: {result.error}", result.details)
+        if state != "failed":
+            return
+        self._ended += 1
+        self._watcher.finished(
+            {
+                "input": str(order.found.path),
+                "output": None,
+                "model": Path(self._request.choice.model).name,
+                "method": self._request.options.method,
+                "frames": 0,
+                "duration_seconds": None,
+                "elapsed_seconds": 0.0,
+                "top": [],
+                "warnings": [],
+                "partial": False,
+                "error": result.error,
+            }
+        )
+        self._judge(result, order)
+
+    def _judge(self, result: Result, order: Order) -> None:
+        """When the first twenty all fail alike, it is not the files."""
+        text = re.sub(r"\d+", "#", result.error.replace(str(order.found.path), "").replace(str(order.output), ""))
+        self._alike.add(f"{result.error_class}: {text}")
+        if self._ended == ALIKE_TO_STOP and len(self._alike) == 1:
+            self.summary.given_up = f"the first {ALIKE_TO_STOP} inputs have all failed alike, so the rest is left as it is: {result.error}"
+            self._say(self.summary.given_up)
+
+    # -------------------------------------------------------------------------------------------- room
+
+    def _pause(self, why: str) -> None:
+        if self._full_since_free is None:
+            self._full_since_free = shutil.disk_usage(self._output).free
+            self._say(f"paused, for the disk is full ({why}); make room, and it goes on by itself")
+
+    def _for_sure(self, change: Callable[[], Any]) -> None:
+        """A change of the ledger that must not get lost: it is made as soon as there is room for it."""
+        with self._waiting_for_room():
+            change()
+            return
+        self._unsettled.append(change)
+
+    @contextmanager
+    def _waiting_for_room(self) -> Iterator[None]:
+        """Around a change of the ledger: when the disk has no room for it, the run pauses. What follows in the block is left out."""
+        try:
+            yield
+        except OutputError as error:
+            if not (ledger.is_full(error) or is_disk_full(error)):
+                raise
+            self._pause(str(error))
+
+    # -------------------------------------------------------------------------------------------- telling
+
+    def _say(self, text: str) -> None:
+        self._log.write(text)
+        self._watcher.said(text)
+
+    def _show(self) -> None:
+        if time.monotonic() >= self._shown:
+            self._shown = time.monotonic() + SHOW_SECONDS
+            self._watcher.overview(self._overview())
+
+    def _overview(self) -> Overview:
+        counts = self._counts or self._book.counts(self._settings)
+        held = [self._held[next(iter(hand))] if hand else None for hand in self._hands]
+        frames_left, seconds_left = self._estimate.left([h for h in self._held.values() if h.claim.part < 0])
+        return Overview(
+            done=counts["done"],
+            failed=counts["failed"],
+            left=sum(counts[state] for state in _LEFT),
+            listing=self._listing is not None,
+            frames_done=self._estimate.frames_done + sum(h.frames_done for h in self._held.values()),
+            frames_left=frames_left,
+            seconds_left=seconds_left,
+            workers=[None if h is None else (_title(h), h.frames_done, h.frames_total) for h in held],
+            paused=None if self._full_since_free is None else "the disk is full",
+        )
+
+    def close(self) -> Summary:
+        """The summary, with all that has failed, in this run or before."""
+        counts = self._book.counts(self._settings)
+        self.summary.left = sum(counts[state] for state in _LEFT)
+        for row in self._book.jobs(["failed"], self._settings):
+            self.summary.failures.append((str(self._root / os.fsdecode(row.relative)), row.error_text or ""))
+        return self.summary
+
+
+def _title(held: _Held) -> str:
+    part = "" if held.claim.part < 0 else f", part {held.claim.part + 1}"
+    return f"{held.order.found.path.name}{part}"
+
+
+def _process(pid: int) -> Process:
+    try:
+        return Process.of(pid)
+    except ProcessLookupError:  # it has died just now, and that will be told
+        return Process.here()
+
+
+class _Estimate:
+    """How many frames, and how much time, are left: by the frames in a byte and the seconds for a frame of what is done, by kind."""
+
+    def __init__(self) -> None:
+        self.sizes: Mapping[Literal["video", "image"], ledger.Sizes] = {}
+        self.frames_done = 0
+        self._began = time.monotonic()
+        self._frames: Counter[str] = Counter()
+        self._seconds: Counter[str] = Counter()
+
+    def add(self, claim: Claim, result: Result) -> None:
+        self.frames_done += result.frames
+        self._frames[claim.kind] += result.frames
+        self._seconds[claim.kind] += result.outcome.get("elapsed_seconds") or 0.0  # type: ignore[assignment]
+
+    def left(self, held: Sequence[_Held]) -> tuple[int | None, float | None]:
+        frames, seconds = 0.0, 0.0
+        for kind, sizes in self.sizes.items():
+            if not sizes.files_left:
+                continue
+            if kind == "image":
+                mine: float = sizes.files_left
+            elif sizes.bytes_done and sizes.frames_done:
+                mine = sizes.bytes_left * sizes.frames_done / sizes.bytes_done - sum(h.frames_done for h in held if h.claim.kind == kind)
+            else:
+                return None, None
+            frames += max(0.0, mine)
+            if not self._frames[kind]:
+                return round(frames), None
+            seconds += max(0.0, mine) * self._seconds[kind] / self._frames[kind]
+        busy, passed = sum(self._seconds.values()), time.monotonic() - self._began
+        return round(frames), seconds * passed / busy if busy else None

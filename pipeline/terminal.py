@@ -1,0 +1,376 @@
+"""What the user sees: bars, result lines and failures on stderr, data on stdout; and what his signals do."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import typer
+
+from pipeline.errors import HeatreelError, OutputError, Stopped
+from pipeline.records import Outcome, Progress, printable
+
+if TYPE_CHECKING:
+    from pipeline.batch import Overview, Summary
+    from pipeline.planning import Job
+    from pipeline.status import Status
+
+
+def tell(message: str) -> None:
+    """A line on stderr; that nobody is there to read it is no reason to stop."""
+    try:
+        print(message, file=sys.stderr)
+    except OSError:
+        _silence(sys.stderr)
+
+
+def _silence(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is still in its buffer would fail again at the end
+
+
+class Terminal:
+    """What the user sees: bars, result lines and failures on stderr, JSON on stdout."""
+
+    def __init__(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+        self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
+        self.stopped_by: int | None = None
+        self._said: set[str] = set()
+
+    def check(self) -> None:
+        """Raise the signal's KeyboardInterrupt again: one that is raised in the midst of a callback from C code is lost there."""
+        if self.stopped_by is not None:
+            raise KeyboardInterrupt(self.stopped_by)
+
+    def say(self, message: str, *, only_verbose: bool = False) -> None:
+        if self.verbose or not (self.quiet or only_verbose):
+            tell(message)
+
+    def put(self, text: str) -> None:
+        """A line on stdout, at once: at the interpreter's end it could not be told any more that nobody took it."""
+        try:
+            print(text, flush=True)
+        except OSError as error:
+            _silence(sys.stdout)
+            gone = isinstance(error, BrokenPipeError)
+            raise OutputError("stdout was closed" if gone else f"stdout cannot be written: {error.strerror}") from error
+
+    def put_json(self, value: dict[str, Any]) -> None:
+        self.put(json.dumps(value))
+
+    def start_up(self) -> None:
+        """The notes of TensorFlow, oneDNN and CUDA come from native code, straight to descriptor 2: they get another one."""
+        if self.verbose:
+            return
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        warnings.simplefilter("ignore")
+        sys.stderr.flush()
+        real = os.dup(2)
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        sys.stderr = os.fdopen(real, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+    def report(self, outcome: Outcome) -> None:
+        """One line for an input that is done; failures come last, all together."""
+        if self.as_json:
+            self.put_json(outcome.as_json())
+        for warning in outcome.warnings:
+            if warning not in self._said:  # what is said of the model holds for every input
+                self.say(printable(f"{outcome.input}: warning: {warning}"))
+        self._said.update(outcome.warnings)
+        for name in outcome.extra.get("encoders_passed_over", ()):
+            self.say(f"{printable(str(outcome.input))}: {outcome.extra['encoder']} is used, for {name}", only_verbose=True)
+        if outcome.error is None or outcome.partial:
+            top = ", ".join(f"{p.name.label} {100 * p.score:.0f}%" for p in outcome.top)
+            frames = "" if outcome.duration_seconds is None else f" ({outcome.frames} frames in {outcome.elapsed_seconds:.1f} s)"
+            self.say(printable(f"{outcome.input} -> {outcome.output}{frames}{': ' if top else ''}{top}"))
+
+    def put_predictions(self, outcomes: Sequence[Outcome]) -> None:
+        """JSON, or a table with a row for each input and a column for each model."""
+        if self.as_json:
+            for outcome in outcomes:
+                self.put_json(outcome.as_json())
+            return
+        for outcome in {outcome.input: outcome for outcome in outcomes}.values():
+            for warning in outcome.warnings:
+                self.say(printable(f"{outcome.input}: warning: {warning}"))
+        rows: dict[Path, dict[str, Any]] = {}
+        for outcome in outcomes:
+            if outcome.error is None or outcome.partial:
+                said = ", ".join(f"{p.name.label} {100 * p.score:.1f}%" for p in outcome.top)
+                rows.setdefault(outcome.input, {"input": printable(str(outcome.input))})[outcome.model] = said
+        if rows:
+            self.put(table(list(rows.values())))
+
+    @contextmanager
+    def counter(self, title: str, count: int) -> Iterator[Callable[[], None]]:
+        """A progress bar over inputs."""
+        from tqdm import tqdm
+
+        disable = True if self.quiet or count < 2 else None
+        with tqdm(desc=title, total=count, unit=" inputs", file=sys.stderr, dynamic_ncols=True, leave=False, disable=disable) as bar:
+            yield lambda: bar.update(1) and None
+
+    @contextmanager
+    def archive(self) -> Iterator[Archive]:
+        """The display of a batch."""
+        display = Archive(self)
+        try:
+            yield display
+        finally:
+            display.close()
+
+    def finish_archive(self, summary: Summary) -> None:
+        """What a batch has come to, the failures last."""
+        before = f", {summary.done_before} were done before" if summary.done_before else ""
+        lost = f", {summary.missing} are not there any more" if summary.missing else ""
+        left = f", {summary.left} are left" if summary.left else ""
+        nothing = not (summary.done or summary.left) and summary.done_before
+        text = "nothing to do" if nothing else f"{summary.done} done in {_duration(summary.seconds)}"
+        self.say(f"{text}{before}{lost}{left}; the log is {summary.log}")
+        for passed in summary.passed_over:
+            self.say(printable(f"passed over: {passed.path}: {passed.reason}"))
+        for path, error in summary.failures:
+            tell(printable(f"error: {error if path in error else f'{path}: {error}'}"))
+        if summary.given_up:
+            raise OutputError(summary.given_up)
+        if summary.stopped:
+            raise Stopped(128 + (self.stopped_by or signal.SIGINT), remedy="the same command goes on from there")
+        if summary.failures:
+            raise typer.Exit(1)
+
+    def put_status(self, output: Path, status: Status) -> None:
+        missing = f", {status.missing} not there any more" if status.missing else ""
+        self.put(
+            f"{output}: {status.total} inputs, {status.done} done, {status.failed} failed, {status.running} running, "
+            f"{status.pending} pending{missing}"
+        )
+        for run in status.runs:
+            self.put(f"at work since {run.begun_at}: process {run.process.pid} on {run.process.host}")
+        if not status.runs:
+            self.put("no run is at work")
+        for at_work in status.at_work:
+            total = f" of about {at_work.frames_total}" if at_work.frames_total else ""
+            self.put(printable(f"running: {at_work.input}: {at_work.frames_done}{total} frames"))
+        for path, error in status.failures:
+            self.put(printable(f"failed: {error if path in error else f'{path}: {error}'}"))
+
+    def finish(self, outcomes: Sequence[Outcome]) -> None:
+        failed = [outcome for outcome in outcomes if outcome.error is not None]
+        for outcome in failed:
+            tell(printable(f"error: {outcome.error}"))
+        if failed:
+            raise typer.Exit(1)
+
+    @contextmanager
+    def bar(self, job: Job, number: int, count: int) -> Iterator[Callable[[Progress], None]]:
+        """A progress bar for one video: frames, rate, time left. Pictures are done before a bar could be read."""
+        from tqdm import tqdm
+
+        if self.quiet or not (job.source or job.pictures):
+            yield lambda _: None
+            return
+        title = printable(job.input.name if count == 1 else f"{number + 1}/{count} {job.input.name}")
+        with tqdm(desc=title[:40], unit=" frames", file=sys.stderr, dynamic_ncols=True, leave=False, disable=None) as bar:
+
+            def tick(progress: Progress) -> None:
+                total = progress.frames_total
+                bar.total = total if total and total >= progress.frames_done else None  # a header may lie
+                bar.update(progress.frames_done - bar.n)
+
+            yield tick
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
+
+
+class Archive:
+    """A batch as it goes: on a terminal a bar for the archive and a line for each worker, elsewhere a line now and then."""
+
+    LINE_SECONDS = 60.0
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._bars: list[Any] = []
+        self._drawn = sys.stderr.isatty() and not terminal.quiet
+        self._next_line = time.monotonic() + self.LINE_SECONDS
+
+    def said(self, text: str) -> None:
+        self._line(printable(text))
+
+    def _line(self, text: str) -> None:
+        if self._terminal.quiet:
+            return
+        if self._bars:
+            with suppress(OSError):
+                self._bars[0].write(text, file=sys.stderr)
+        else:
+            tell(text)
+
+    def finished(self, outcome: Mapping[str, Any]) -> None:
+        if self._terminal.as_json:
+            self._terminal.put_json(dict(outcome))
+        if outcome["error"] is not None:
+            self._line(printable(f"failed: {outcome['error']}"))
+            return
+        top = ", ".join(f"{p['label']} {100 * p['score']:.0f}%" for p in outcome["top"])
+        frames = "" if outcome["duration_seconds"] is None else f" ({outcome['frames']} frames in {outcome['elapsed_seconds']:.1f} s)"
+        self._line(printable(f"{outcome['input']} -> {outcome['output']}{frames}{': ' if top else ''}{top}"))
+
+    def overview(self, overview: Overview) -> None:
+        if self._drawn:
+            self._draw(overview)
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + self.LINE_SECONDS
+            self._line(f"{_files(overview)}; {_frames(overview)}")
+
+    def _draw(self, overview: Overview) -> None:
+        from tqdm import tqdm
+
+        if len(self._bars) != len(overview.workers) + 1:
+            self.close()
+            formats = ["{desc} |{bar}| {postfix}", *["{desc} |{bar}| {n_fmt}/{total_fmt} frames"] * len(overview.workers)]
+            self._bars = [
+                tqdm(bar_format=form, file=sys.stderr, dynamic_ncols=True, leave=False, position=place)
+                for place, form in enumerate(formats)
+            ]
+        archive, *rest = self._bars
+        archive.n = overview.frames_done
+        archive.total = None if overview.frames_left is None else overview.frames_done + overview.frames_left
+        archive.set_description_str(_files(overview), refresh=False)
+        archive.set_postfix_str(_frames(overview))
+        for bar, worker in zip(rest, overview.workers, strict=True):
+            title, bar.n, bar.total = worker or ("waiting", 0, None)
+            bar.set_description_str(printable(f"  {title}")[:40])
+
+    def close(self) -> None:
+        for bar in reversed(self._bars):
+            bar.close()
+        self._bars = []
+
+
+def _files(overview: Overview) -> str:
+    more = "+" if overview.listing else ""
+    failed = f", {overview.failed} failed" if overview.failed else ""
+    return f"{overview.done} of {overview.done + overview.failed + overview.left}{more} done{failed}"
+
+
+def _frames(overview: Overview) -> str:
+    if overview.paused:
+        return f"paused: {overview.paused}"
+    about = "" if overview.frames_left is None else f" of about {overview.frames_done + overview.frames_left}"
+    left = "" if overview.seconds_left is None else f", about {_duration(overview.seconds_left)} left"
+    return f"{overview.frames_done}{about} frames{left}"
+
+
+@contextmanager
+def open_terminal(*, as_json: bool, quiet: bool, verbose: bool, drains: bool = False) -> Iterator[Terminal]:
+    """Around every command: signals become exceptions, exceptions become one line and the contract's exit code.
+
+    Where a command `drains`, the first signal only sets `stopped_by`, which the command heeds when it can.
+    """
+    terminal = Terminal(as_json=as_json, quiet=quiet, verbose=verbose)
+    _listen_for_signals(terminal, drains=drains)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding cannot say is no reason to stop
+    try:
+        yield terminal
+    except KeyboardInterrupt as stop:
+        _leave(Stopped(exit_code_of(stop)), verbose=verbose)
+    except Stopped as stopped:
+        _leave(stopped, verbose=verbose)
+    except HeatreelError as error:
+        _fail(error, verbose=verbose, exit_code=error.exit_code)
+    except typer.Exit:
+        raise
+    except Exception as error:
+        if terminal.stopped_by is not None:
+            _leave(Stopped(128 + terminal.stopped_by), verbose=verbose)
+        _fail(error, verbose=verbose, exit_code=1)
+
+
+def _listen_for_signals(terminal: Terminal, *, drains: bool) -> None:
+    """The first Ctrl-C or SIGTERM raises KeyboardInterrupt in the main thread, the second ends the program where it stands.
+
+    A handler written in Python waits until the main thread comes back from C code, which may itself wait for a child that does
+    nothing. So a thread listens too: it ends the children, and at the second signal the program.
+    """
+    listener, teller = os.pipe()
+    os.set_blocking(teller, False)
+    signal.set_wakeup_fd(teller, warn_on_full_buffer=False)
+    threading.Thread(target=_end_children, args=(listener, drains), daemon=True).start()
+
+    def interrupt(number: int, _frame: Any) -> None:
+        if terminal.stopped_by is None:  # no second exception in the midst of tidying up
+            terminal.stopped_by = number
+            if not drains:
+                terminal.check()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's background jobs have it
+            signal.signal(number, interrupt)
+
+
+def _end_children(listener: int, drains: bool) -> None:
+    for count in itertools.count(1):
+        [number] = os.read(listener, 1)
+        children = sys.modules.get("pipeline.children")  # no import: the main thread may be within one, and hold its lock
+        if children is not None and (count == 2 or not drains):
+            children.kill_all()
+        if count == 2:
+            os._exit(128 + number)
+
+
+def exit_code_of(stop: KeyboardInterrupt) -> int:
+    return 128 + int(stop.args[0] if stop.args else signal.SIGINT)
+
+
+def _leave(stopped: Stopped, *, verbose: bool) -> None:
+    """Say so and end: threads that are still in native code could turn an orderly exit into a hang or a crash."""
+    try:
+        _fail(stopped, verbose=verbose, exit_code=stopped.exit_code)
+    finally:
+        os._exit(stopped.exit_code)
+
+
+def _fail(error: BaseException, *, verbose: bool, exit_code: int) -> None:
+    if verbose:
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
+    known = isinstance(error, HeatreelError)
+    hint = "" if known else " (this is a fault of the program; --verbose shows where)"
+    tell(printable(f"error: {error if known else f'{type(error).__name__}: {error}'}{hint}"))
+    raise typer.Exit(exit_code)
+
+
+def open_missing_streams() -> None:
+    """A stream that was closed from the start becomes /dev/null: else the next file opened has its number, and takes what is printed."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free, so this one
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115  # as long as the program
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows with the same keys as aligned columns, numbers to the right."""
+    texts = [list(rows[0]), *[["-" if value is None else str(value) for value in row.values()] for row in rows]]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    right = [isinstance(value, int | float) for value in rows[-1].values()]
+    lines = [[cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(line, widths, right, strict=True)] for line in texts]
+    return "\n".join("  ".join(line).rstrip() for line in lines)

@@ -1,0 +1,155 @@
+"""A worker: it has the model, and makes what it is ordered to. It never raises for what an order brings; its result says all."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from pipeline import film, models, parts, planning, visualize
+from pipeline.errors import BusyError, ChangedError, HeatreelError, InputError, Stopped, ToolError, is_disk_full
+from pipeline.orders import Order, Result, Setup
+from pipeline.outputs import whole
+from pipeline.predictions import Track, write_predictions
+from pipeline.records import ClassName, Found, Outcome, Progress, Stretch
+from pipeline.visualize import Session
+
+
+class Worker:
+    """Loads the model once; a network is traced once for each shape of picture."""
+
+    def __init__(self, setup: Setup) -> None:
+        """Raises CommandError and ModelError as load_classifier and open_session do."""
+        if setup.threads:
+            tf.config.threading.set_intra_op_parallelism_threads(setup.threads)
+        self.device = models.use_device(setup.device)
+        self.session = visualize.open_session(models.load_classifier(setup.choice), setup.options)
+        self._settings = setup.settings
+
+    def do(self, order: Order, *, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:
+        try:
+            return self._done(order, progress, stopping)
+        except Stopped:
+            return Result(token=order.token, how="stopped")
+        except parts.SeamError as error:
+            return _result(order, error, how="seam")
+        except ChangedError as error:
+            return _result(order, error, how="changed")
+        except BusyError as error:
+            return _result(order, error, how="busy")
+        except HeatreelError as error:
+            if is_disk_full(error):
+                return _result(order, error, how="full")
+            return _result(order, error, how="error", final=isinstance(error, InputError) or error.exit_code == 2)
+        except OSError as error:
+            return _result(order, error, how="full" if is_disk_full(error) else "error")
+        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+            return _result(order, error, how="error", text=f"{order.found.path}: memory ran out")
+        except Exception as error:  # one file must not end the night
+            return _result(order, error, how="error")
+
+    def _done(self, order: Order, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:
+        before = _read_receipt(order, self._settings)
+        if before is not None:
+            return before
+        _check_as_found(order.found)
+        options = replace(self.session.options, overwrite=order.overwrite)
+        session = replace(self.session, options=options)
+        job = planning.plan_order(order.found.path, kind=order.found.kind, output=order.output, maps=order.maps, options=options)
+        if job.source is None and job.pictures is None:
+            outcome, track = visualize.visualize_image(job, session)
+            return self._result(order, outcome, track)
+        made = self._made(order, session)
+        divided = [] if order.whole else parts.parts_of(job, options)
+        if order.parts:
+            if len(divided) != order.parts:
+                raise parts.SeamError(f"{job.input}: its parts are not those that it would have now")
+            outcome, track = parts.join_parts(job, session, divided, made=made)
+        elif order.part >= 0:
+            if order.part >= len(divided):
+                raise parts.SeamError(f"{job.input}: its parts are not those that it would have now")
+            frames = parts.render_part(job, session, divided[order.part], progress=progress, stopping=stopping)
+            return Result(token=order.token, how="part", frames=frames)
+        elif divided:
+            return Result(token=order.token, how="parts", bounds=[(part.begin_seconds, part.end_seconds) for part in divided])
+        else:
+            outcome, track = film.visualize_video(job, session, progress=progress, made=made, stopping=stopping)
+        return self._result(order, outcome, track)
+
+    def _made(self, order: Order, session: Session) -> Callable[[Outcome, Track, Path], None]:
+        """Writes what goes with a video before that has its name: predictions, and the receipt, by which it is known to be finished."""
+
+        def made(outcome: Outcome, track: Track, file: Path) -> None:
+            if order.predictions is not None:
+                write_predictions(order.predictions, [track], session.classifier.classes, overwrite=True, name_inputs=False)
+            if order.receipt is not None:
+                result = self._result(order, outcome, track)
+                _write_receipt(order.receipt, result, self._settings, order.found, file)
+
+        return made
+
+    def _result(self, order: Order, outcome: Outcome, track: Track) -> Result:
+        classes = self.session.classifier.classes
+        if outcome.duration_seconds is None:
+            stretches = [
+                Stretch(name=p.name, start_seconds=0, end_seconds=0, frames=1, mean_score=p.score, best_score=p.score) for p in outcome.top
+            ]
+        else:
+            last = max(0.0, outcome.duration_seconds - (track.last_seconds - track.first_seconds))
+            stretches = track.stretches(classes, last_seconds=last)
+        return Result(token=order.token, how="done", outcome=outcome.as_json(), stretches=stretches, frames=outcome.frames)
+
+
+def _check_as_found(found: Found) -> None:
+    try:
+        now = found.path.stat()
+    except OSError as error:
+        raise InputError(f"{found.path}: cannot be read any more: {error.strerror or error}") from error
+    if (now.st_size, now.st_mtime_ns) != (found.size_bytes, found.mtime_ns):
+        raise ChangedError(f"{found.path}: was changed since it was found")
+
+
+def _result(order: Order, error: BaseException, *, how: Any, final: bool = False, text: str | None = None) -> Result:
+    known = isinstance(error, HeatreelError)
+    details = error.details if isinstance(error, ToolError) else "" if known else "".join(traceback.format_exception(error))
+    said = text or (str(error) if known else f"{order.found.path}: {type(error).__name__}: {error}")
+    return Result(token=order.token, how=how, error_class=type(error).__name__, error=said, details=details, final=final)
+
+
+# ------------------------------------------------------------------------------------------------ receipts
+
+
+def _write_receipt(receipt: Path, result: Result, settings: str, found: Found, file: Path) -> None:
+    value = {"for": _what_for(settings, found), "file": _seal(file), "result": {**asdict(result), "token": ""}}
+    with whole(receipt, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(value))
+
+
+def _read_receipt(order: Order, settings: str) -> Result | None:
+    """The result of a run that was killed after the output had its name, and before that was written down; else None."""
+    if order.receipt is None or order.part >= 0:
+        return None
+    try:
+        value = json.loads(order.receipt.read_text())
+        if value["for"] != _what_for(settings, order.found) or value["file"] != _seal(order.output):
+            return None
+        result = value["result"]
+        stretches = [Stretch(**{**s, "name": ClassName(**s["name"])}) for s in result.pop("stretches")]
+        return Result(**{**result, "token": order.token, "stretches": stretches})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _what_for(settings: str, found: Found) -> list[Any]:
+    return [settings, found.relative.decode("utf-8", "backslashreplace"), found.size_bytes, found.mtime_ns]
+
+
+def _seal(file: Path) -> list[int]:
+    """What a file keeps when it is renamed, and no other file has."""
+    status = file.stat()
+    return [status.st_ino, status.st_size, status.st_mtime_ns]
