@@ -78,6 +78,11 @@ def kind_by_content(file: BinaryIO, *, size_bytes: int) -> Literal["video", "ima
     return "video" if _VIDEOS.match(head) or _is_mov(head, size_bytes) or _is_transport_stream(head, file) else None
 
 
+def webp_moves(head: bytes) -> bool:
+    """The flag of animation, https://developers.google.com/speed/webp/docs/riff_container."""
+    return head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)
+
+
 def is_text(head: bytes) -> bool:
     return not re.search(rb"[\0-\x08\x0e-\x1f\x7f]", head)
 
@@ -100,7 +105,7 @@ def _is_transport_stream(head: bytes, file: BinaryIO) -> bool:
 
 def _moves(picture: str, head: bytes, file: BinaryIO) -> bool:
     if picture == "WEBP":
-        return head[12:16] == b"VP8X" and bool(head[20] & 2)
+        return webp_moves(head)
     if picture == "AVIF":
         return head[8:12] == b"avis"  # libavif, too, shows the sequence only where this is the major brand
     return _gif_moves(file) if picture == "GIF" else _png_moves(file) if picture == "PNG" else False
@@ -138,7 +143,7 @@ def _gif_moves(file: BinaryIO) -> bool:
         else:
             return False
         if images == 2:
-            return True
+            return at <= len(data)
         while at < len(data) and data[at]:
             at += 1 + data[at]
         at += 1

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.errors import CommandError, HeatreelError, InputError, OutputError
 from pipeline.records import Geometry, natural_key
-from pipeline.signatures import HEAD_BYTES, PICTURE_SUFFIXES, picture_format
+from pipeline.signatures import HEAD_BYTES, PICTURE_SUFFIXES, picture_format, webp_moves
 
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".jpg": {"quality": 93, "subsampling": 0},  # thin coloured heat edges smear with subsampled chroma
@@ -94,7 +94,7 @@ def kind_of(path: Path) -> Literal["still", "animated", "animated webp"] | None:
         with _open_file(path) as file:
             head = file.read(HEAD_BYTES)
         if picture_format(head) == "WEBP":  # not opened: its decoder would make the canvas, however large
-            return "animated webp" if head[12:16] == b"VP8X" and head[20] & 2 else "still"
+            return "animated webp" if webp_moves(head) else "still"
         if picture_format(head) is None:
             return None
         with _opened(path, float("inf")) as image:

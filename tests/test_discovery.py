@@ -501,11 +501,13 @@ def test_what_moves_is_a_video_and_the_reader_of_pictures_says_so_too(tmp_path: 
     assert stills.kind_of(tmp_path / name) in ("animated", "animated webp")
 
 
-def test_an_animation_that_is_cut_off_anywhere_is_still_found(tmp_path: Path) -> None:
-    for format, data in MOVING.items():
-        for length in range(0, len(data), 7):
-            made(tmp_path, f"{format}/{length}.{format.lower()}", data=data[:length])
-    assert len(names(tmp_path)) == sum(len(range(0, len(data), 7)) for data in MOVING.values())
+@pytest.mark.parametrize("format", MOVING)
+def test_an_animation_that_is_cut_off_anywhere_is_still_found(tmp_path: Path, format: str) -> None:
+    lengths = range(min(len(MOVING[format]), 150))
+    for length in lengths:
+        made(tmp_path, f"{length}.{format.lower()}", data=MOVING[format][:length])
+        stills.kind_of(tmp_path / f"{length}.{format.lower()}")  # may say anything, but has to say it
+    assert len(names(tmp_path)) == len(lengths)
 
 
 def test_a_gif_whose_first_image_is_longer_than_what_is_read(tmp_path: Path) -> None:
@@ -666,15 +668,14 @@ def test_the_first_is_found_before_the_rest_is_listed(tmp_path: Path, monkeypatc
 
 
 def test_memory_does_not_grow_with_the_archive(tmp_path: Path) -> None:
-    def peak(folders: int) -> int:
-        tracemalloc.start()
+    def held(folders: int) -> int:
+        """Bytes that the walk holds on to when the last file is found."""
         walk = discover([tmp_path], root=tmp_path, output=tmp_path / "out", rules=Rules(include=[f"f{n}/*" for n in range(folders)]))
-        count = sum(1 for _ in walk)
-        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.start()
+        assert all(next(walk) for _ in range(folders * 250))
+        ours = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, discovery.__file__)])
         tracemalloc.stop()
-        assert count == folders * 250
-        return size
+        return sum(trace.size for trace in ours.traces)
 
     crowd(tmp_path, [f"f{number}" for number in range(10)], 250)
-    peak(1)
-    assert peak(10) < peak(2) + 50_000  # 2000 more; one path alone is a hundred bytes
+    assert held(10) < held(2) + 30_000  # 2000 more; one path alone is a hundred bytes
