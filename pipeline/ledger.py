@@ -386,11 +386,9 @@ class Ledger:
     def begin_run(self, *, settings: int, command: str, version: str, process: Process) -> int:
         """The id of a new run. Jobs that dead runs of this host have left waiting are ready from now on: their clock is gone."""
         with self._writing() as db:
-            dead = [run.run for run in _live_runs(db) if is_running(run.process) is False]
-            waiting = db.execute("SELECT DISTINCT run FROM job WHERE state = 'waiting'").fetchall()
-            ended = {run for (run,) in waiting if _has_ended(db, run)}
-            for run in ended.union(dead):
-                _stop_waiting(db, run)
+            for earlier in _live_runs(db):
+                if is_running(earlier.process) is False:
+                    _stop_waiting(db, earlier.run)
             cursor = db.execute(
                 "INSERT INTO run (settings, command, version, host, boot, pid, started, begun_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (settings, _text(command), version, process.host, process.boot, process.pid, process.started, _now()),
@@ -896,10 +894,6 @@ def _live_runs(db: sqlite3.Connection) -> list[RunRow]:
         process = Process(**{key: row.pop(key) for key in ("host", "boot", "pid", "started")})
         runs.append(RunRow(process=process, **row))
     return runs
-
-
-def _has_ended(db: sqlite3.Connection, run: int) -> bool:
-    return db.execute("SELECT 1 FROM run WHERE id = ? AND ended_at IS NULL", (run,)).fetchone() is None
 
 
 def _stop_waiting(db: sqlite3.Connection, run: int, *, until: float = float("inf")) -> None:
