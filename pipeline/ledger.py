@@ -529,14 +529,9 @@ class Ledger:
         """
         with self._writing() as db:
             held = _held(db, claim)
-            if held is None:
+            if held is None or _is_outdated(db, claim):
                 return False
             source, settings = held
-            _, size_bytes, mtime_ns = _known(db, claim.relative)
-            if (size_bytes, int(mtime_ns)) != (claim.size_bytes, claim.mtime_ns):
-                _leave(db, claim, "ready", how="changed")
-                _drop_parts(db, source, settings)
-                return False
             _leave(db, claim, "failed" if error else "done", how="done in part" if error else "done")
             db.execute(
                 "UPDATE job SET outcome = ?, frames_done = ?, frames_total = ?, finished_at = ?, error_class = ?, error_text = ? "
@@ -614,13 +609,13 @@ class Ledger:
     def split(self, claim: Claim, bounds: Sequence[tuple[float, float | None]]) -> bool:
         """A whole becomes parts from bound to bound, in seconds (None: the end), which are ready before other files.
 
-        False when the job is no longer this claim's. Raises ValueError without bounds, and for a part.
+        False as in `finish`. Raises ValueError without bounds, and for a part.
         """
         if not bounds or claim.part != WHOLE:
             raise ValueError(f"part {claim.part} cannot be split into {len(bounds)}")
         with self._writing() as db:
             held = _held(db, claim)
-            if held is None:
+            if held is None or _is_outdated(db, claim):
                 return False
             _leave(db, claim, "split", how="split")
             _drop_parts(db, *held)
@@ -740,6 +735,10 @@ def _known(db: sqlite3.Connection, relative: bytes) -> Any:
     return db.execute("SELECT id, size_bytes, mtime_ns FROM source WHERE relative = ?", (relative,)).fetchone()
 
 
+def _same_file(known: Any, seen: Found | Claim) -> bool:
+    return (known["size_bytes"], int(known["mtime_ns"])) == (seen.size_bytes, seen.mtime_ns)
+
+
 def _wholes(db: sqlite3.Connection, source: int) -> list[_Whole]:
     """The newest first."""
     rows = db.execute("SELECT id, settings, state, output, owned FROM job WHERE source = ? AND part = -1 ORDER BY id DESC", (source,))
@@ -754,7 +753,7 @@ def _standing(
         return "changed" if jobs else "new"
     if job.state == "running":
         return "pending"
-    if (known[1], int(known[2])) != (found.size_bytes, found.mtime_ns):
+    if not _same_file(known, found):
         return "changed"
     if job.state == "done":
         return "done" if exists(job.output) else "restored"
@@ -769,6 +768,8 @@ def _enter(db: sqlite3.Connection, entry: Entry, run: int, settings: int, exists
     standing = _standing(known, jobs, entry.found, settings, exists, retry_failed)
     source = _see(db, entry.found, run, None if known is None else known[0])
     job = next((job for job in jobs if job.settings == settings), None)
+    for each in jobs if known and not _same_file(known, entry.found) else ():
+        _drop_parts(db, source, each.settings)  # of running ones too, lest parts of the old file be joined to parts of the new one
     for other in jobs:
         if other is not job and other.state not in ("running", "stale"):
             _drop_parts(db, source, other.settings)
@@ -823,6 +824,14 @@ def _held(db: sqlite3.Connection, claim: Claim) -> tuple[int, int] | None:
     """Source and settings of a job that is still this claim's."""
     row = db.execute("SELECT source, settings FROM job WHERE id = ? AND token = ?", (claim.job, claim.token)).fetchone()
     return None if row is None else (row[0], row[1])
+
+
+def _is_outdated(db: sqlite3.Connection, claim: Claim) -> bool:
+    """Whether the source was found changed since it was claimed; then its job is ready again. Parts have been dropped at that moment."""
+    if _same_file(_known(db, claim.relative), claim):
+        return False
+    _leave(db, claim, "ready", how="changed")
+    return True
 
 
 def _leave(

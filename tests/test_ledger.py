@@ -486,6 +486,19 @@ def test_parts_of_what_is_superseded_are_dropped(archive: Archive, how: str) -> 
     assert archive.states(archive.settings) == expected.get(how, {"ready": 2})
 
 
+def test_parts_of_two_files_are_not_joined(archive: Archive) -> None:
+    """The source changes while it is joined, and then while it is split."""
+    for part in parts_of(archive, (0, 60), (60, None)):
+        assert archive.finish(part)
+    joining = archive.claim()
+    assert joining.parts == 2 and archive.enter(entry("long", size_bytes=11)) == ["pending"]
+    assert archive.fail(joining) == "ready"
+    again = archive.claim()
+    assert (again.relative, again.parts, again.size_bytes) == (b"long", 0, 11)
+    assert archive.enter(entry("long", size_bytes=12)) == ["pending"] and not archive.book.split(again, [(0, 60), (60, None)])
+    assert archive.states() == {"ready": 2} and archive.claim().size_bytes == 12
+
+
 # ------------------------------------------------------------------------------------------------ who is dead
 
 
@@ -671,9 +684,11 @@ def test_a_writer_who_holds_it_for_a_moment_is_waited_for(place: Path) -> None:
         other.execute("BEGIN IMMEDIATE")
         timer = threading.Timer(0.1, other.execute, ["COMMIT"])
         timer.start()
-        with open_ledger(place) as book:
-            assert timer.finished.is_set() and book.meta("a") == "b"
-        timer.join()
+        try:
+            with open_ledger(place) as book:
+                assert book.meta("a") == "b"
+        finally:
+            timer.join()
 
 
 def test_a_reader_does_not_disturb_a_writer(archive: Archive) -> None:
