@@ -26,7 +26,7 @@ from pipeline import catalog, compositing, discovery, encoders, ledger, outputs,
 from pipeline.discovery import PassedOver
 from pipeline.errors import CommandError, HeatreelError, OutputError, is_disk_full
 from pipeline.ledger import Claim, Entry, Ledger, Standing, State
-from pipeline.orders import Advanced, Broken, Engine, Event, Lost, Order, Ready, Result, Setup
+from pipeline.orders import ORDERS, Advanced, Broken, Engine, Event, Lost, Order, Ready, Result, Setup
 from pipeline.processes import Process
 from pipeline.records import Found, ModelChoice, Options, natural_key
 
@@ -38,7 +38,6 @@ BEAT_SECONDS = 2.0
 SHOW_SECONDS = 0.5
 SILENCE_SECONDS = 60.0  # a run on another host that gives no sign of life for so long is dead
 LISTED_AT_ONCE = 200
-AHEAD = 2  # orders a worker holds: while the network works for one, the next is opened, and the one before is joined and read back
 LEAST_FREE_BYTES = 16 << 20
 ALIKE_TO_STOP = 20
 
@@ -481,7 +480,7 @@ class _Batch:
 
     def _hand_out(self, engine: Engine) -> None:
         """Fill every hand; what has crashed a worker before gets one to itself, so that nothing else is lost with it."""
-        for ahead in range(AHEAD):
+        for ahead in range(ORDERS):
             for worker, (owner, hand) in enumerate(zip(self._owners, self._hands, strict=True)):
                 if owner is None or len(hand) != ahead or self._full_since_free is not None:
                     continue

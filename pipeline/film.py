@@ -273,15 +273,16 @@ class Film:
             except Exception as error:  # tf.data would make another error of it; ours is raised below as it is
                 failures.append(error)
 
-        for pixels in dataset_of(pictures(), view.geometry).batch(view.batch_size).prefetch(1):
-            batch: list[Explained] = []
-            for seen in self.session.seen(pixels):
-                while (head := waiting.popleft()) is not None and latest is not None and not head.key:
-                    batch.append(Explained(head.frame, latest, False, head.segment))
-                if head is not None:
-                    batch.append(Explained(head.frame, seen, True, head.segment))
-                    latest = seen
-            yield batch
+        with self.session.turn:
+            for pixels in dataset_of(pictures(), view.geometry).batch(view.batch_size).prefetch(1):
+                batch: list[Explained] = []
+                for seen in self.session.seen(pixels):
+                    while (head := waiting.popleft()) is not None and latest is not None and not head.key:
+                        batch.append(Explained(head.frame, latest, False, head.segment))
+                    if head is not None:
+                        batch.append(Explained(head.frame, seen, True, head.segment))
+                        latest = seen
+                yield batch
         if failures:
             raise failures[0]
         if latest is not None:
@@ -586,6 +587,9 @@ def beside(items: Iterable[T], *, depth: int) -> Generator[T]:
                     return
         except BaseException as caught:
             error = caught
+        finally:
+            if isinstance(items, Generator):
+                items.close()  # here and now: what it holds, others may wait for
         put(_End(error))
 
     thread = threading.Thread(target=fill, daemon=True)

@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 
 from pipeline.records import Found, ModelChoice, Options, Stretch
 
+ORDERS = 2  # that a worker holds: while its network works for one, the next is opened, and the one before is joined and read back
+
 How = Literal["done", "part", "parts", "seam", "error", "changed", "busy", "full", "stopped"]
 
 
@@ -109,7 +111,7 @@ Event = Ready | Advanced | Ended | Lost | Broken
 
 
 class Engine(Protocol):
-    """Workers, numbered from 0, that take one order each. Where they are is the engine's affair."""
+    """Workers, numbered from 0, that hold up to ORDERS each. Where they are is the engine's affair."""
 
     count: int
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -28,12 +28,16 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What all inputs of one call share: the classifier, its traced function, and the options."""
+    """What all inputs of one call share: the classifier, its traced function, and the options.
+
+    Where two videos are in the making at once, `turn` is a lock: the network works for one, while the other is opened or ended.
+    """
 
     classifier: Classifier
     explain: Callable[[Any], maps.Explanation]
     targets: Sequence[int] | None
     options: Options
+    turn: AbstractContextManager[Any] = field(default_factory=nullcontext)
 
     def geometry(self, width: int, height: int) -> Geometry:
         model, options = self.classifier, self.options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -21,14 +22,14 @@ from pipeline.visualize import Session
 
 
 class Worker:
-    """Loads the model once; a network is traced once for each shape of picture."""
+    """Loads the model once; a network is traced once for each shape of picture. `do` may be called by several threads at once."""
 
     def __init__(self, setup: Setup) -> None:
         """Raises CommandError and ModelError as load_classifier and open_session do."""
         if setup.threads:
             tf.config.threading.set_intra_op_parallelism_threads(setup.threads)
         self.device = models.use_device(setup.device)
-        self.session = visualize.open_session(models.load_classifier(setup.choice), setup.options)
+        self.session = replace(visualize.open_session(models.load_classifier(setup.choice), setup.options), turn=threading.Lock())
         self._settings = setup.settings
 
     def do(self, order: Order, *, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:

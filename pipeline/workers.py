@@ -8,7 +8,8 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -16,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from pipeline.orders import Advanced, Broken, Ended, Event, Lost, Order, Ready, Setup
+from pipeline.orders import ORDERS, Advanced, Broken, Ended, Event, Lost, Order, Ready, Setup
 from pipeline.records import Progress
 
 MESSAGE_SECONDS = 0.5  # progress is told no oftener
@@ -155,10 +156,27 @@ def _main(pipe: Connection, setup: Setup, log: Path, environment: Mapping[str, s
     except HeatreelError as error:
         pipe.send(Broken(worker=0, error=str(error), exit_code=error.exit_code))
         return
-    pipe.send(Ready(worker=0))
-    while True:
-        order = inbox.get()
-        pipe.send(worker.do(order, progress=_Teller(pipe, order.token), stopping=draining.is_set))
+    sending = threading.Lock()
+
+    def send(message: object) -> None:
+        with sending:
+            pipe.send(message)
+
+    def work() -> None:
+        try:
+            while True:
+                order = inbox.get()
+                send(worker.do(order, progress=_Teller(send, order.token), stopping=draining.is_set))
+        except BaseException:  # one thread less would be noticed by nobody
+            traceback.print_exc()
+            os._exit(70)
+
+    send(Ready(worker=0))
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(ORDERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def _receive(pipe: Connection, inbox: queue.SimpleQueue[Order], draining: threading.Event) -> None:
@@ -179,11 +197,11 @@ def _receive(pipe: Connection, inbox: queue.SimpleQueue[Order], draining: thread
 class _Teller:
     """Sends progress on, a few times a second."""
 
-    def __init__(self, pipe: Connection, token: str) -> None:
-        self._pipe, self._token, self._told = pipe, token, 0.0
+    def __init__(self, send: Callable[[Advanced], None], token: str) -> None:
+        self._send, self._token, self._told = send, token, 0.0
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
         if now - self._told >= MESSAGE_SECONDS:
             self._told = now
-            self._pipe.send(Advanced(worker=0, token=self._token, frames_done=progress.frames_done, frames_total=progress.frames_total))
+            self._send(Advanced(worker=0, token=self._token, frames_done=progress.frames_done, frames_total=progress.frames_total))
