@@ -499,6 +499,76 @@ def test_parts_of_two_files_are_not_joined(archive: Archive) -> None:
     assert archive.states() == {"ready": 2} and archive.claim().size_bytes == 12
 
 
+NEVER = {
+    "a token without work, or the reverse": "SELECT * FROM job WHERE (state = 'running') <> (token IS NOT NULL)",
+    "a pause without an end, or the reverse": "SELECT * FROM job WHERE (state = 'waiting') <> (ready_after IS NOT NULL)",
+    "an attempt without work": "SELECT * FROM attempt WHERE ended_at IS NULL AND token NOT IN (SELECT token FROM job WHERE token NOT NULL)",
+    "work without an attempt": "SELECT * FROM job WHERE token NOT NULL AND token NOT IN (SELECT token FROM attempt WHERE ended_at IS NULL)",
+    "parts that no one waits for, or the reverse": """
+        SELECT * FROM job AS whole WHERE part = -1 AND (state = 'split') <> EXISTS (SELECT * FROM job AS piece
+        WHERE piece.source = whole.source AND piece.settings = whole.settings AND piece.part >= 0 AND piece.state <> 'done')""",
+    "parts without use": """
+        SELECT * FROM job AS piece JOIN job AS whole ON whole.part = -1 AND piece.source = whole.source AND piece.settings = whole.settings
+        WHERE piece.part >= 0 AND whole.state IN ('done', 'failed', 'missing', 'stale')""",
+    "done without an outcome": "SELECT * FROM job WHERE state = 'done' AND outcome IS NULL",
+    "one output for two sources": "SELECT output FROM job GROUP BY output HAVING count(DISTINCT source) > 1",
+}
+
+
+def happen(archive: Archive, chance: random.Random, sizes: dict[str, int], claims: list[Claim]) -> None:
+    """One thing, to one of four files, by settings and by a claim drawn by lot; the claim may be out of date."""
+    book, settings, name = archive.book, chance.choice([1, 2]), chance.choice("abcd")
+    what = chance.choice(["enter", "claim", "claim", *["finish"] * 3, "fail", "split", "give up", "change", "recover", "gone", "wake"])
+    if what == "enter":
+        sizes[name] += chance.random() < 0.1
+        if chance.random() < 0.1:
+            archive.there.discard(os.fsencode(name) + b".out.mp4")
+        archive.enter(entry(name, size_bytes=sizes[name]), settings=settings, retry=chance.random() < 0.5)
+    elif what == "claim":
+        claims += filter(None, [archive.ask(settings=settings)])
+    elif what == "recover":
+        book.recover(lambda *_: chance.random() < 0.1)
+        archive.run = book.begin_run(settings=settings, command="batch", version="1", process=HERE)
+    elif what == "gone":
+        book.close_listing(run=archive.run, settings=settings, below=[os.fsencode(name)])
+    elif what == "wake":
+        book.wake(run=archive.run, monotonic=2.0)
+    elif claims:
+        happen_to(archive, chance, chance.choice(claims[-6:]), what, sizes)
+
+
+def happen_to(archive: Archive, chance: random.Random, claim: Claim, what: str, sizes: dict[str, int]) -> None:
+    pause: float | None = chance.choice([None, 1.0])
+    if what == "finish":
+        archive.finish(claim)
+    elif what == "fail":
+        archive.fail(claim, chance.choice(["error", "crash", None]), ready_after=pause, final=chance.random() < 0.1)
+    elif what == "split" and claim.part < 0 and not claim.parts:
+        archive.book.split(claim, [(0, 1), (1, 2), (2, None)][: chance.randint(1, 3)])
+    elif what == "give up" and chance.random() < 0.3:
+        archive.book.give_up_splitting(claim)
+    elif what == "change" and chance.random() < 0.3:
+        archive.book.change(claim, size_bytes=sizes[os.fsdecode(claim.relative)], mtime_ns=1, ready_after=pause)
+
+
+def test_whatever_happens(archive: Archive) -> None:
+    """What must never be is not, whatever happens in whatever order; and in the end no file is stuck."""
+    chance, claims, sizes = random.Random(3), list[Claim](), dict.fromkeys("abcd", 10)
+    assert archive.book.settings("{}") == 2
+    been: set[str] = set()
+    for step in range(3000):
+        happen(archive, chance, sizes, claims)
+        been |= {row[0] for row in archive.book._read("SELECT DISTINCT state FROM job")}
+        assert not {why for why, query in NEVER.items() if archive.book._read(query)}, step
+    assert been == {"ready", "running", "waiting", "split", "done", "failed", "missing", "stale"}
+    for run in archive.book.live_runs():
+        archive.book.end_run(run.run, 0)
+    for settings in (1, 2):
+        while claim := archive.ask(settings=settings):
+            archive.finish(claim)
+        assert set(archive.states(settings)) <= {"done", "failed", "missing", "stale"}
+
+
 # ------------------------------------------------------------------------------------------------ who is dead
 
 
