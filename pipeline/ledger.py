@@ -780,7 +780,6 @@ def _enter(db: sqlite3.Connection, entry: Entry, run: int, settings: int, exists
         db.execute("INSERT INTO job (source, settings, output, owned) VALUES (?, ?, ?, ?)", (source, settings, output, owned))
     elif standing in ("new", "changed", "restored") or (standing == "pending" and job.state == "failed"):
         owned = any(other.owned for other in jobs if other.output == job.output)
-        _drop_parts(db, source, settings)
         db.execute(
             "UPDATE job SET state = 'ready', owned = ?, priority = ?, undivided = 0, errors = 0, crashes = 0, error_class = NULL, "
             "error_text = NULL, ready_after = NULL WHERE id = ?",
