@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -114,6 +114,8 @@ class Watcher(Protocol):
 class Summary:
     """What one run has done. `failures` holds paths with their reasons, those of earlier runs too."""
 
+    found: int = 0
+    ended: int = 0
     done: int = 0
     done_before: int = 0
     missing: int = 0
@@ -326,6 +328,7 @@ class _Held:
     order: Order
     frames_done: int = 0
     frames_total: int | None = None
+    advanced: float = 0.0  # when its worker last told of it
 
 
 class _Batch:
@@ -351,7 +354,7 @@ class _Batch:
         self._owners: list[Process | None] = []
         self._seen_beats: dict[int, tuple[int, float]] = {}
         self._alike: set[str] = set()
-        self._ended = self._taken = 0
+        self._taken = 0
         self._full_since_free: int | None = None
         self._estimate = _Estimate()
         self._listing: Iterator[Found | PassedOver] | None = None
@@ -418,6 +421,7 @@ class _Batch:
                 self.summary.passed_over.append(found)
                 self._log.write(f"passed over {found.path}: {found.reason}")
             else:
+                self.summary.found += 1
                 self._unentered.append(entry_of(found, self._request.options))
         with self._waiting_for_room():
             again = self._request.retry_failed
@@ -531,11 +535,12 @@ class _Batch:
 
     def _take(self, engine: Engine, event: Event) -> None:
         if isinstance(event, Ready):
+            self._estimate.begin()
             self._owners[event.worker] = Process.here() if event.pid is None else _process(event.pid)
         elif isinstance(event, Advanced):
             held = self._held.get(event.token)
             if held is not None:
-                held.frames_done, held.frames_total = event.frames_done, event.frames_total
+                held.frames_done, held.frames_total, held.advanced = event.frames_done, event.frames_total, time.monotonic()
         elif isinstance(event, Broken):
             raise CommandError(event.error) if event.exit_code == 2 else HeatreelError(event.error)
         elif isinstance(event, Lost):
@@ -564,6 +569,7 @@ class _Batch:
             self._done(claim, order, result)
         elif result.how == "part":
             self._book.finish(claim, outcome={}, stretches=(), frames=result.frames)
+            self._estimate.add(result.frames)
         elif result.how == "parts":
             self._book.split(claim, result.bounds)
             self._log.write(f"{order.found.path}: is long and made in {len(result.bounds)} parts")
@@ -588,8 +594,8 @@ class _Batch:
             return
         if order.receipt is not None:
             order.receipt.unlink(missing_ok=True)
-        self._ended += 1
-        self._estimate.add(claim, result)
+        self.summary.ended += 1
+        self._estimate.add(0 if claim.parts else result.frames)
         if failed is None:
             self.summary.done += 1
             self._alike.add("")
@@ -620,7 +626,7 @@ class _Batch:
         self._log.write(f"{'failed' if state == 'failed' else 'to be tried again'}: {result.error}", result.details)
         if state != "failed":
             return
-        self._ended += 1
+        self.summary.ended += 1
         self._watcher.finished(
             {
                 "input": str(order.found.path),
@@ -642,7 +648,7 @@ class _Batch:
         """When the first twenty all fail alike, it is not the files."""
         text = re.sub(r"\d+", "#", result.error.replace(str(order.found.path), "").replace(str(order.output), ""))
         self._alike.add(f"{result.error_class}: {text}")
-        if self._ended == ALIKE_TO_STOP and len(self._alike) == 1:
+        if self.summary.ended == ALIKE_TO_STOP and len(self._alike) == 1:
             self.summary.given_up = f"the first {ALIKE_TO_STOP} inputs have all failed alike, so the rest is left as it is: {result.error}"
             self._say(self.summary.given_up)
 
@@ -683,8 +689,8 @@ class _Batch:
 
     def _overview(self) -> Overview:
         counts = self._counts or self._book.counts(self._settings)
-        held = [self._held[next(iter(hand))] if hand else None for hand in self._hands]
-        frames_left, seconds_left = self._estimate.left([h for h in self._held.values() if h.claim.part < 0])
+        held = [max((self._held[token] for token in hand), key=lambda h: h.advanced, default=None) for hand in self._hands]
+        frames_left, seconds_left = self._estimate.left(list(self._held.values()))
         return Overview(
             done=counts["done"],
             failed=counts["failed"],
@@ -719,34 +725,32 @@ def _process(pid: int) -> Process:
 
 
 class _Estimate:
-    """How many frames, and how much time, are left: by the frames in a byte and the seconds for a frame of what is done, by kind."""
+    """How many frames, and how much time, are left: by the frames in a byte of the videos that are done, and the frames in a second."""
 
     def __init__(self) -> None:
         self.sizes: Mapping[Literal["video", "image"], ledger.Sizes] = {}
         self.frames_done = 0
-        self._began = time.monotonic()
-        self._frames: Counter[str] = Counter()
-        self._seconds: Counter[str] = Counter()
+        self._began: float | None = None
 
-    def add(self, claim: Claim, result: Result) -> None:
-        self.frames_done += result.frames
-        self._frames[claim.kind] += result.frames
-        self._seconds[claim.kind] += result.outcome.get("elapsed_seconds") or 0.0  # type: ignore[assignment]
+    def begin(self) -> None:
+        """A worker is ready; what it took to get there says nothing of what is left."""
+        self._began = self._began or time.monotonic()
+
+    def add(self, frames: int) -> None:
+        self.frames_done += frames
 
     def left(self, held: Sequence[_Held]) -> tuple[int | None, float | None]:
-        frames, seconds = 0.0, 0.0
-        for kind, sizes in self.sizes.items():
-            if not sizes.files_left:
-                continue
-            if kind == "image":
-                mine: float = sizes.files_left
-            elif sizes.bytes_done and sizes.frames_done:
-                mine = sizes.bytes_left * sizes.frames_done / sizes.bytes_done - sum(h.frames_done for h in held if h.claim.kind == kind)
-            else:
-                return None, None
-            frames += max(0.0, mine)
-            if not self._frames[kind]:
-                return round(frames), None
-            seconds += max(0.0, mine) * self._seconds[kind] / self._frames[kind]
-        busy, passed = sum(self._seconds.values()), time.monotonic() - self._began
-        return round(frames), seconds * passed / busy if busy else None
+        """Frames and seconds; None where nothing is known yet. Of videos in the making their headers say how many frames they have."""
+        images, videos = self.sizes.get("image", ledger.Sizes()), self.sizes.get("video", ledger.Sizes())
+        known = [h for h in held if h.frames_total]
+        wholes = sum(h.order.found.size_bytes for h in known if h.claim.part < 0)
+        bytes_left = max(0, videos.bytes_left - wholes) if videos.files_left else 0
+        if bytes_left and not (videos.bytes_done and videos.frames_done):
+            return None, None
+        frames = images.files_left + sum(max(0, (h.frames_total or 0) - h.frames_done) for h in known)
+        if bytes_left:
+            frames += round(bytes_left * videos.frames_done / videos.bytes_done)
+        done = self.frames_done + sum(h.frames_done for h in held)
+        if not done or self._began is None:
+            return frames, None
+        return frames, frames * (time.monotonic() - self._began) / done

@@ -273,7 +273,9 @@ class Film:
             except Exception as error:  # tf.data would make another error of it; ours is raised below as it is
                 failures.append(error)
 
+        asked = time.perf_counter()
         with self.session.turn:
+            self._started += time.perf_counter() - asked
             for pixels in dataset_of(pictures(), view.geometry).batch(view.batch_size).prefetch(1):
                 batch: list[Explained] = []
                 for seen in self.session.seen(pixels):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -53,7 +54,7 @@ def whole(output: Path, *, overwrite: bool, folder: Path | None = None) -> Itera
     """
     # Hidden, and with the same suffix, which tells encoders and image writers the format.
     stem = os.fsencode(output.stem)[:100].decode(errors="ignore")  # a name holds 255 bytes, and a letter takes up to four
-    temporary = (folder or output.parent) / f".{stem}.{os.getpid()}.part{output.suffix}"
+    temporary = (folder or output.parent) / f".{stem}.{os.getpid()}-{next(_numbers)}.part{output.suffix}"
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         _sweep(output.parent, stem, output.suffix)
@@ -70,10 +71,13 @@ def whole(output: Path, *, overwrite: bool, folder: Path | None = None) -> Itera
         temporary.unlink(missing_ok=True)
 
 
+_numbers = itertools.count()  # threads of one process may write two names that begin alike
+
+
 def _sweep(folder: Path, stem: str, suffix: str) -> None:
     """Remove what killed processes of this machine were writing under this name."""
     for stale in folder.glob(f".{glob.escape(stem)}.*.part{glob.escape(suffix)}"):
-        process = stale.name.removesuffix(f".part{suffix}").rpartition(".")[2]
+        process = stale.name.removesuffix(f".part{suffix}").rpartition(".")[2].partition("-")[0]
         if process.isdecimal() and not _is_running(int(process)):
             stale.unlink(missing_ok=True)
 

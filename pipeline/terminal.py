@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from pipeline.errors import HeatreelError, OutputError, Stopped
+from pipeline.errors import HeatreelError, InputError, OutputError, Stopped
 from pipeline.records import Outcome, Progress, printable
 
 if TYPE_CHECKING:
@@ -135,7 +135,9 @@ class Terminal:
         before = f", {summary.done_before} were done before" if summary.done_before else ""
         lost = f", {summary.missing} are not there any more" if summary.missing else ""
         left = f", {summary.left} are left" if summary.left else ""
-        nothing = not (summary.done or summary.left) and summary.done_before
+        if not summary.found and not summary.stopped:
+            raise InputError("no video and no picture was found", remedy="what is hidden, and what lies in --output, is not looked at")
+        nothing = not (summary.ended or summary.left)
         text = "nothing to do" if nothing else f"{summary.done} done in {_duration(summary.seconds)}"
         self.say(f"{text}{before}{lost}{left}; the log is {summary.log}")
         for passed in summary.passed_over:
@@ -242,7 +244,7 @@ class Archive:
 
         if len(self._bars) != len(overview.workers) + 1:
             self.close()
-            formats = ["{desc} |{bar}| {postfix}", *["{desc} |{bar}| {n_fmt}/{total_fmt} frames"] * len(overview.workers)]
+            formats = ["{desc} |{bar}| {unit}", *["{desc} |{bar}| {n_fmt}/{total_fmt} frames"] * len(overview.workers)]
             self._bars = [
                 tqdm(bar_format=form, file=sys.stderr, dynamic_ncols=True, leave=False, position=place)
                 for place, form in enumerate(formats)
@@ -250,8 +252,8 @@ class Archive:
         archive, *rest = self._bars
         archive.n = overview.frames_done
         archive.total = None if overview.frames_left is None else overview.frames_done + overview.frames_left
-        archive.set_description_str(_files(overview), refresh=False)
-        archive.set_postfix_str(_frames(overview))
+        archive.unit = _frames(overview)
+        archive.set_description_str(_files(overview))
         for bar, worker in zip(rest, overview.workers, strict=True):
             title, bar.n, bar.total = worker or ("waiting", 0, None)
             bar.set_description_str(printable(f"  {title}")[:40])

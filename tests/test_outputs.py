@@ -119,3 +119,11 @@ def test_any_name_is_a_name(tmp_path: Path, name: str) -> None:
 def test_a_name_too_long_to_be_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"File name too long; name another file with --output"):
         check_output(tmp_path / ("n" * 250 + "_output.png"), sources=[], overwrite=False)
+
+
+def test_two_outputs_whose_names_begin_alike_are_written_at_once(tmp_path: Path) -> None:
+    names = [tmp_path / f"{'n' * 120}{number}.png" for number in (1, 2)]
+    with whole(names[0], overwrite=False) as one, whole(names[1], overwrite=False) as other:
+        one.write_text("1")
+        other.write_text("2")
+    assert [name.read_text() for name in names] == ["1", "2"] and len(list(tmp_path.iterdir())) == 2
