@@ -144,20 +144,20 @@ def ledger_files(output: Path) -> list[Path]:
     return sorted(home(output).glob("ledger*.sqlite"), key=lambda path: natural_key(path.name))
 
 
-def on_network(path: Path) -> bool:
-    """Whether a path lies on a file system of the network, by /proc/self/mountinfo; False where there is none."""
+def on_network(path: Path, *, mounts_file: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Whether a path lies on a file system of the network, by proc_pid_mountinfo(5); False where there is no such file."""
     try:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        lines = mounts_file.read_bytes().splitlines()
     except OSError:
         return False
-    real = os.path.realpath(path)
-    mounts = []
+    real, longest, kind = os.fsencode(os.path.realpath(path)), 0, b""
     for line in lines:
-        before, _, after = line.partition(" - ")
-        point = before.split()[4].encode().decode("unicode_escape")  # spaces in it are \040
-        if real == point or real.startswith(point.rstrip("/") + "/"):
-            mounts.append((len(point), after.split()[0]))
-    return bool(mounts and _NETWORK_FILE_SYSTEMS.search(max(mounts)[1]))
+        before, _, after = line.partition(b" - ")
+        point = re.sub(rb"\\(\d{3})", lambda code: bytes([int(code[1], 8)]), before.split()[4])  # a space is \040
+        below = real == point or real.startswith(point.rstrip(b"/") + b"/")
+        if below and len(point) >= longest:  # of two at one place the later one is seen
+            longest, kind = len(point), after.split()[0]
+    return bool(_NETWORK_FILE_SYSTEMS.search(kind.decode()))
 
 
 def _prepare(request: Request) -> Path:
