@@ -259,8 +259,10 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     address = path.absolute().as_uri()
     if read_only:
         # SQLite cannot share a file of a read-only disk with writers; there it is told that there are none.
+        # Elsewhere it may write what it needs meanwhile, and takes it away: a reader that must not leaves its log lying.
         fixed = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
-        address += "?immutable=1" if fixed else "?mode=ro"
+        writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
+        address += "?immutable=1" if fixed else "?mode=rw" if writable else "?mode=ro"
     connection = sqlite3.connect(address, uri=True, timeout=_OPENING_SECONDS, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     return connection
@@ -269,6 +271,8 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
 def _prepare(db: sqlite3.Connection, path: Path, *, exclusive: bool, read_only: bool) -> None:
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA cache_size = -32768")  # KiB
+    if read_only:
+        db.execute("PRAGMA query_only = ON")
     if exclusive:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")  # before the first look into the file, or it asks for shared memory
     _check(db, path, read_only=read_only)
