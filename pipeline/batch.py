@@ -525,11 +525,15 @@ class _Batch:
             overwrite=True,
             maps=None if maps is None else maps / os.fsdecode(claim.output + b".npz"),
             predictions=output.with_name(f"{output.stem}.{form}") if is_video and form != "none" else None,
-            receipt=home(self._output) / "receipts" / f"{claim.job}.json" if is_video else None,
+            receipt=self._receipt(claim.job) if is_video else None,
             part=claim.part,
             parts=claim.parts,
             whole=claim.whole,
         )
+
+    def _receipt(self, job: int | str) -> Path:
+        """Shards share the folder, and each counts its jobs from 1."""
+        return home(self._output) / "receipts" / f"{self._book.path.stem}-{job}.json"
 
     # -------------------------------------------------------------------------------------------- what comes back
 
@@ -707,9 +711,18 @@ class _Batch:
         """The summary, with all that has failed, in this run or before."""
         counts = self._book.counts(self._settings)
         self.summary.left = sum(counts[state] for state in _LEFT)
+        self._sweep_receipts()
         for row in self._book.jobs(["failed"], self._settings):
             self.summary.failures.append((str(self._root / os.fsdecode(row.relative)), row.error_text or ""))
         return self.summary
+
+
+    def _sweep_receipts(self) -> None:
+        """Remove those that nobody will ask for: of jobs that are at an end, which a kill has left, or a source that is gone."""
+        for receipt in self._receipt("").parent.glob(self._receipt("*").name):
+            number = receipt.stem.rpartition("-")[2]
+            if number.isdecimal() and self._book.is_over(int(number)):
+                receipt.unlink(missing_ok=True)
 
 
 def _title(held: _Held) -> str:

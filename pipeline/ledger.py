@@ -685,6 +685,11 @@ class Ledger:
             yield from map(_job_row, rows)
             last = rows[-1]["job"]
 
+    def is_over(self, job: int) -> bool:
+        """Whether nobody is at that job, or will be unless it is entered anew."""
+        rows = self._read("SELECT 1 FROM job WHERE id = ? AND state IN ('ready', 'running', 'waiting', 'split')", job)
+        return not rows
+
     def sizes(self, settings: int | None = None) -> Mapping[Literal["video", "image"], Sizes]:
         """By kind, what is done and what is left, for an estimate of the time; one pass over all jobs, so not for every second."""
         rows = self._read(
