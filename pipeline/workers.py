@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from pipeline.orders import ORDERS, Advanced, Broken, Ended, Event, Lost, Order, Ready, Setup
+from pipeline.orders import ORDERS, Advanced, Broken, Ended, Event, Lost, Order, Ready, Result, Setup
 from pipeline.records import Progress
 
 MESSAGE_SECONDS = 0.5  # progress is told no oftener
@@ -166,7 +166,10 @@ def _main(pipe: Connection, setup: Setup, log: Path, environment: Mapping[str, s
         try:
             while True:
                 order = inbox.get()
-                send(worker.do(order, progress=_Teller(send, order.token), stopping=draining.is_set))
+                if draining.is_set():  # it was waiting, and is not begun
+                    send(Result(token=order.token, how="stopped"))
+                else:
+                    send(worker.do(order, progress=_Teller(send, order.token), stopping=draining.is_set))
         except BaseException:  # one thread less would be noticed by nobody
             traceback.print_exc()
             os._exit(70)
