@@ -20,6 +20,7 @@ from typing import Any
 from pipeline.orders import ORDERS, Advanced, Broken, Ended, Event, Lost, Order, Ready, Result, Setup
 from pipeline.records import Progress
 
+MOST_STARTS = 3  # of a worker that dies each time before it has its model
 MESSAGE_SECONDS = 0.5  # progress is told no oftener
 MEMORY_BYTES = 3 << 30  # of one worker with its ffmpeg children, 1080p (benchmarks/measure.py memory: 1.2 GB; models of the zoo take more)
 CORES = 4  # below that, a second worker gains nothing: one worker's decoder, network and encoder keep two cores busy
@@ -55,10 +56,11 @@ class _Member:
     process: BaseProcess
     pipe: Connection
     ready: bool = False
+    starts: int = 1
 
 
 class LocalEngine:
-    """Worker processes on this machine. One that dies is replaced; one that dies before it was ever ready is Broken."""
+    """Worker processes on this machine. One that dies is replaced; where MOST_STARTS in a row die before they are ready, it is Broken."""
 
     def __init__(self, setup: Setup, count: int, *, log: Path) -> None:
         self.count = count
@@ -106,12 +108,14 @@ class LocalEngine:
     def _replaced(self, number: int) -> Event:
         member = self._members[number]
         member.pipe.close()
+        member.process.kill()  # a process without its pipe is of no use
         member.process.join(10)
         code = member.process.exitcode
         reason = f"it was killed by signal {-code}" if code is not None and code < 0 else f"it ended with exit code {code}"
-        if not member.ready:
+        if not member.ready and member.starts >= MOST_STARTS:
             return Broken(worker=number, error=f"the worker died while it loaded its model: {reason}", exit_code=1)
         self._members[number] = self._started(number)
+        self._members[number].starts = 1 if member.ready else member.starts + 1
         return Lost(worker=number, reason=reason)
 
     def drain(self) -> None:
