@@ -366,11 +366,14 @@ class Ledger:
 
     def meta(self, key: str) -> str | None:
         rows = self._read("SELECT value FROM meta WHERE key = ?", key)
-        return rows[0][0] if rows else None
+        value = rows[0][0] if rows else None
+        return os.fsdecode(value) if isinstance(value, bytes) else value
 
     def set_meta(self, key: str, value: str) -> None:
+        """The value may be a path that is no UTF-8."""
+        kept = value if value == _text(value) else os.fsencode(value)
         with self._writing() as db:
-            db.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, _text(value)))
+            db.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, kept))
 
     def settings(self, canonical: str) -> int:
         """The id of these settings, given as canonical JSON; the same text has the same id for ever."""
@@ -468,7 +471,7 @@ class Ledger:
             "WHERE settings = ? AND part = -1 AND state IN ('ready', 'waiting', 'split', 'failed') AND seen_run < ?"
         )
         with self._writing() as db:
-            rows = [row for row in db.execute(unseen, (settings, run)) if _lies_below(row[2], folders)]
+            rows = [row for row in db.execute(unseen, (settings, run)) if lies_below(row[2], folders)]
             for job, source, _ in rows:
                 _drop_parts(db, source, settings)
                 db.execute("UPDATE job SET state = 'missing', ready_after = NULL WHERE id = ?", (job,))
@@ -822,7 +825,7 @@ def _suffix(name: bytes) -> str:
     return Path(os.fsdecode(name)).suffix
 
 
-def _lies_below(relative: bytes, folders: set[bytes]) -> bool:
+def lies_below(relative: bytes, folders: set[bytes]) -> bool:
     """Whether it is one of them, or one of its own folders is."""
     ancestors = (relative[:end] for end, byte in enumerate(relative) if byte == ord("/"))
     return b"" in folders or relative in folders or any(ancestor in folders for ancestor in ancestors)
