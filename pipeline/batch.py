@@ -191,7 +191,7 @@ def _root(book: Ledger, paths: Sequence[Path]) -> Path:
     root = discovery.common_root(paths)
     if kept is None or not Path(kept).exists():
         return root
-    outside = [path for path in paths if not Path(os.path.abspath(path)).is_relative_to(kept)]  # noqa: PTH100  # links stay as they are
+    outside = [path for path in paths if not Path(discovery.absolute(path)).is_relative_to(kept)]
     if outside:
         raise CommandError(
             f"{outside[0]}: the output holds what was made of {kept}, and this lies elsewhere", remedy="name another --output"
@@ -235,9 +235,18 @@ def survey(request: Request) -> Iterator[tuple[Standing | Literal["passed over",
             seen.add(found.relative)
             standing = book.look(entry_of(found, request.options), settings=settings, exists=exists, retry_failed=request.retry_failed)
             yield standing, found.relative, found.size_bytes, ""
+        below = _listed_below(paths, _root(book, paths), request.rules)
         for row in book.jobs(settings=settings):
-            if row.relative not in seen and row.state not in ("done", "stale"):
+            if row.relative not in seen and row.state not in ("done", "stale", "missing") and ledger.lies_below(row.relative, below):
                 yield "missing", row.relative, row.size_bytes, ""
+
+
+def _listed_below(paths: Sequence[Path], root: Path, rules: discovery.Rules) -> set[bytes]:
+    """What was listed completely, as paths below the root: what is not found there is missing. Nothing, where only a choice was listed."""
+    if rules.include or rules.exclude or rules.max_size_bytes:
+        return set()
+    tops = [Path(discovery.absolute(path)) for path in paths]
+    return {b"" if path == root else os.fsencode(path.relative_to(root)) for path in tops}
 
 
 def _exists_in(output: Path) -> Callable[[bytes], bool]:
@@ -267,7 +276,7 @@ def run(
         log = home(output) / "logs" / f"run-{'' if request.rules.shard is None else f'{request.rules.shard[0]}-'}{number:06d}.log"
         with _Log(log) as notes:
             notes.write(request.command)
-            batch = _Batch(request, output, root, book, number, settings, watcher, notes)
+            batch = _Batch(request, output, paths, root, book, number, settings, watcher, notes)
             code = 0
             try:
                 if batch.finds_work():
@@ -338,6 +347,7 @@ class _Batch:
         self,
         request: Request,
         output: Path,
+        paths: Sequence[Path],
         root: Path,
         book: Ledger,
         number: int,
@@ -345,7 +355,7 @@ class _Batch:
         watcher: Watcher,
         log: _Log,
     ) -> None:
-        self._request, self._output, self._root, self._book, self._log = request, output, root, book, log
+        self._request, self._output, self._paths, self._root, self._book, self._log = request, output, paths, root, book, log
         self._number, self._settings, self._watcher = number, settings, watcher
         self.summary = Summary()
         self._exists = _exists_in(output)
@@ -367,8 +377,7 @@ class _Batch:
 
     def finds_work(self) -> bool:
         """Look through the archive until there is something to do: for nothing no worker is opened."""
-        paths = discovery.expand(self._request.sources)
-        self._listing = discovery.discover(paths, root=self._root, output=self._output, rules=self._request.rules)
+        self._listing = discovery.discover(self._paths, root=self._root, output=self._output, rules=self._request.rules)
         self._keep_house()
         while self._listing is not None and self._is_over(listed=True):
             self._list()
@@ -435,11 +444,9 @@ class _Batch:
             self._close_listing()
 
     def _close_listing(self) -> None:
-        paths = [Path(os.path.abspath(path)) for path in discovery.expand(self._request.sources)]  # noqa: PTH100
-        below = [b"" if path == self._root else os.fsencode(path.relative_to(self._root)) for path in paths]
-        rules = self._request.rules
-        if not (rules.include or rules.exclude or rules.max_size_bytes):
-            self.summary.missing = self._book.close_listing(run=self._number, settings=self._settings, below=below)
+        below = _listed_below(self._paths, self._root, self._request.rules)
+        if below:
+            self.summary.missing = self._book.close_listing(run=self._number, settings=self._settings, below=[*below])
         self._sized = 0.0
 
     def _keep_house(self) -> None:
@@ -715,7 +722,6 @@ class _Batch:
         for row in self._book.jobs(["failed"], self._settings):
             self.summary.failures.append((str(self._root / os.fsdecode(row.relative)), row.error_text or ""))
         return self.summary
-
 
     def _sweep_receipts(self) -> None:
         """Remove those that nobody will ask for: of jobs that are at an end, which a kill has left, or a source that is gone."""

@@ -195,12 +195,12 @@ def _in_order(names: Iterable[str]) -> list[str]:
 
 def common_root(paths: Sequence[Path]) -> Path:
     """The folder below which outputs mirror the tree: the deepest that holds all sources, or is the only one. Absolute, links kept."""
-    tops = [_absolute(path) for path in paths]
+    tops = [absolute(path) for path in paths]
     return Path(os.path.commonpath([top if os.path.isdir(top) else os.path.dirname(top) for top in tops]))
 
 
-def _absolute(path: Path) -> str:
-    """Without "..", which the shell takes off the text and the system off the folder that a link leads to."""
+def absolute(path: Path) -> str:
+    """The path from the top, without "..", which the shell takes off the text and the system off the folder that a link leads to."""
     plain = os.path.abspath(path)
     if ".." not in path.parts:
         return plain
@@ -219,8 +219,8 @@ def discover(paths: Sequence[Path], *, root: Path, output: Path, rules: Rules) -
     First the files among `paths`, then the folders; all in natural order, a folder's files before its subfolders. The paths are
     absolute. What is hidden, within `output`, or the output of an earlier run beside its input is left out.
     """
-    walk = _Walk(root=_absolute(root), output=os.path.realpath(output), rules=rules)
-    tops = _in_order({_absolute(path) for path in paths})
+    walk = _Walk(root=absolute(root), output=os.path.realpath(output), rules=rules)
+    tops = _in_order({absolute(path) for path in paths})
     folders = [top for top in tops if os.path.isdir(top)]
     files = [top for top in tops if not os.path.isdir(top)]
     for top in (*folders, *(name for name in files if not os.path.islink(name))):
