@@ -506,7 +506,7 @@ class _Batch:
 
     def _give(self, engine: Engine, worker: int, claim: Claim) -> None:
         order = self._order(claim)
-        if claim.attempt == 1 and claim.part < 0:
+        if claim.first and claim.part < 0:
             self._taken += 1
         if not claim.owned and not self._request.options.overwrite:
             text = f"{order.output}: exists already, and was not made from this archive"

@@ -99,9 +99,9 @@ _MIGRATIONS: tuple[str, ...] = (_SCHEMA,)
 _CLAIMED = ("job", "relative", "kind", "size_bytes", "output", "part", "begin_seconds", "end_seconds", "errors", "crashes")
 _CLAIM = """
 SELECT job.id AS job, source, relative, kind, size_bytes, mtime_ns, output, owned, part, begin_seconds, end_seconds, undivided, attempts,
-    errors, crashes
+    run, errors, crashes
 FROM job INDEXED BY job_ready JOIN source ON source.id = source
-WHERE state = 'ready' AND settings = ? AND (? OR crashes = 0) AND (? OR attempts > 0 OR part >= 0) ORDER BY priority, job.id LIMIT 1
+WHERE state = 'ready' AND settings = ? AND (? OR crashes = 0) AND (? OR run NOT NULL OR part >= 0) ORDER BY priority, job.id LIMIT 1
 """
 _ROW = """
 SELECT job.id AS job, relative, kind, size_bytes, output, state, part, attempts, errors, crashes, error_class, error_text,
@@ -122,7 +122,7 @@ class Entry:
 class Claim:
     """One attempt at a job, the how manieth of them in `attempt`.
 
-    `owned`: what is at `output` is ours, and may be replaced. `part` counts from 0, and is -1 for a whole; `begin_seconds` and
+    `first`: nothing was begun of it since it was entered. `owned`: what is at `output` is ours, and may be replaced. `part` counts from 0, and is -1 for a whole; `begin_seconds` and
     `end_seconds` are a part's bounds (None: the end). `parts` is how many finished parts wait to be joined, 0 if none. `whole`: the
     splitting was given up, it is to be done in one go. `errors` and `crashes` count those of earlier attempts.
     """
@@ -130,6 +130,7 @@ class Claim:
     job: int
     token: str
     attempt: int
+    first: bool
     errors: int
     crashes: int
     relative: bytes
@@ -499,8 +500,8 @@ class Ledger:
             db.execute("INSERT INTO attempt (job, run, token, begun_at) VALUES (?, ?, ?, ?)", (row["job"], run, token, _now()))
             parts = _count_parts(db, row["source"], settings, done=True) if row["part"] == WHOLE else 0
             values = {key: row[key] for key in _CLAIMED}
-            whole, mtime_ns = bool(row["undivided"]), int(row["mtime_ns"])
-            return Claim(token=token, attempt=attempt, mtime_ns=mtime_ns, owned=owned, parts=parts, whole=whole, **values)
+            values |= {"first": row["run"] is None, "whole": bool(row["undivided"]), "mtime_ns": int(row["mtime_ns"])}
+            return Claim(token=token, attempt=attempt, owned=owned, parts=parts, **values)
 
     def wake(self, *, run: int, monotonic: float) -> float | None:
         """Jobs of this run whose pause is over become ready. Returns when the next pause ends, by the same clock; None if there is none."""
@@ -518,7 +519,7 @@ class Ledger:
         """Whether something that was begun is not at its end."""
         query = (
             "SELECT 1 FROM job INDEXED BY job_standing WHERE settings = ? AND part = -1 "
-            "AND state IN ('ready', 'running', 'waiting', 'split') AND attempts > 0 LIMIT 1"
+            "AND state IN ('ready', 'running', 'waiting', 'split') AND run NOT NULL LIMIT 1"
         )
         return bool(self._read(query, settings))
 
@@ -794,7 +795,7 @@ def _enter(db: sqlite3.Connection, entry: Entry, run: int, settings: int, exists
         owned = any(other.owned for other in jobs if other.output == job.output)
         db.execute(
             "UPDATE job SET state = 'ready', owned = ?, priority = ?, undivided = 0, errors = 0, crashes = 0, error_class = NULL, "
-            "error_text = NULL, ready_after = NULL WHERE id = ?",
+            "error_text = NULL, ready_after = NULL, run = NULL WHERE id = ?",
             (owned, _FILE, job.id),
         )
     return standing
