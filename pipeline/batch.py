@@ -633,6 +633,7 @@ class _Batch:
             final=result.final,
             ready_after=time.monotonic() + BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS) - 1)],
             how=charge,
+            made=self._exists(claim.output),
         )
         self._log.write(f"{'failed' if state == 'failed' else 'to be tried again'}: {result.error}", result.details)
         if state != "failed":

@@ -564,12 +564,13 @@ class Ledger:
         final: bool = False,
         ready_after: float | None = None,
         how: str,
+        made: bool = True,
     ) -> State | None:
         """It did not come to an end. Returns what the job is now; None when it is no longer this claim's, and nothing changes.
 
         With a charge the third of its kind, or a `final` one, makes it "failed"; and a part that fails fails its whole, with its error.
         Otherwise it is "waiting" until `ready_after` by the driver's monotonic clock, in seconds, or "ready". `how` goes into the record
-        of attempts.
+        of attempts. Where nothing was `made`, what is found at the output from now on is not ours.
         """
         with self._writing() as db:
             held = _held(db, claim)
@@ -583,7 +584,8 @@ class Ledger:
             state: State = "failed" if failed else "ready" if ready_after is None else "waiting"
             told = (_text(error_class), _text(error_text))
             _leave(db, claim, state, how=how, told=told, ready_after=None if failed else ready_after)
-            db.execute("UPDATE job SET error_class = ?, error_text = ? WHERE id = ?", (*told, claim.job))
+            update = "UPDATE job SET error_class = ?, error_text = ?, owned = owned AND ? WHERE source = ? AND settings = ? AND part IN (?, -1)"
+            db.execute(update, (*told, made, *held, claim.part))
             if failed and claim.part != WHOLE:
                 db.execute(
                     "UPDATE job SET state = 'failed', error_class = ?, error_text = ?, errors = ?, crashes = ? "
