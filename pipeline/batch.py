@@ -498,13 +498,23 @@ class _Batch:
                 if any(self._held[token].claim.crashes for token in hand):
                     continue
                 with self._waiting_for_room():
-                    only = {"alone": not hand, "begun": self._at_limit()}
-                    claim = self._book.claim(run=self._number, settings=self._settings, owner=owner, exists=self._exists, **only)
-                    if claim is None:
+                    if not self._fill(engine, worker, owner):
                         return
-                    self._give(engine, worker, claim)
 
-    def _give(self, engine: Engine, worker: int, claim: Claim) -> None:
+    def _fill(self, engine: Engine, worker: int, owner: Process) -> bool:
+        """Give a worker one more order, passing over what must not be made; False when there is none."""
+        deadline = time.monotonic() + BEAT_SECONDS
+        only = {"alone": not self._hands[worker], "begun": self._at_limit()}
+        while not self.summary.given_up and time.monotonic() < deadline:
+            claim = self._book.claim(run=self._number, settings=self._settings, owner=owner, exists=self._exists, **only)
+            if claim is None:
+                return False
+            if self._give(engine, worker, claim):
+                return True
+            only["begun"] = self._at_limit()
+        return True
+
+    def _give(self, engine: Engine, worker: int, claim: Claim) -> bool:
         order = self._order(claim)
         if claim.first and claim.part < 0:
             self._taken += 1
@@ -512,10 +522,11 @@ class _Batch:
             text = f"{order.output}: exists already, and was not made from this archive"
             error = OutputError(text, remedy="add --overwrite to replace it, or move it away")
             self._failed(claim, Result(token=claim.token, how="error", error_class="OutputError", error=str(error), final=True), order)
-            return
+            return False
         self._held[claim.token] = _Held(claim, order)
         self._hands[worker][claim.token] = None
         engine.give(worker, order)
+        return True
 
     def _order(self, claim: Claim) -> Order:
         relative = os.fsdecode(claim.relative)
