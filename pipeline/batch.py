@@ -618,9 +618,9 @@ class _Batch:
             order.receipt.unlink(missing_ok=True)
         self.summary.ended += 1
         self._estimate.add(0 if claim.parts else result.frames)
+        self._alike.add("")  # it has an output, so not all is in vain
         if failed is None:
             self.summary.done += 1
-            self._alike.add("")
         self._log.write(f"{'partly done' if failed else 'done'} {order.found.path} -> {order.output}", str(failed or ""))
         self._watcher.finished(result.outcome)
 
