@@ -279,7 +279,7 @@ def run(
             batch = _Batch(request, output, paths, root, book, number, settings, watcher, notes)
             code = 0
             try:
-                if batch.finds_work():
+                if batch.finds_work(stopping):
                     with _opened(open_engine, request.setup, log) as engine:
                         code = batch.work(engine, stopping)
             finally:
@@ -375,13 +375,14 @@ class _Batch:
 
     # -------------------------------------------------------------------------------------------- the loop
 
-    def finds_work(self) -> bool:
+    def finds_work(self, stopping: Callable[[], bool]) -> bool:
         """Look through the archive until there is something to do: for nothing no worker is opened."""
         self._listing = discovery.discover(self._paths, root=self._root, output=self._output, rules=self._request.rules)
         self._keep_house()
-        while self._listing is not None and self._is_over(listed=True):
+        while self._listing is not None and self._is_over(listed=True) and not stopping():
             self._list()
-        return not self._is_over()
+        self.summary.stopped = stopping()
+        return not self.summary.stopped and not self._is_over()
 
     def work(self, engine: Engine, stopping: Callable[[], bool]) -> int:
         """Returns the exit code of the run."""
