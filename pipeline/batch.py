@@ -277,11 +277,12 @@ def run(
         with _Log(log) as notes:
             notes.write(request.command)
             batch = _Batch(request, output, paths, root, book, number, settings, watcher, notes)
-            code = 0
+            code = 1
             try:
                 if batch.finds_work(stopping):
                     with _opened(open_engine, request.setup, log) as engine:
-                        code = batch.work(engine, stopping)
+                        batch.work(engine, stopping)
+                code = batch.exit_code
             finally:
                 with suppress(OutputError):
                     book.end_run(number, code)
@@ -384,8 +385,13 @@ class _Batch:
         self.summary.stopped = stopping()
         return not self.summary.stopped and not self._is_over()
 
-    def work(self, engine: Engine, stopping: Callable[[], bool]) -> int:
-        """Returns the exit code of the run."""
+    @property
+    def exit_code(self) -> int:
+        if self.summary.stopped:
+            return 130
+        return int(bool(self.summary.given_up or self._book.counts(self._settings)["failed"]))
+
+    def work(self, engine: Engine, stopping: Callable[[], bool]) -> None:
         self._hands = [{} for _ in range(engine.count)]
         self._owners = [None] * engine.count
         draining, next_beat = False, 0.0
@@ -401,9 +407,9 @@ class _Batch:
                 self._list()
                 self._hand_out(engine)
             elif not self._held:
-                return 130 if draining else 1
+                return
             if self._is_over():
-                return 1 if self._book.counts(self._settings)["failed"] else 0
+                return
             self._show()
             for event in engine.events(0.02 if self._listing is not None else 0.3):
                 self._take(engine, event)
