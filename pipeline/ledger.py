@@ -584,7 +584,9 @@ class Ledger:
             state: State = "failed" if failed else "ready" if ready_after is None else "waiting"
             told = (_text(error_class), _text(error_text))
             _leave(db, claim, state, how=how, told=told, ready_after=None if failed else ready_after)
-            update = "UPDATE job SET error_class = ?, error_text = ?, owned = owned AND ? WHERE source = ? AND settings = ? AND part IN (?, -1)"
+            update = (
+                "UPDATE job SET error_class = ?, error_text = ?, owned = owned AND ? WHERE source = ? AND settings = ? AND part IN (?, -1)"
+            )
             db.execute(update, (*told, made, *held, claim.part))
             if failed and claim.part != WHOLE:
                 db.execute(

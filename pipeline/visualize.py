@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline import catalog, compositing, framing, maps, preprocessing, stills
-from pipeline.errors import CommandError
+from pipeline.errors import ChangedError, CommandError, InputError
 from pipeline.models import Classifier
 from pipeline.outputs import whole
 from pipeline.painting import Painter, Seen
@@ -122,6 +122,7 @@ def visualize_image(job: Job, session: Session) -> tuple[Outcome, Track]:
     Raises InputError for a damaged picture, OutputError when it cannot be written.
     """
     started, options = time.perf_counter(), session.options
+    before = _fingerprint(job)
     image = stills.read_still(job.input, max_megapixels=options.max_megapixels)
     geometry = session.geometry(image.width, image.height)
     [seen] = session.seen(stills.network_picture(image, geometry)[None])
@@ -137,7 +138,17 @@ def visualize_image(job: Job, session: Session) -> tuple[Outcome, Track]:
             raw.write(job.maps, region=geometry.region, overwrite=options.overwrite)
     with whole(job.output, overwrite=options.overwrite) as temporary:
         stills.save_still(picture, painter.canvas.width, painter.canvas.height, temporary)
+        if _fingerprint(job) != before:
+            raise ChangedError(f"{job.input}: changed while it was read", remedy="run the same command again")
     return outcome_of(job, session, track, started, duration_seconds=None, warnings=job.warnings), track
+
+
+def _fingerprint(job: Job) -> tuple[int, int]:
+    try:
+        status = job.input.stat()
+    except OSError as error:
+        raise InputError(f"{job.input}: cannot be read any more: {error.strerror}") from error
+    return status.st_size, status.st_mtime_ns
 
 
 def outcome_of(

@@ -35,20 +35,8 @@ class Worker:
     def do(self, order: Order, *, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:
         try:
             return self._done(order, progress, stopping)
-        except Stopped:
-            return Result(token=order.token, how="stopped")
-        except parts.SeamError as error:
-            return _result(order, error, how="seam")
-        except ChangedError as error:
-            return _result(order, error, how="changed")
-        except BusyError as error:
-            return _result(order, error, how="busy")
-        except HeatreelError as error:
-            if is_disk_full(error):
-                return _result(order, error, how="full")
-            return _result(order, error, how="error", final=isinstance(error, InputError) or error.exit_code == 2)
-        except OSError as error:
-            return _result(order, error, how="full" if is_disk_full(error) else "error")
+        except (HeatreelError, OSError) as error:
+            return _of_error(order, error)
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
             return _result(order, error, how="error", text=f"{order.found.path}: memory ran out")
         except Exception as error:  # one file must not end the night
@@ -113,6 +101,30 @@ def _check_as_found(found: Found) -> None:
         raise InputError(f"{found.path}: cannot be read any more: {error.strerror or error}") from error
     if (now.st_size, now.st_mtime_ns) != (found.size_bytes, found.mtime_ns):
         raise ChangedError(f"{found.path}: was changed since it was found")
+
+
+def _of_error(order: Order, error: HeatreelError | OSError) -> Result:
+    """What an error comes to. One for which the source may be blamed is none, where that is not what was found any more."""
+    if isinstance(error, Stopped):
+        return Result(token=order.token, how="stopped")
+    if isinstance(error, parts.SeamError):
+        return _result(order, error, how="seam")
+    if isinstance(error, BusyError):
+        return _result(order, error, how="busy")
+    if is_disk_full(error):
+        return _result(order, error, how="full")
+    if isinstance(error, ChangedError) or _is_changed(order.found):
+        return _result(order, error, how="changed")
+    final = isinstance(error, HeatreelError) and (isinstance(error, InputError) or error.exit_code == 2)
+    return _result(order, error, how="error", final=final)
+
+
+def _is_changed(found: Found) -> bool:
+    try:
+        _check_as_found(found)
+    except InputError:  # or gone
+        return True
+    return False
 
 
 def _result(order: Order, error: BaseException, *, how: Any, final: bool = False, text: str | None = None) -> Result:
