@@ -25,7 +25,7 @@ from typing import Any, Literal, Protocol
 from pipeline import catalog, compositing, discovery, encoders, ledger, outputs, processes, stills
 from pipeline.discovery import PassedOver
 from pipeline.errors import CommandError, HeatreelError, OutputError, is_disk_full
-from pipeline.ledger import Claim, Entry, Ledger, Standing, State
+from pipeline.ledger import Claim, Entry, Ledger, RunRow, Standing, State
 from pipeline.orders import ORDERS, Advanced, Broken, Engine, Event, Lost, Order, Ready, Result, Setup
 from pipeline.processes import Process
 from pipeline.records import Found, ModelChoice, Options, natural_key
@@ -160,6 +160,13 @@ def on_network(path: Path, *, mounts_file: Path = Path("/proc/self/mountinfo")) 
     return bool(_NETWORK_FILE_SYSTEMS.search(kind.decode()))
 
 
+def _check_apart(paths: Sequence[Path], output: Path) -> None:
+    """The output may lie within the archive, and is passed over there; where nothing else was named, nothing would be found."""
+    real = Path(os.path.realpath(output))
+    if all(Path(os.path.realpath(path)).is_relative_to(real) for path in paths):
+        raise CommandError(f"--output {output}: the sources lie in it", remedy="name another folder, or one within the archive")
+
+
 def _prepare(request: Request) -> Path:
     """Refuse what cannot go well, before anything is made; then make the folder, and return its real path."""
     catalog.check_choice(request.choice, request.options.targets)
@@ -216,6 +223,7 @@ def entry_of(found: Found, options: Options) -> Entry:
 def survey(request: Request) -> Iterator[tuple[Standing | Literal["passed over", "missing"], bytes, int | None, str]]:
     """What a run would find: standing, path below the root, size in bytes, and the reason why it is passed over. Writes nothing."""
     paths = discovery.expand(request.sources)
+    _check_apart(paths, request.output)
     file = ledger_file(request.output, request.rules.shard)
     if not file.exists():
         root = discovery.common_root(paths)
@@ -265,12 +273,13 @@ def run(
     """
     started = time.monotonic()
     paths = discovery.expand(request.sources)
+    _check_apart(paths, request.output)
     output = _prepare(request)
     file = ledger_file(output, request.rules.shard)
     with ledger.open_ledger(file, exclusive=on_network(output)) as book:
         root = _root(book, paths)
         settings = book.settings(request.settings)
-        _check_alone(book, settings)
+        _check_alone(book, settings, watcher)
         number = book.begin_run(settings=settings, command=request.command, version=version("heatreel"), process=Process.here())
         book.set_meta("root", str(root))
         log = home(output) / "logs" / f"run-{'' if request.rules.shard is None else f'{request.rules.shard[0]}-'}{number:06d}.log"
@@ -299,15 +308,30 @@ def _opened(open_engine: Callable[[Setup, Path], Engine], setup: Setup, log: Pat
         engine.close()
 
 
-def _check_alone(book: Ledger, settings: int) -> None:
+def _check_alone(book: Ledger, settings: int, watcher: Watcher) -> None:
     """Two runs may share the work, but not if they want different things of it."""
     for other in book.live_runs():
-        if other.settings != settings and processes.is_running(other.process) is not False:
+        if other.settings != settings and _lives(book, other, watcher):
             raise OutputError(
                 f"{book.path.parent.parent}: another run with other options is at work on it (process {other.process.pid} on "
                 f"{other.process.host})",
                 remedy="wait for it, stop it, or name another --output",
             )
+
+
+def _lives(book: Ledger, run: RunRow, watcher: Watcher) -> bool:
+    """Of another host's, or of a container's that is gone, nothing tells but its heartbeat."""
+    running = processes.is_running(run.process)
+    if running is not None:
+        return running
+    watcher.said(f"another run with other options has begun on {run.process.host}; waiting up to {SILENCE_SECONDS:g} s for a sign of life")
+    deadline = time.monotonic() + SILENCE_SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(BEAT_SECONDS / 2)
+        beat = next((other.beat for other in book.live_runs() if other.run == run.run), None)
+        if beat != run.beat:
+            return beat is not None
+    return False
 
 
 class _Log:

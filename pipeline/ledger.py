@@ -122,9 +122,10 @@ class Entry:
 class Claim:
     """One attempt at a job, the how manieth of them in `attempt`.
 
-    `first`: nothing was begun of it since it was entered. `owned`: what is at `output` is ours, and may be replaced. `part` counts from 0, and is -1 for a whole; `begin_seconds` and
-    `end_seconds` are a part's bounds (None: the end). `parts` is how many finished parts wait to be joined, 0 if none. `whole`: the
-    splitting was given up, it is to be done in one go. `errors` and `crashes` count those of earlier attempts.
+    `first`: nothing was begun of it since it was entered. `owned`: what is at `output` is ours, and may be replaced. `part` counts from
+    0, and is -1 for a whole; `begin_seconds` and `end_seconds` are a part's bounds (None: the end). `parts` is how many finished parts
+    wait to be joined, 0 if none. `whole`: the splitting was given up, it is to be done in one go. `errors` and `crashes` count those of
+    earlier attempts.
     """
 
     job: int
