@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pipeline import catalog, compositing, discovery, encoders, ledger, outputs, processes, stills
+from pipeline import catalog, compositing, discovery, encoders, journal, ledger, outputs, processes, stills
 from pipeline.discovery import PassedOver
 from pipeline.errors import CommandError, HeatreelError, OutputError, is_disk_full
 from pipeline.ledger import Claim, Entry, Ledger, RunRow, Standing, State
@@ -478,6 +478,8 @@ class _Batch:
         below = _listed_below(self._paths, self._root, self._request.rules)
         if below:
             self.summary.missing = self._book.close_listing(run=self._number, settings=self._settings, below=[*below])
+            for row in self._book.jobs(["missing"], self._settings):
+                journal.discard(self._output / os.fsdecode(row.output))
         self._sized = 0.0
 
     def _keep_house(self) -> None:
@@ -680,6 +682,8 @@ class _Batch:
         self._log.write(f"{'failed' if state == 'failed' else 'to be tried again'}: {result.error}", result.details)
         if state != "failed":
             return
+        if charge == "crash" or not os.path.lexists(order.found.path):  # else whoever was at it has tidied up, and kept what is of use
+            self._clear(order)
         self.summary.ended += 1
         self._watcher.finished(
             {
@@ -697,6 +701,14 @@ class _Batch:
             }
         )
         self._judge(result, order)
+
+    def _clear(self, order: Order) -> None:
+        """Remove what the dead have left of an input that is given up."""
+        with suppress(OSError):
+            for path in (order.output, order.predictions, order.maps, order.receipt):
+                if path is not None:
+                    outputs.sweep(path)
+        journal.discard(order.output)
 
     def _judge(self, result: Result, order: Order) -> None:
         """When the first twenty all fail alike, it is not the files."""

@@ -276,6 +276,8 @@ class Film:
         asked = time.perf_counter()
         with self.session.turn:
             self._started += time.perf_counter() - asked
+            if self._stopping():
+                raise Stopped(128 + signal.SIGINT)
             for pixels in dataset_of(pictures(), view.geometry).batch(view.batch_size).prefetch(1):
                 batch: list[Explained] = []
                 for seen in self.session.seen(pixels):

@@ -123,6 +123,8 @@ def _part_name(number: int) -> str:
 
 def discard(output: Path) -> None:
     """Remove what interrupted runs have left for an output, unless one is at work on it."""
+    if not folder_of(output).is_dir():
+        return
     with suppress(OutputError), open_journal(output, {}, fresh=True):
         pass
 

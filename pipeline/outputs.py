@@ -53,11 +53,11 @@ def whole(output: Path, *, overwrite: bool, folder: Path | None = None) -> Itera
     Raises OutputError when `output` has appeared meanwhile and `overwrite` is off, or when the disk refuses.
     """
     # Hidden, and with the same suffix, which tells encoders and image writers the format.
-    stem = os.fsencode(output.stem)[:100].decode(errors="ignore")  # a name holds 255 bytes, and a letter takes up to four
+    stem = _stem(output)
     temporary = (folder or output.parent) / f".{stem}.{os.getpid()}-{next(_numbers)}.part{output.suffix}"
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(output.parent, stem, output.suffix)
+        sweep(output)
         yield temporary
         flush(temporary)
         if overwrite:
@@ -74,10 +74,14 @@ def whole(output: Path, *, overwrite: bool, folder: Path | None = None) -> Itera
 _numbers = itertools.count()  # threads of one process may write two names that begin alike
 
 
-def _sweep(folder: Path, stem: str, suffix: str) -> None:
+def _stem(output: Path) -> str:
+    return os.fsencode(output.stem)[:100].decode(errors="ignore")  # a name holds 255 bytes, and a letter takes up to four
+
+
+def sweep(output: Path) -> None:
     """Remove what killed processes of this machine were writing under this name."""
-    for stale in folder.glob(f".{glob.escape(stem)}.*.part{glob.escape(suffix)}"):
-        process = stale.name.removesuffix(f".part{suffix}").rpartition(".")[2].partition("-")[0]
+    for stale in output.parent.glob(f".{glob.escape(_stem(output))}.*.part{glob.escape(output.suffix)}"):
+        process = stale.name.removesuffix(f".part{output.suffix}").rpartition(".")[2].partition("-")[0]
         if process.isdecimal() and not _is_running(int(process)):
             stale.unlink(missing_ok=True)
 
