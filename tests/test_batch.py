@@ -1,0 +1,602 @@
+"""Overnight over an archive: real processes, killed, starved and lied to. Nothing is lost, nothing done twice, nothing left lying."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import clips
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from test_faults import ENCODER, ROOT, Ended, end, names, small_disk, start, until, wrapper
+
+from pipeline import batch, orders, predictions, processes, visualize, worker
+from pipeline.errors import ChangedError
+from pipeline.ledger import open_ledger
+from pipeline.planning import plan_order
+from pipeline.records import Found, Options
+
+QUICK = ["--segment-seconds", "0.4", "--preset", "ultrafast", "--every", "3", "--workers", "1"]
+AT_ONCE = "from pipeline import batch\nbatch.BACKOFF_SECONDS = (0.1, 0.1)\nbatch.BUSY_SECONDS = 0.2\n"
+# Hours go back at every look at the clock.
+CLOCK_BACK = """
+import datetime, itertools, time
+from pipeline import ledger
+hours = itertools.count()
+class Back(datetime.datetime):
+    @classmethod
+    def now(cls, zone=None):
+        return datetime.datetime(2001, 1, 1, tzinfo=zone) - datetime.timedelta(hours=next(hours))
+ledger.datetime = Back
+time.time = lambda: 1e9 - 3600.0 * next(hours)
+"""
+
+
+# ------------------------------------------------------------------------------------------------ tools
+
+
+def begin(*arguments: object, cwd: Path, code: str = "", **environment: str) -> subprocess.Popen[str]:
+    return start("batch", *QUICK, *arguments, cwd=cwd, code=code, **environment)
+
+
+def night(*arguments: object, cwd: Path, code: str = "", seconds: float = 180, **environment: str) -> Ended:
+    return end(begin(*arguments, cwd=cwd, code=code, **environment), seconds=seconds)
+
+
+def everywhere(folder: Path, code: str) -> str:
+    """A PYTHONPATH with which that code is run in the workers, too."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(code)
+    return f"{folder}:{ROOT}"
+
+
+def picture(path: Path, number: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(clips.picture(number, 96, 64)).save(path)
+    return path
+
+
+def clip(path: Path, frames: int = 20) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return clips.write_clip(path, clips.constant(frames))
+
+
+def broken(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\xff\xd8\xff\xe0" + b"x" * 500)
+    return path
+
+
+def frames_in(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def ledger_of(out: Path) -> Path:
+    return out / ".heatreel" / "ledger.sqlite"
+
+
+def sql(out: Path, query: str, *values: Any, ledger: Path | None = None) -> list[Any]:
+    with contextlib.closing(sqlite3.connect(ledger or ledger_of(out), timeout=30)) as connection:
+        return connection.execute(query, values).fetchall()
+
+
+def states(out: Path) -> dict[str, str]:
+    """Of the newest job of each source."""
+    query = "SELECT relative, state FROM job JOIN source ON source.id = source WHERE part = -1 ORDER BY job.id"
+    return {os.fsdecode(relative): state for relative, state in sql(out, query)}
+
+
+def status(out: Path, *options: str) -> Any:
+    ended = end(start("status", out, "--json", *options, cwd=out.parent))
+    assert ended.code == 0 and ended.err == "", ended.err
+    return json.loads(ended.out)
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Everything in it, with what changes when anything is written."""
+    found = {}
+    for path in folder.rglob("*"):
+        info = path.lstat()
+        found[str(path.relative_to(folder))] = (info.st_ino, info.st_size, info.st_mtime_ns)
+    return found
+
+
+def outputs(out: Path) -> list[Path]:
+    return sorted(path for path in out.rglob("*") if path.is_file() and ".heatreel" not in path.parts)
+
+
+def check_order(out: Path, *ledgers: Path) -> None:
+    """Each done once, by the ledger's own record, and nothing lying about."""
+    for ledger in ledgers or (ledger_of(out),):
+        twice = "SELECT job, count(*) FROM attempt WHERE how IN ('done', 'done in part') GROUP BY job HAVING count(*) > 1"
+        assert sql(out, twice, ledger=ledger) == []
+        assert sql(out, "SELECT * FROM attempt WHERE ended_at IS NULL", ledger=ledger) == []
+        assert sql(out, "SELECT * FROM run WHERE ended_at IS NULL", ledger=ledger) == []
+        assert sql(out, "PRAGMA integrity_check", ledger=ledger) == [("ok",)]
+        done = "SELECT job.id FROM job WHERE state = 'done' AND NOT EXISTS (SELECT 1 FROM attempt WHERE job = job.id AND how = 'done')"
+        assert sql(out, done, ledger=ledger) == []
+    hidden = [path for path in out.rglob(".*") if path != out / ".heatreel"]
+    assert hidden == [] and list((out / ".heatreel" / "receipts").iterdir()) == []
+
+
+def check_whole(out: Path, archive: Path) -> None:
+    """Every output of the ledger's that is done opens, and has all frames of its source."""
+    query = "SELECT relative, kind, output FROM job JOIN source ON source.id = source WHERE part = -1 AND state = 'done'"
+    for relative, kind, output in sql(out, query):
+        source, made = archive / os.fsdecode(relative), out / os.fsdecode(output)
+        if kind == "video":
+            assert frames_in(made) == frames_in(source), made
+            assert made.with_suffix(".parquet").exists()
+        else:
+            with Image.open(made) as opened:
+                opened.load()
+
+
+def workers_of(driver: int) -> list[int]:
+    """The processes in which it has the work done, their numbers by /proc."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
+            if int(fields[1]) == driver and fields[0] != b"Z" and b"spawn_main" in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+def kill_driver(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    process.communicate()
+
+
+def segments_in(folder: Path) -> int:
+    """Of all journals below it."""
+    return sum(max(0, path.read_bytes().count(b"\n") - 1) for path in folder.rglob("journal.jsonl"))
+
+
+def counting(folder: Path) -> tuple[str, Path]:
+    """A PATH on which every encoder of a segment is counted in the file that comes with it."""
+    log = folder / "encoders"
+    log.touch()
+    return wrapper(folder, ENCODER, does=f'echo x >> "{log}"'), log
+
+
+# ------------------------------------------------------------------------------------------------ one night
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of all kinds, names of any bytes, two that are broken, one whose output's place is taken, one long enough for parts."""
+    top = tmp_path_factory.mktemp("night") / "archive"
+    for number in range(3):
+        picture(top / f"p{number}.png", number)
+    picture(top / "2019" / "a b\nc.jpg", 4)
+    picture(top / "2019" / os.fsdecode(b"\xff\xfe.png"), 5)
+    picture(top / "2019" / "taken.png", 6)
+    clip(top / "2019" / "June" / "short.mp4", 25)
+    shutil.copy2(top / "p0.png", top / "2019" / "same.png")
+    shutil.copy2(top / "p0.png", top / "2019" / "same.PNG")
+    clip(top / "long.mp4", 230)
+    broken(top / "bad.jpg")
+    (top / "2019" / "torn.mp4").write_bytes((top / "long.mp4").read_bytes()[:1000])
+    (top / "notes.txt").write_text("no picture")
+    return top
+
+
+@pytest.fixture(scope="module")
+def made(archive: Path) -> Ended:
+    """The archive's first night, its output within it."""
+    out = archive / "out"
+    (out / "2019").mkdir(parents=True)
+    (out / "2019" / "taken_output.png").write_text("somebody's")
+    return night(".", "-o", "out", "--json", "--save-maps", "out/maps", cwd=archive, code=AT_ONCE)
+
+
+FAILED = {
+    "bad.jpg": "damaged",
+    "2019/torn.mp4": "",
+    "2019/taken.png": "exists already, and was not made from this archive; add --overwrite",
+}
+
+
+def test_a_night(archive: Path, made: Ended) -> None:
+    out = archive / "out"
+    told = [json.loads(line) for line in made.out.splitlines()]
+    assert made.code == 1 and len(told) == 12
+    assert len({each["input"] for each in told}) == 12 and {each["input"] for each in told if each["error"]} == {
+        str(archive / name) for name in FAILED
+    }
+    last = made.err.splitlines()[-3:]
+    assert all(line.startswith("error: ") for line in last) and "error: " not in "".join(made.err.splitlines()[:-3])
+    for name, why in FAILED.items():
+        [line] = [line for line in last if name in line]
+        assert why in line and line.count(name) <= 2
+    assert (out / "2019" / "taken_output.png").read_text() == "somebody's"
+    expected = ["2019/a b\nc_output.jpg", "2019/same.PNG_output.PNG", "2019/same.png_output.png", "2019/taken_output.png"]
+    expected += [os.fsdecode(b"2019/\xff\xfe_output.png"), "2019/June/short_output.mp4", "2019/June/short_output.parquet"]
+    expected += ["long_output.mp4", "long_output.parquet", *(f"p{number}_output.png" for number in range(3))]
+    found = [str(path.relative_to(out)) for path in outputs(out)]
+    maps = [name for name in found if name.startswith("maps/")]
+    assert sorted(set(found) - set(maps)) == sorted(expected)
+    assert sorted(maps) == sorted(f"maps/{e}.npz" for e in expected if not e.endswith(".parquet") and "taken" not in e)
+    check_order(out)
+    check_whole(out, archive)
+    assert [each["parts"] for each in told if "parts" in each] == [2]
+
+
+def test_raw_maps_have_every_frame(archive: Path, made: Ended) -> None:
+    with np.load(archive / "out" / "maps" / "long_output.mp4.npz") as saved:
+        assert saved["maps"].shape[0] == len(saved["time_seconds"]) >= 230 / 3
+        assert saved["maps"].dtype == np.float32 and np.all(np.diff(saved["time_seconds"]) > 0)
+
+
+def stretches_of(rows: Sequence[dict[str, Any]], end_seconds: float) -> list[tuple[Any, ...]]:
+    """From the rows of a predictions file, one class after the other: (label, from, to, frames, mean, best)."""
+    times = sorted({row["time_seconds"] for row in rows})
+    ends = dict(zip(times, [*times[1:], end_seconds], strict=True))
+    found = []
+    for label in {row["label"] for row in rows}:
+        mine = sorted((r for r in rows if r["label"] == label and r["score"] >= predictions.SHOWN_SCORE), key=lambda r: r["time_seconds"])
+        groups: list[list[dict[str, Any]]] = [mine[:1]] if mine else []
+        for before, row in pairwise(mine):
+            if row["time_seconds"] - ends[before["time_seconds"]] > predictions.PAUSE_SECONDS:
+                groups.append([])
+            groups[-1].append(row)
+        for group in groups:
+            scores = [row["score"] for row in group]
+            first, last = group[0]["time_seconds"], ends[group[-1]["time_seconds"]]
+            found.append((label, first, last, len(group), sum(scores) / len(scores), max(scores)))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("name", ["long", "2019/June/short"])
+def test_the_index_agrees_with_the_predictions(archive: Path, made: Ended, name: str) -> None:
+    out = archive / "out"
+    rows = pq.read_table(out / f"{name}_output.parquet").to_pylist()
+    [told] = [each for each in map(json.loads, made.out.splitlines()) if each["input"] == str(archive / f"{name}.mp4")]
+    by_file = stretches_of(rows, told["duration_seconds"])
+    query = (
+        "SELECT label, start_seconds, stretch.end_seconds, frames, mean_score, best_score FROM stretch JOIN class ON class.id = class "
+        "JOIN job ON job.id = job JOIN source ON source.id = source WHERE relative = ? ORDER BY 1, 2"
+    )
+    in_ledger = sql(out, query, os.fsencode(f"{name}.mp4"))
+    assert by_file and [row[0] for row in in_ledger] == [row[0] for row in by_file]
+    assert np.allclose([row[1:] for row in in_ledger], [row[1:] for row in by_file], atol=2e-6)
+
+
+def test_the_second_time_nothing_is_done(archive: Path, made: Ended) -> None:
+    out = archive / "out"
+    before = {path: path.stat().st_mtime_ns for path in outputs(out)}
+    started = time.monotonic()
+    ended = night(".", "-o", "out", "--save-maps", "out/maps", cwd=archive)
+    assert time.monotonic() - started < 5 and ended.code == 1 and "nothing to do" in ended.err
+    assert len([line for line in ended.err.splitlines() if line.startswith("error: ")]) == 3
+    assert {path: path.stat().st_mtime_ns for path in outputs(out)} == before
+
+
+def test_looking_writes_nothing(archive: Path, made: Ended) -> None:
+    """A dry run and status: at a ledger that is there, and where there is none; and the truth of both."""
+    out = archive / "out"
+    before = tree(archive)
+    dry = night(".", "-o", "out", "--save-maps", "out/maps", "--dry-run", "--json", cwd=archive)
+    standing = {each["input"]: each["state"] for each in map(json.loads, dry.out.splitlines())}
+    assert dry.code == 0 and list(standing.values()).count("done") == 9
+    assert {name for name, state in standing.items() if state == "failed"} == set(FAILED)
+    only = night("2019", "-o", "out", "--save-maps", "out/maps", "--dry-run", "--include", "*.mp4", cwd=archive)
+    assert only.err.splitlines()[-1] == "1 failed, 1 done", only.out  # what was not looked for is not missing
+    told = status(out)
+    assert {key: told[key] for key in ("total", "done", "failed", "running", "pending", "missing")} == {
+        "total": 12, "done": 9, "failed": 3, "running": 0, "pending": 0, "missing": 0
+    }  # fmt: skip
+    assert {job["input"] for job in told["jobs"]} == {str(archive / name) for name in standing}
+    for job in told["jobs"]:
+        assert (job["output"] is not None and Path(job["output"]).exists()) == (job["state"] == "done")
+        assert (job["error"] is not None) == (job["state"] == "failed")
+    plain = end(start("status", "out", cwd=archive))
+    assert plain.code == 0 and plain.out.splitlines()[1] == "no run is at work" and plain.out.count("failed: ") == 3
+    fresh = night("2019", "-o", "other", "--dry-run", cwd=archive)
+    assert fresh.code == 0 and fresh.err.splitlines()[-1] == "7 new"
+    assert tree(archive) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["out", "-o", "out"], 2, "--output out: the sources lie in it"),
+        ([".", "-o", "."], 2, "--output .: the sources lie in it"),
+        (["nope", "-o", "o"], 2, "nope: no such file or folder"),
+        ([".", "-o", "out", "--shard", "1/2"], 2, "is not divided"),
+        (["..", "-o", "out"], 2, "the output holds what was made of"),
+        ([".", "-o", "o", "--limit", "0"], 2, "--limit 0"),
+        ([".", "-o", "o", "--predictions", "xml"], 2, "--predictions xml"),
+        ([".", "-o", "o", "--engine", "abacus"], 2, "--engine abacus"),
+        ([".", "-o", "p0.png"], 1, "p0.png is not a folder"),
+    ],
+)
+def test_what_cannot_go_well_is_refused(archive: Path, made: Ended, arguments: list[str], code: int, told: str) -> None:
+    before = tree(archive)
+    ended = night(*arguments, cwd=archive)
+    assert (ended.code, told in ended.last) == (code, True), ended.err
+    changed = {name for name, value in tree(archive).items() if before.get(name) != value}
+    assert all(name.startswith("out/.heatreel") for name in changed)
+
+
+def test_no_batch_has_no_status(tmp_path: Path) -> None:
+    ended = end(start("status", tmp_path, "--json", cwd=tmp_path))
+    assert ended.code == 1 and "no batch has been here" in ended.last and ended.out == ""
+
+
+# ------------------------------------------------------------------------------------------------ killed drivers
+
+
+def dying(moment: str) -> str:
+    """Code after which the driver kills itself before, or after, a finished video is written into the ledger."""
+    die = "if claim.kind == 'video' and claim.part < 0: os.kill(os.getpid(), signal.SIGKILL)"
+    before, after = (die, "pass") if moment == "before" else ("pass", die)
+    return (
+        "from pipeline import ledger\nreal = ledger.Ledger.finish\n"
+        f"def finish(self, claim, **named):\n    {before}\n    kept = real(self, claim, **named)\n    {after}\n    return kept\n"
+        "ledger.Ledger.finish = finish\n"
+    )
+
+
+def test_a_killed_driver_costs_one_segment(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Killed in the midst; again between the rename and the record; again behind the record. The clock goes back meanwhile."""
+    given, out = tmp_path / "given", tmp_path / "out"
+    clip(given / "a.mp4", 60)
+    picture(given / "p.png")
+    path, encoders = counting(tmp_path_factory.mktemp("bin"))
+    process = begin("given", "-o", "out", cwd=tmp_path, PATH=path)
+    until(lambda: segments_in(out) >= 3, process)
+    told = status(out)
+    assert told["running"] >= 1 and told["total"] == 2 and told["done"] + told["running"] + told["pending"] == 2
+    assert [job["state"] for job in told["jobs"]][0] == "running"
+    kill_driver(process)
+    before = tree(given)
+    told = status(out)
+    assert (told["running"], told["pending"] + told["done"], told["failed"]) == (0, 2, 0)
+    assert night("given", "-o", "out", cwd=tmp_path, code=CLOCK_BACK + dying("before"), PATH=path).code == -signal.SIGKILL
+    made = (out / "a_output.mp4").stat()
+    encoded = encoders.read_text().count("x")
+    assert 6 <= encoded <= 7, "at most one segment is rendered again"
+    assert states(out)["a.mp4"] == "running" and names(out / ".heatreel" / "receipts") != []
+    ended = night("given", "-o", "out", "--json", cwd=tmp_path, code=CLOCK_BACK + dying("after"), PATH=path)
+    assert ended.code == -signal.SIGKILL and states(out)["a.mp4"] == "done"
+    ended = night("given", "-o", "out", "--json", cwd=tmp_path, code=CLOCK_BACK, PATH=path)
+    assert ended.code == 0, ended.err
+    assert encoders.read_text().count("x") == encoded and (out / "a_output.mp4").stat() == made
+    check_order(out)
+    check_whole(out, given)
+    assert sql(out, "SELECT sum(errors), sum(crashes) FROM job") == [(0, 0)] and tree(given) == before
+
+
+def test_a_signal_drains_and_a_second_one_stops(tmp_path: Path) -> None:
+    """SIGTERM lets the segment come to its end; an ignored SIGINT is no signal; the second SIGINT ends it at once."""
+    given, out = tmp_path / "given", tmp_path / "out"
+    clip(given / "a.mp4", 60)
+    clip(given / "b.mp4", 60)
+    ignored = "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    process = begin("given", "-o", "out", cwd=tmp_path, code=ignored)
+    until(lambda: segments_in(out) >= 1, process)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    ended = end(process, seconds=20)
+    assert ended.code == 143 and "the same command goes on from there" in ended.last and "stopping: " in ended.err, ended.err
+    check_order_of_attempts = sql(out, "SELECT how, count(*) FROM attempt GROUP BY how")
+    assert dict(check_order_of_attempts).get("stopped", 0) >= 1 and 1 <= segments_in(out) <= 5
+    assert not list(out.glob(".b_output*"))  # it only waited, and is not begun
+    told = status(out)
+    assert (told["running"], told["failed"], told["pending"]) == (0, 0, 2 - told["done"])
+    kept = segments_in(out)
+    process = begin("given", "-o", "out", cwd=tmp_path)
+    until(lambda: segments_in(out) > kept or (out / "a_output.mp4").exists(), process)
+    process.send_signal(signal.SIGINT)
+    until(lambda: process.send_signal(signal.SIGINT) or process.poll() is not None or time.sleep(0.05))
+    assert end(process, seconds=5).code == 130
+    ended = night("given", "-o", "out", cwd=tmp_path)
+    assert ended.code == 0
+    check_order(out)
+    check_whole(out, given)
+    assert sql(out, "SELECT sum(errors), sum(crashes) FROM job") == [(0, 0)]
+
+
+# ------------------------------------------------------------------------------------------------ killed workers, bad children
+
+
+@pytest.mark.slow
+def test_poison_takes_no_neighbour_with_it(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One input kills its worker each time, one its ffmpeg; one finds no encoder, at one the decoder stands still. Others are done."""
+    given, out, bin_folder = tmp_path / "given", tmp_path / "out", tmp_path_factory.mktemp("bin")
+    for name in ("a", "poison", "b", "killed", "refused", "still", "z"):
+        clip(given / f"{name}.mp4", 20)
+    for number in range(3):
+        picture(given / f"p{number}.png", number)
+    cases = {
+        "poison": "kill -9 $PPID; exit 1",
+        "killed": "kill -9 $$",
+        "refused": "echo no licence for this decoder >&2; exit 1",
+        "still": "kill -STOP $$",
+    }
+    does = "".join(f'*"{name}.mp4"*pipe:1*) {what};; ' for name, what in cases.items())
+    path = wrapper(bin_folder, "never", does=f"true;; {does} *never*) true")
+    late = everywhere(tmp_path_factory.mktemp("late") / "site", "from pipeline import children\nchildren.STALL_SECONDS = 2.0\n")
+    ended = night("given", "-o", "out", cwd=tmp_path, code=AT_ONCE, PATH=path, PYTHONPATH=late, seconds=240)
+    assert ended.code == 1, ended.err
+    standing = states(out)
+    assert {name for name, state in standing.items() if state == "failed"} == {f"{name}.mp4" for name in cases}
+    assert set(standing.values()) == {"done", "failed"} and len(standing) == 10
+    charged = {
+        os.fsdecode(name): (errors, crashes)
+        for name, errors, crashes in sql(out, "SELECT relative, errors, crashes FROM job JOIN source ON source.id = source")
+    }
+    assert charged.pop("poison.mp4") == (0, 3)
+    assert [charged[f"{name}.mp4"][0] for name in ("killed", "refused", "still")] == [3] * 3
+    assert all(crashes <= 1 for _, crashes in charged.values()), charged  # what waited at the same worker, once
+    assert sum(errors for errors, _ in charged.values()) == 9
+    last = ended.err.splitlines()[-4:]
+    told = {"poison": "killed by signal 9", "killed": "was killed", "refused": "no licence for this decoder", "still": "did nothing for 2"}
+    for name, why in told.items():
+        assert [line for line in last if f"{name}.mp4" in line and why in line and line.startswith("error: ")], ended.err
+    [log] = (out / ".heatreel" / "logs").iterdir()
+    assert "    no licence for this decoder" in log.read_text() and log.read_text().count("to be tried again") >= 8
+    check_order(out)
+    check_whole(out, given)
+    ended = night("given", "-o", "out", "--retry-failed", cwd=tmp_path)
+    assert ended.code == 0 and set(states(out).values()) == {"done"}
+    check_order(out)
+
+
+def test_a_worker_that_is_killed_while_it_loads(tmp_path: Path) -> None:
+    given, out = tmp_path / "given", tmp_path / "out"
+    picture(given / "p.png")
+    process = begin("given", "-o", "out", cwd=tmp_path)
+    [pid] = until(lambda: workers_of(process.pid), process)
+    os.kill(pid, signal.SIGKILL)
+    [other] = until(lambda: set(workers_of(process.pid)) - {pid}, process)
+    assert other != pid
+    ended = end(process)
+    assert ended.code == 0 and states(out) == {"p.png": "done"}, ended.err
+    check_order(out)
+
+
+@pytest.mark.slow
+def test_workers_that_never_come_up(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """It ends with a reason, and the archive is as it was: nothing is charged."""
+    given, out = tmp_path / "given", tmp_path / "out"
+    picture(given / "p.png")
+    site = everywhere(tmp_path_factory.mktemp("late") / "site", "import sys, os\nif 'spawn_main' in str(sys.orig_argv): os._exit(3)\n")
+    ended = night("given", "-o", "out", cwd=tmp_path, PYTHONPATH=site)
+    assert ended.code == 1 and "the worker died while it loaded its model: it ended with exit code 3" in ended.last
+    assert states(out) == {"p.png": "ready"} and sql(out, "SELECT exit_code FROM run") == [(1,)]
+
+
+# ------------------------------------------------------------------------------------------------ full disks
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
+    """First there is no room for the ledger, then none for a video; each time it says so, and goes on when there is."""
+    given, small = tmp_path / "given", tmp_path / "small"
+    for number in range(4):
+        picture(given / f"p{number}.png", number)
+    clip(given / "v.mp4", 60)
+    with small_disk(small, 40 << 20):
+        out, filler = small / "out", small / "filler"
+        process = begin("given", "-o", "small/out", "--crf", "0", cwd=tmp_path)
+        until(lambda: ledger_of(out).exists() and states(out), process)
+        fill(filler, leave_bytes=0)
+        until(lambda: said(out, "paused, for the disk is full"), process)
+        time.sleep(3)
+        assert process.poll() is None and not said(out, "there is room again")
+        free(filler, 700_000)
+        until(lambda: said(out, "there is room again"), process)
+        until(lambda: said(out, "paused, for the disk is full") > 1, process)
+        assert process.poll() is None and sql(out, "PRAGMA integrity_check") == [("ok",)]
+        filler.unlink()
+        ended = end(process)
+        assert ended.code == 0 and set(states(out).values()) == {"done"}, ended.err
+        assert ended.err.count("make room, and it goes on by itself") >= 2
+        check_order(out)
+        check_whole(out, given)
+        assert sql(out, "SELECT sum(errors), sum(crashes) FROM job") == [(0, 0)]
+
+
+def fill(filler: Path, *, leave_bytes: int) -> None:
+    with filler.open("wb") as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(1 << 16))
+            file.flush()
+    free(filler, leave_bytes)
+
+
+def free(filler: Path, count: int) -> None:
+    os.truncate(filler, filler.stat().st_size - count)
+
+
+def said(out: Path, text: str) -> int:
+    return sum(log.read_text().count(text) for log in (out / ".heatreel" / "logs").iterdir())
+
+
+@pytest.mark.slow
+def test_too_little_room_to_begin(tmp_path: Path) -> None:
+    picture(tmp_path / "given" / "p.png")
+    with small_disk(tmp_path / "small", 8 << 20):
+        ended = night("given", "-o", "small/out", cwd=tmp_path)
+        assert ended.code == 1 and "small/out: only " in ended.last and "MB are free; make room" in ended.last
+
+
+# ------------------------------------------------------------------------------------------------ sources that change
+
+
+@pytest.mark.slow
+def test_sources_that_change_meanwhile(tmp_path: Path) -> None:
+    """One is replaced while it is read, one while it waits; one is written on, one is deleted. No output is of two files."""
+    given, out = tmp_path / "given", tmp_path / "out"
+    for name in ("a", "b", "c", "d"):
+        clip(given / f"{name}.mp4", 60)
+    clip(tmp_path / "other.mp4", 35)
+    process = begin("given", "-o", "out", "--json", cwd=tmp_path, code=AT_ONCE)
+    until(lambda: segments_in(out) >= 2, process)
+    shutil.copy(tmp_path / "other.mp4", tmp_path / "new.mp4")
+    (tmp_path / "new.mp4").replace(given / "a.mp4")
+    shutil.copy(tmp_path / "other.mp4", given / "c.mp4")  # in its place, while it waits
+    (given / "d.mp4").unlink()
+    ended = end(process)
+    assert ended.code == 1 and "d.mp4: cannot be read any more" in ended.last, ended.err
+    assert [frames_in(out / f"{name}_output.mp4") for name in "abc"] == [35, 60, 35]
+    assert sql(out, "SELECT sum(errors), sum(crashes) FROM job WHERE state = 'done'") == [(0, 0)]
+    assert said(out, "a.mp4: was changed while it was read") == 1
+    assert {json.loads(line)["input"]: json.loads(line)["frames"] for line in ended.out.splitlines()} == {
+        str(given / f"{name}.mp4"): frames for name, frames in zip("abcd", (35, 60, 35, 0), strict=True)
+    }
+    check_order(out)
+    ended = night("given", "-o", "out", cwd=tmp_path)
+    assert ended.code == 0 and "1 are not there any more" in ended.err and states(out)["d.mp4"] == "missing"
+    assert status(out)["missing"] == 1
+    check_order(out)
+
+
+def test_a_picture_that_changes_while_it_is_read(tmp_path: Path, open_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = picture(tmp_path / "p.png")
+    real = visualize.stills.read_still
+
+    def read(given: Path, **more: Any) -> Any:
+        read_picture = real(given, **more)
+        os.utime(given, ns=(5, 5))
+        return read_picture
+
+    options = Options()
+    job = plan_order(path, kind="image", output=tmp_path / "out.png", maps=None, options=options)
+    info = path.stat()
+    found = Found(path=path, relative=b"p.png", kind="image", size_bytes=info.st_size, mtime_ns=info.st_mtime_ns)
+    monkeypatch.setattr(visualize.stills, "read_still", read)
+    with pytest.raises(ChangedError, match=r"p\.png: changed while it was read"):
+        visualize.visualize_image(job, open_session())
+    assert names(tmp_path) == ["p.png"]
+    order = orders.Order(token="t", found=found, output=tmp_path / "out.png", overwrite=True)
+    monkeypatch.setattr(visualize.stills, "read_still", real)
+    path.write_bytes(path.read_bytes()[:100])  # it is being written, and for the moment damaged
+    made = worker.Worker.__new__(worker.Worker)
+    made.session, made._settings = open_session(), ""
+    monkeypatch.setattr(worker, "_check_as_found", skip_first(worker._check_as_found))
+    assert made.do(order, progress=lambda _: None, stopping=lambda: False).how == "changed"
+
+
+def skip_first(real: Any) -> Any:
+    calls = iter([None])
+    return lambda found: next(calls, found) and real(found)
