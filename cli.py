@@ -522,6 +522,43 @@ def status(
 
 
 @app.command()
+def search(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that a batch writes to.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="Part of a label, in any case, or a wnid.")],
+    min_score: Annotated[float, typer.Option("--min-score", metavar="X", help="The best score of a hit is at least this, 0 to 1.")] = 0.0,
+    min_seconds: Annotated[float, typer.Option("--min-seconds", metavar="S", help="A hit lasts at least so long; pictures last 0.")] = 0.0,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", help="The best so many hits.")] = 20,
+    clip: Annotated[
+        Path | None,
+        typer.Option("--clip", metavar="FOLDER", help="Cut the hits out of the videos, by stream copy.", show_default="none"),
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Where in a batch's archive the model saw QUERY, the best first, each with the command that opens it there."""
+    with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
+        from pipeline import search as index
+
+        hits = index.search(output, query, min_score=min_score, min_seconds=min_seconds, limit=limit)
+        terminal.put_hits(hits)
+        if clip is not None:
+            failures = []
+            for hit in hits:
+                try:
+                    made = index.cut(hit, clip, overwrite=overwrite)
+                    if made is not None:
+                        terminal.say(printable(f"cut out: {made}"))
+                except HeatreelError as error:
+                    failures.append(str(error))
+            for failure in failures:
+                tell(printable(f"error: {failure}"))
+            if failures:
+                raise typer.Exit(1)
+
+
+@app.command()
 def predict(
     paths: Inputs,
     model: Annotated[

@@ -195,6 +195,22 @@ class Lost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hit:
+    """A stretch of a video, or a picture (0 seconds long), in which a class was seen; `score` is the best of its frames.
+
+    Times are the source's; the output begins at `output_begins_seconds` of them.
+    """
+
+    relative: bytes
+    output: bytes
+    label: str
+    start_seconds: float
+    end_seconds: float
+    score: float
+    output_begins_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sizes:
     """How much of one kind is done and how much is still to do: files, bytes of their sources, frames written."""
 
@@ -726,6 +742,23 @@ class Ledger:
             name = ClassName(index=row.pop("id"), wnid=row.pop("wnid"), label=row.pop("label"))
             found.append(Stretch(name=name, **row))
         return found
+
+    def classes(self) -> list[tuple[int, str | None, str]]:
+        """Id, wnid and label of each class that was ever seen."""
+        return [tuple(row) for row in self._read("SELECT id, wnid, label FROM class")]
+
+    def seen(self, class_id: int, *, min_score: float, min_seconds: float, limit: int) -> list[Hit]:
+        """Where a class was seen, the best first; not where it is being looked at anew."""
+        rows = self._read(
+            "SELECT relative, output, label, s.start_seconds, s.end_seconds, best_score AS score, "
+            "ifnull(json_extract(canonical, '$.start_seconds'), 0) AS output_begins_seconds "
+            "FROM stretch AS s INDEXED BY stretch_class JOIN class ON class.id = class JOIN job ON job.id = job "
+            "JOIN source ON source.id = source JOIN settings ON settings.id = settings "
+            "WHERE class = ? AND best_score >= ? AND s.end_seconds - s.start_seconds >= ? AND state IN ('done', 'failed') "
+            "ORDER BY best_score DESC LIMIT ?",
+            *(class_id, min_score, min_seconds, limit),
+        )
+        return [Hit(**row) for row in map(dict, rows)]
 
     def _chosen(self, settings: int | None) -> int:
         if settings is None:

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from pipeline.errors import HeatreelError, InputError, OutputError, Stopped
-from pipeline.records import Outcome, Progress, printable
+from pipeline.records import Outcome, Progress, clock, printable
 
 if TYPE_CHECKING:
     from pipeline.batch import Overview, Summary
     from pipeline.planning import Job
+    from pipeline.search import Hit
     from pipeline.status import Status
 
 
@@ -150,6 +151,17 @@ class Terminal:
             raise Stopped(128 + (self.stopped_by or signal.SIGINT), remedy="the same command goes on from there")
         if summary.failures:
             raise typer.Exit(1)
+
+    def put_hits(self, hits: Sequence[Hit]) -> None:
+        """A line for each, or JSON."""
+        if not hits:
+            self.say("nothing was found")
+        for hit in hits:
+            if self.as_json:
+                self.put_json(hit.as_json())
+                continue
+            when = "" if hit.is_picture else f"{clock(hit.start_seconds)} to {clock(hit.end_seconds)}  "
+            self.put(printable(f"{100 * hit.score:5.1f}%  {hit.label}  {when}{hit.input}  {hit.command}"))
 
     def put_status(self, output: Path, status: Status) -> None:
         missing = f", {status.missing} not there any more" if status.missing else ""

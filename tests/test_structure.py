@@ -14,7 +14,8 @@ import typer
 import cli
 
 ROOT = Path(__file__).parent.parent
-JOBS = {"visualize", "film", "parts", "predict", "planning", "worker", "workers", "cluster", "batch", "status", "anatomy", "demo", "doctor"}
+JOBS = {"visualize", "film", "parts", "predict", "planning", "anatomy", "demo", "doctor"}
+JOBS |= {"batch", "worker", "workers", "cluster", "status", "search"}
 SHOWS = {"terminal"}  # what the user sees: it alone draws bars, beside the command line
 BASE = {"errors", "records", "orders"}
 # A part may stand on these besides the base: they are below it, and know nothing of it.
