@@ -649,8 +649,9 @@ class Ledger:
             _leave(db, claim, "split", how="split")
             _drop_parts(db, *held)
             db.executemany(
-                "INSERT INTO job (source, settings, output, part, begin_seconds, end_seconds, priority) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(*held, claim.output, part, begin, end, _PART) for part, (begin, end) in enumerate(bounds)],
+                "INSERT INTO job (source, settings, output, owned, part, begin_seconds, end_seconds, priority) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(*held, claim.output, claim.owned, part, begin, end, _PART) for part, (begin, end) in enumerate(bounds)],
             )
             return True
 
