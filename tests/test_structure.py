@@ -40,6 +40,7 @@ OUTSIDE = {
     "av": {"sources", "decoding", "scaling", "integrity", "movie"},
     "imageio_ffmpeg": {"children"},
     "sqlite3": {"ledger"},
+    "ray": {"cluster"},
     "tensorflow": {"maps", "models", "network", "preprocessing", "anatomy", "visualize", "film", "worker", "doctor"},
 }
 
