@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from pipeline.orders import ORDERS, Advanced, Broken, Ended, Engine, Event, Lost
 from pipeline.processes import Process
 from pipeline.records import Progress
 
+ANSWER_SECONDS = 10.0
 PROGRESS_SECONDS = 1.0
 LOOK_SECONDS = 0.5  # how often one that is gone is looked for
 LOST_SECONDS = 60.0  # Ray declares a node dead after 5 x 3 seconds of silence; what is not dead by then has lost a process only
@@ -52,8 +54,8 @@ def open_engine(setup: Setup, count: int | None, *, address: str | None) -> Engi
     """
     if setup.device.startswith("gpu:"):
         raise CommandError(f"--device {setup.device}: a Ray cluster chooses the GPU of each worker itself", remedy="use --device gpu")
-    if address is not None and address.startswith("ray://"):
-        raise CommandError(f"--address {address}: not a node's address", remedy="run it on a node of the cluster, with its host:port")
+    if address is not None:
+        _check_answers(address)
     ray = _import_ray()
     with _signals_kept():
         _connect(ray, address)
@@ -82,6 +84,21 @@ def shares(nodes: Sequence[tuple[float, float]], count: int | None, *, device: s
                 return count, cores, gpus
     has = f"{sum(cores for cores, _ in nodes):g} cores and {devices} GPUs"
     raise CommandError(f"--workers {count or 'auto'}: the Ray cluster has {has}, too few for that", remedy="start its nodes first")
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself waits for minutes, and ends the whole process then."""
+    host, _, port = address.rpartition(":")
+    if address == "auto":
+        return
+    if not (host and port.isascii() and port.isdecimal()) or "/" in host:
+        raise CommandError(f"--address {address}: not a head's host:port, nor auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise CommandError(
+            f"--address {address}: nobody answers there: {error}", remedy="see `ray status` on a node of the cluster"
+        ) from error
 
 
 def _import_ray() -> Any:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def picture(path: Path, number: int = 3, size: tuple[int, int] = (64, 64)) -> Pa
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("cluster") / "long.mp4"
-    return clips.write_clip(path, clips.constant(600), size=(640, 360))
+    return clips.write_clip(path, clips.constant(600))
 
 
 # ------------------------------------------------------------------------------------------------ the contract
@@ -205,8 +206,14 @@ def test_a_cluster_without_room_is_refused(nodes: list[tuple[float, float]], cou
 def test_what_no_cluster_can_do_is_refused() -> None:
     with pytest.raises(CommandError, match="chooses the GPU"):
         cluster.open_engine(Setup(choice=ModelChoice(model="m"), options=OPTIONS, settings="s", device="gpu:1"), None, address=None)
-    with pytest.raises(CommandError, match="ray://far:1: not a node's address"):
-        cluster.open_engine(setup(), None, address="ray://far:1")
+    for address in ("ray://far:1", "local", "far", "far:", ":1"):
+        with pytest.raises(CommandError, match="not a head's host:port"):
+            cluster.open_engine(setup(), None, address=address)
+    with socket.create_server(("127.0.0.1", 0)) as server:  # where nobody listens any more
+        closed = server.getsockname()[1]
+    for port in (closed, 70000):
+        with pytest.raises(CommandError, match="nobody answers there"):
+            cluster.open_engine(setup(), None, address=f"127.0.0.1:{port}")
 
 
 def test_without_ray_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,7 +373,7 @@ def test_the_command_writes_what_the_local_one_writes(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_signal_lets_what_is_begun_come_to_an_end(long: Path, tmp_path: Path) -> None:
     """Ray puts a handler of its own in place of the batch's when it starts, and must not keep it."""
-    process = visualize(long, "-o", "out", "--engine", "ray", "--segment-seconds", "0.4", "--preset", "ultrafast", cwd=tmp_path)
+    process = visualize(long, "-o", "out", "--engine", "ray", "--segment-seconds", "1", "--preset", "ultrafast", cwd=tmp_path)
     log = tmp_path / "out" / ".heatreel" / "logs"
     work = tmp_path / "out"
     wait_until(lambda: list(work.glob(".*/journal.jsonl")) or list(work.glob(".*/**/journal.jsonl")), seconds=60)
@@ -380,7 +387,7 @@ def test_a_signal_lets_what_is_begun_come_to_an_end(long: Path, tmp_path: Path) 
             ("stopped",),
         ]  # it is long, and made in parts
     book.close()
-    again = visualize(long, "-o", "out", "--engine", "ray", "--segment-seconds", "0.4", "--preset", "ultrafast", cwd=tmp_path)
+    again = visualize(long, "-o", "out", "--engine", "ray", "--segment-seconds", "1", "--preset", "ultrafast", cwd=tmp_path)
     _, err = again.communicate(timeout=120)
     assert again.returncode == 0, err
     assert len(decoded(work / "long_output.mp4")[0]) == 600
