@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline import catalog, processes, workers
-
 from pipeline.errors import CommandError, HeatreelError
 from pipeline.orders import ORDERS, Advanced, Broken, Ended, Engine, Event, Lost, Order, Ready, Result, Setup
 from pipeline.processes import Process

@@ -371,16 +371,30 @@ def make_look(colormap_name: str, alpha: float, colour: Colour) -> Look:
     return Look(overlay=blend_table(colours, opacity(alpha), colour), heat=blend_table(colours, np.ones(256), colour))
 
 
+def shrunk(data: Array, canvas: Canvas, height: int) -> Array:
+    """A finished picture, as compose gives it, at a smaller height: RGB uint8 (height, width, 3)."""
+    width = max(1, round(canvas.width * height / canvas.height))
+    planes = [cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA) for plane in _planes_of(data, canvas)]
+    matrix, offset = plane_matrix(canvas.colour)
+    rgb = (np.stack(planes, axis=2) - offset) @ np.linalg.inv(matrix).T
+    return np.rint(np.clip(rgb, 0, 255)).astype(np.uint8)
+
+
+def _planes_of(data: Array, canvas: Canvas) -> list[Array]:
+    step = 2 if canvas.colour.subsampled else 1
+    sizes = [(canvas.height, canvas.width), *[(canvas.height // step, canvas.width // step)] * 2]
+    ends = np.cumsum([h * w for h, w in sizes])
+    return [data[end - h * w : end].reshape(h, w) for end, (h, w) in zip(ends, sizes, strict=True)]
+
+
 def compose(planes: Planes, heats: Sequence[Array], captions: Sequence[Caption], canvas: Canvas, look: Look) -> Array:
     """One finished picture: the canvas' planes one behind the other, uint8 (bytes,).
 
     `planes` are the frame's at the panel's size, `heats` one uint8 (height, width) for each explanation, `captions` likewise.
     """
     step = 2 if canvas.colour.subsampled else 1
-    sizes = [(canvas.height, canvas.width), *[(canvas.height // step, canvas.width // step)] * 2]
-    data = np.empty(sum(h * w for h, w in sizes), np.uint8)
-    ends = np.cumsum([h * w for h, w in sizes])
-    whole = [data[end - h * w : end].reshape(h, w) for end, (h, w) in zip(ends, sizes, strict=True)]
+    data = np.empty(canvas.height * canvas.width + 2 * (canvas.height // step) * (canvas.width // step), np.uint8)
+    whole = _planes_of(data, canvas)
     for kind, index, column, row in canvas.cells:
         cell = _cell(whole, canvas, column, row)
         panel = _cropped(cell, planes)

@@ -33,6 +33,8 @@ from pipeline.visualize import Session, outcome_of
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 
+THUMBNAILS = 24
+UNKNOWN_LENGTH_SECONDS = 240.0
 FRAMES_BUDGET_BYTES = 256 << 20  # what the waiting frames of all stages together may take
 # Canvases that encoders and players take; what is larger is scaled down to the first that works, what is smaller up.
 MOST_CANVAS_PIXELS = 139_264 * 256  # of the highest level of H.264 (ITU-T H.264, table A-1); an encoder holds dozens of frames
@@ -129,6 +131,7 @@ class Film:
         self._taken_up = 0
         self._last_seconds: Fraction | None = None
         self._before_part: Frame | None = None
+        self._place = -1
         self.warnings = [*(job.source.warnings if job.source else job.pictures.warnings if job.pictures else ()), *self.view.warnings]
 
     def make(self, made: Callable[[Outcome, Track, Path], None]) -> tuple[Outcome, Track]:
@@ -193,6 +196,7 @@ class Film:
                 if segment is work.segments[-1]:
                     latest = self.view.painter.restore(state)
         self._taken_up = len(work.segments)
+        self._place = max((self.view.place_of(t.time_seconds) for t in self.track.thumbnails), default=-1)
         return latest
 
     def _say_where(self, work: Journal) -> None:
@@ -349,11 +353,21 @@ class Film:
         for item in items:
             frame, seen, fresh, _ = item
             last[0] = item
-            self.track.add(frame.time_seconds, seen.scores)
+            painted = self.view.painter.paint(fitted(frame), seen, fresh=fresh)
+            self.track.add(frame.time_seconds, seen.scores, cut=fresh and self.view.painter.cut)
             if self.raw is not None and fresh:
                 self.raw.add(frame.time_seconds, seen.maps, seen.targets, seen.scores[seen.targets])
-            yield self.view.painter.paint(fitted(frame), seen, fresh=fresh), frame.pts
+            if self.options.report:
+                self._add_thumbnail(painted, frame.time_seconds)
+            yield painted, frame.pts
             self._progress(Progress(input=self.job.input, frames_done=self.track.frames, frames_total=total))
+
+    def _add_thumbnail(self, painted: Array, time_seconds: float) -> None:
+        """Of the first frame behind each of THUMBNAILS times, which lie evenly over the whole."""
+        place = self.view.place_of(time_seconds)
+        if place > self._place:
+            self._place = place
+            self.track.thumbnails.append(self.view.painter.thumbnail(painted, time_seconds))
 
     # -------------------------------------------------------------------------------------------- the whole
 
@@ -504,6 +518,14 @@ class View:
             colour_tags=self.colour_tags,
             sample_aspect=source.sample_aspect if source else Fraction(1),
         )
+
+    def place_of(self, time_seconds: float) -> int:
+        """Which of THUMBNAILS equal stretches of the whole a time lies in, so far as the whole's length is known."""
+        source, pictures = self.job.source, self.job.pictures
+        begin = source.start_seconds if source else 0.0
+        length = source.duration_seconds if source else float(pictures.end_seconds) if pictures else None
+        start, end = self.options.start_seconds or 0.0, self.options.end_seconds or length or UNKNOWN_LENGTH_SECONDS
+        return int((time_seconds - begin - start) / max(end - start, 1e-3) * THUMBNAILS)
 
     def frames_total(self, part: Part | None = None) -> int | None:
         """An estimate, of the whole or of a part."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 
 from pipeline import compositing, scenes
 from pipeline.predictions import top_predictions
-from pipeline.records import ClassName, Frame, Geometry, Options
+from pipeline.records import ClassName, Frame, Geometry, Options, Thumbnail
 
 Array = np.ndarray[Any, Any]
+
+THUMBNAIL_PX = 120
 
 
 class Seen(NamedTuple):
@@ -39,7 +42,9 @@ class Painter:
         self._look = compositing.make_look(options.colormap, options.alpha, canvas.colour)
         self._ranges = [compositing.RunningRange() for _ in range(targets)]
         self._means = {"maps": scenes.SceneMean(options.smooth), "scores": scenes.SceneMean(options.smooth)}
+        self._finds_cuts = options.smooth > 0 or options.report
         self._seen: Seen | None = None
+        self.cut = False  # whether a scene begins with what was seen last
         self._heats: list[Array] = []
         self._captions: list[compositing.Caption] = []
 
@@ -51,12 +56,18 @@ class Painter:
 
     def remember(self, seen: Seen, time_seconds: float) -> tuple[Array, Array, list[float]]:
         """Take in what the network sees at this time; returns the maps, scores and scales to be shown."""
-        cut = self._options.smooth > 0 and self._seen is not None and scenes.is_cut(self._seen.pixels, seen.pixels)
-        maps = self._means["maps"].add(seen.maps, time_seconds, cut=cut)
-        scores = self._means["scores"].add(seen.scores, time_seconds, cut=cut)
+        self.cut = self._finds_cuts and self._seen is not None and scenes.is_cut(self._seen.pixels, seen.pixels)
+        maps = self._means["maps"].add(seen.maps, time_seconds, cut=self.cut)
+        scores = self._means["scores"].add(seen.scores, time_seconds, cut=self.cut)
         scales = [r.scale(float(m.max()), time_seconds) for r, m in zip(self._ranges, maps, strict=True)]
         self._seen = seen
         return maps, scores, scales
+
+    def thumbnail(self, painted: Array, time_seconds: float) -> Thumbnail:
+        """Of a finished picture, THUMBNAIL_PX high at most."""
+        small = compositing.shrunk(painted, self.canvas, min(THUMBNAIL_PX, self.canvas.height))
+        _, jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+        return Thumbnail(time_seconds=time_seconds, jpeg=jpeg.tobytes(), width_px=small.shape[1], height_px=small.shape[0])
 
     def _prepare(self, maps: Array, scores: Array, scales: Sequence[float]) -> None:
         assert self._seen is not None, "something was seen before it is drawn"

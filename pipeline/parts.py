@@ -94,6 +94,8 @@ def join_parts(
             whole.extend(film.track)
             segments += [(done.folder, segment) for segment in done.segments]
         film.part, film.track = None, whole
+        firsts = {film.view.place_of(thumbnail.time_seconds): thumbnail for thumbnail in reversed(whole.thumbnails)}
+        whole.thumbnails = [firsts[place] for place in sorted(firsts)]  # a part takes its first frame, the one before may have one there
         outcome = film.finish(work.folder, segments, (0, ""), before, made)
     return replace(outcome, extra={**outcome.extra, "parts": len(parts)}), film.track
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.errors import OutputError
 from pipeline.outputs import whole
-from pipeline.records import ClassName, Outcome, Prediction, Stretch
+from pipeline.records import ClassName, Outcome, Prediction, Stretch, Thumbnail
 
 Array = np.ndarray[Any, Any]
 
@@ -36,7 +36,10 @@ def _text_file(path: Path) -> TextIO:
 
 
 class Track:
-    """The top k of every frame of one input (a few bytes each), and the sum of all scores for the ranking over its length."""
+    """The top k of every frame of one input (a few bytes each), and the sum of all scores for the ranking over its length.
+
+    For a report also the times of scene cuts, and thumbnails, which whoever paints may append.
+    """
 
     def __init__(self, input: Path, top_k: int) -> None:
         self.input = input
@@ -46,9 +49,13 @@ class Track:
         self._times = array("d")
         self._indices = array("i")
         self._scores = array("f")
+        self._cuts = array("d")
+        self.thumbnails: list[Thumbnail] = []
 
-    def add(self, time_seconds: float, scores: Array) -> None:
-        """The scores float (classes,) of the next frame."""
+    def add(self, time_seconds: float, scores: Array, *, cut: bool = False) -> None:
+        """The scores float (classes,) of the next frame, and whether a scene begins with it."""
+        if cut:
+            self._cuts.append(time_seconds)
         self._sum = scores.astype(np.float64) if self._sum is None else self._sum + scores
         best = np.argsort(-scores, kind="stable")[: self.top_k]
         self.frames += 1
@@ -69,6 +76,8 @@ class Track:
             "indices": np.array(self._indices[since * k :], np.int32),
             "scores": np.array(self._scores[since * k :], np.float32),
             "sum": np.zeros(0) if self._sum is None else self._sum,
+            "cuts": np.array([t for t in self._cuts if since < self.frames and t >= self._times[since]]),
+            **_as_arrays([t for t in self.thumbnails if since < self.frames and t.time_seconds >= self._times[since]]),
         }
 
     def restore(self, state: Mapping[str, Array]) -> None:
@@ -76,6 +85,8 @@ class Track:
         self._times.extend(state["times"].tolist())
         self._indices.extend(state["indices"].tolist())
         self._scores.extend(state["scores"].tolist())
+        self._cuts.extend(state["cuts"].tolist())
+        self.thumbnails += _from_arrays(state)
         self._sum = state["sum"]
         self.frames = len(self._times)
 
@@ -84,6 +95,8 @@ class Track:
         self._times.extend(following._times)
         self._indices.extend(following._indices)
         self._scores.extend(following._scores)
+        self._cuts.extend(following._cuts)
+        self.thumbnails += following.thumbnails
         if following._sum is not None:
             self._sum = following._sum if self._sum is None else self._sum + following._sum
         self.frames = len(self._times)
@@ -118,6 +131,16 @@ class Track:
         return sorted(found, key=lambda stretch: (stretch.start_seconds, -stretch.best_score))
 
     @property
+    def cuts_seconds(self) -> list[float]:
+        return self._cuts.tolist()
+
+    @property
+    def top(self) -> tuple[Array, Array]:
+        """Of every frame the classes' indices int32 (frames, k) and their scores float32 (frames, k), the best first."""
+        shape = self.frames, len(self._indices) // max(1, self.frames)
+        return np.array(self._indices, np.int32).reshape(shape), np.array(self._scores, np.float32).reshape(shape)
+
+    @property
     def first_seconds(self) -> float:
         return self._times[0]
 
@@ -144,6 +167,23 @@ class Track:
                     "label": name.label,
                     "score": round(score, 6),
                 }
+
+
+def _as_arrays(thumbnails: Sequence[Thumbnail]) -> dict[str, Array]:
+    shapes = [(t.width_px, t.height_px, len(t.jpeg)) for t in thumbnails]
+    return {
+        "thumbnail_times": np.array([t.time_seconds for t in thumbnails]),
+        "thumbnail_shapes": np.array(shapes, np.int64).reshape(-1, 3),
+        "thumbnail_data": np.frombuffer(b"".join(t.jpeg for t in thumbnails), np.uint8),
+    }
+
+
+def _from_arrays(state: Mapping[str, Array]) -> list[Thumbnail]:
+    data, begin, found = state["thumbnail_data"].tobytes(), 0, []
+    for time_seconds, (width, height, length) in zip(state["thumbnail_times"].tolist(), state["thumbnail_shapes"].tolist(), strict=True):
+        found.append(Thumbnail(time_seconds=time_seconds, jpeg=data[begin : begin + length], width_px=width, height_px=height))
+        begin += length
+    return found
 
 
 def write_ranking(path: Path, outcomes: Sequence[Outcome], *, overwrite: bool, name_models: bool) -> None:

@@ -186,6 +186,7 @@ class Options:
     stream: int | None = None
     segment_seconds: float = 60.0
     fresh: bool = False
+    report: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in (("fit", Fit), ("layout", Layout), ("codec", Codec), ("audio", Audio), ("method", Method)):
@@ -272,6 +273,16 @@ class Stretch:
     frames: int
     mean_score: float
     best_score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thumbnail:
+    """A small picture of an output, as JPEG, with its time in the source."""
+
+    time_seconds: float
+    jpeg: bytes
+    width_px: int
+    height_px: int
 
 
 @dataclass(frozen=True, kw_only=True)
