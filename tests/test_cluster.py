@@ -339,14 +339,14 @@ def visualize(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
-def left_of(group: int) -> list[str]:
-    """The command lines of what still runs in that session."""
-    found = []
+def left_of(session: int) -> dict[int, str]:
+    """What still runs in that session, with command lines."""
+    found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
-            if int(fields[3]) == group and fields[0] != b"Z":
-                found.append((entry / "cmdline").read_text())
+            if int(fields[3]) == session and fields[0] != b"Z":
+                found[int(entry.name)] = (entry / "cmdline").read_text()
         except OSError:
             continue
     return found
@@ -387,7 +387,11 @@ def test_a_signal_lets_what_is_begun_come_to_an_end(long: Path, tmp_path: Path) 
             ("stopped",),
         ]  # it is long, and made in parts
     book.close()
-    again = visualize(long, "-o", "out", "--engine", "ray", "--segment-seconds", "1", "--preset", "ultrafast", cwd=tmp_path)
-    _, err = again.communicate(timeout=120)
-    assert again.returncode == 0, err
+    # What Ray says of a dead process, and it says much on stdout, stays with Ray.
+    again = visualize(long, "-o", "out", "--engine", "ray", "--json", "--segment-seconds", "1", "--preset", "ultrafast", cwd=tmp_path)
+    [seat] = wait_until(lambda: [pid for pid, title in left_of(again.pid).items() if title.startswith("ray::Seat.do")], seconds=60)
+    os.kill(seat, signal.SIGKILL)
+    out, err = again.communicate(timeout=120)
+    assert again.returncode == 0 and [json.loads(line)["frames"] for line in out.splitlines()] == [600], (out, err)
+    assert "has died: its process ended unexpectedly" in err and "raylet" not in err
     assert len(decoded(work / "long_output.mp4")[0]) == 600
