@@ -404,8 +404,9 @@ class _Batch:
         """Look through the archive until there is something to do: for nothing no worker is opened."""
         self._listing = discovery.discover(self._paths, root=self._root, output=self._output, rules=self._request.rules)
         self._keep_house()
-        while self._listing is not None and self._is_over(listed=True) and not stopping():
-            self._list()
+        found = not self._is_over(listed=True)
+        while self._listing is not None and not found and not stopping():
+            found = self._list()
         self.summary.stopped = stopping()
         return not self.summary.stopped and not self._is_over()
 
@@ -450,10 +451,11 @@ class _Batch:
     def _at_limit(self) -> bool:
         return self._request.limit is not None and self._taken >= self._request.limit
 
-    def _list(self) -> None:
-        """Enter the next of what is found; what finds no room in the ledger stays for the next time."""
+    def _list(self) -> bool:
+        """Enter the next of what is found, and say whether some is to do; what finds no room in the ledger stays for the next time."""
         if self._listing is None or self._full_since_free is not None:
-            return
+            return False
+        standings: list[Standing] = []
         taken = LISTED_AT_ONCE if self._unentered else 0
         for found in itertools.islice(self._listing, LISTED_AT_ONCE - taken):
             taken += 1
@@ -473,6 +475,7 @@ class _Batch:
         if taken < LISTED_AT_ONCE and not self._unentered:
             self._listing = None
             self._close_listing()
+        return not {"done", "failed"}.issuperset(standings)
 
     def _close_listing(self) -> None:
         below = _listed_below(self._paths, self._root, self._request.rules)
