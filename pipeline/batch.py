@@ -577,7 +577,7 @@ class _Batch:
             found=found,
             output=output,
             overwrite=True,
-            maps=None if maps is None else maps / os.fsdecode(claim.output + b".npz"),
+            maps=None if maps is None else maps.absolute() / os.fsdecode(claim.output + b".npz"),
             predictions=output.with_name(f"{output.stem}.{form}") if is_video and form != "none" else None,
             receipt=self._receipt(claim.job) if is_video else None,
             part=claim.part,
