@@ -365,13 +365,18 @@ def dying(moment: str) -> str:
 def test_a_killed_driver_costs_one_segment(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Killed in the midst; again between the rename and the record; again behind the record. The clock goes back meanwhile."""
     given, out = tmp_path / "given", tmp_path / "out"
-    clip(given / "a.mp4", 60)
+    clip(given / "a.mp4", 190)  # 19 segments; one of 20 would be made in parts
     picture(given / "p.png")
     path, encoders = counting(tmp_path_factory.mktemp("bin"))
     process = begin("given", "-o", "out", cwd=tmp_path, PATH=path)
     until(lambda: segments_in(out) >= 3, process)
     told = status(out)
-    assert told["running"] >= 1 and told["total"] == 2 and told["done"] + told["running"] + told["pending"] == 2
+    assert (
+        told["running"] >= 1
+        and not (out / "a_output.mp4").exists()
+        and told["total"] == 2
+        and told["done"] + told["running"] + told["pending"] == 2
+    )
     assert told["jobs"][0]["state"] == "running"
     kill_driver(process)
     before = tree(given)
@@ -380,7 +385,7 @@ def test_a_killed_driver_costs_one_segment(tmp_path: Path, tmp_path_factory: pyt
     assert night("given", "-o", "out", cwd=tmp_path, code=CLOCK_BACK + dying("before"), PATH=path).code == -signal.SIGKILL
     made = (out / "a_output.mp4").stat()
     encoded = encoders.read_text().count("x")
-    assert 6 <= encoded <= 7, "at most one segment is rendered again"
+    assert 19 <= encoded <= 20, "at most one segment is rendered again"
     assert states(out)["a.mp4"] == "running" and names(out / ".heatreel" / "receipts") != []
     ended = night("given", "-o", "out", "--json", cwd=tmp_path, code=CLOCK_BACK + dying("after"), PATH=path)
     assert ended.code == -signal.SIGKILL and states(out)["a.mp4"] == "done"
@@ -392,6 +397,7 @@ def test_a_killed_driver_costs_one_segment(tmp_path: Path, tmp_path_factory: pyt
     assert sql(out, "SELECT sum(errors), sum(crashes) FROM job") == [(0, 0)] and tree(given) == before
 
 
+@pytest.mark.slow
 def test_a_signal_drains_and_a_second_one_stops(tmp_path: Path) -> None:
     """SIGTERM lets the segment come to its end; an ignored SIGINT is no signal; the second SIGINT ends it at once."""
     given, out = tmp_path / "given", tmp_path / "out"
@@ -404,8 +410,8 @@ def test_a_signal_drains_and_a_second_one_stops(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     ended = end(process, seconds=20)
     assert ended.code == 143 and "the same command goes on from there" in ended.last and "stopping: " in ended.err, ended.err
-    check_order_of_attempts = sql(out, "SELECT how, count(*) FROM attempt GROUP BY how")
-    assert dict(check_order_of_attempts).get("stopped", 0) >= 1 and 1 <= segments_in(out) <= 5
+    ended_how = dict(sql(out, "SELECT how, count(*) FROM attempt GROUP BY how"))
+    assert ended_how.get("stopped", 0) >= 1 and 1 <= segments_in(out) <= 5
     assert not list(out.glob(".b_output*"))  # it only waited, and is not begun
     told = status(out)
     assert (told["running"], told["failed"], told["pending"]) == (0, 0, 2 - told["done"])
