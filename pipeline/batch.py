@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -24,7 +24,7 @@ from typing import Any, Literal, Protocol
 
 from pipeline import catalog, compositing, discovery, encoders, journal, ledger, outputs, processes, stills
 from pipeline.discovery import PassedOver
-from pipeline.errors import CommandError, HeatreelError, OutputError, is_disk_full
+from pipeline.errors import CommandError, HeatreelError, InputError, OutputError, is_disk_full
 from pipeline.ledger import Claim, Entry, Ledger, RunRow, Standing, State
 from pipeline.orders import ORDERS, Advanced, Broken, Engine, Event, Lost, Order, Ready, Result, Setup
 from pipeline.processes import Process
@@ -40,6 +40,7 @@ SILENCE_SECONDS = 60.0  # a run on another host that gives no sign of life for s
 LISTED_AT_ONCE = 200
 LEAST_FREE_BYTES = 16 << 20
 ALIKE_TO_STOP = 20
+MOST_CHANGES = 10  # of a source while it is read, in one run
 
 _LEFT: tuple[State, ...] = ("ready", "running", "waiting", "split")
 # What has files in memory of several hosts, and whose locks SQLite's shared memory does not reach.
@@ -279,8 +280,8 @@ def run(
     with ledger.open_ledger(file, exclusive=on_network(output)) as book:
         root = _root(book, paths)
         settings = book.settings(request.settings)
-        _check_alone(book, settings, watcher)
         number = book.begin_run(settings=settings, command=request.command, version=version("heatreel"), process=Process.here())
+        _check_alone(book, number, settings, watcher)
         book.set_meta("root", str(root))
         log = home(output) / "logs" / f"run-{'' if request.rules.shard is None else f'{request.rules.shard[0]}-'}{number:06d}.log"
         with _Log(log) as notes:
@@ -308,10 +309,11 @@ def _opened(open_engine: Callable[[Setup, Path], Engine], setup: Setup, log: Pat
         engine.close()
 
 
-def _check_alone(book: Ledger, settings: int, watcher: Watcher) -> None:
-    """Two runs may share the work, but not if they want different things of it."""
+def _check_alone(book: Ledger, number: int, settings: int, watcher: Watcher) -> None:
+    """Two runs may share the work, but not if they want different things of it: then the one that began first has it."""
     for other in book.live_runs():
-        if other.settings != settings and _lives(book, other, watcher):
+        if other.run < number and other.settings != settings and _lives(book, other, watcher):
+            book.end_run(number, 1)
             raise OutputError(
                 f"{book.path.parent.parent}: another run with other options is at work on it (process {other.process.pid} on "
                 f"{other.process.host})",
@@ -389,6 +391,7 @@ class _Batch:
         self._owners: list[Process | None] = []
         self._seen_beats: dict[int, tuple[int, float]] = {}
         self._alike: set[str] = set()
+        self._changes: Counter[bytes] = Counter()
         self._taken = 0
         self._full_since_free: int | None = None
         self._estimate = _Estimate()
@@ -491,6 +494,8 @@ class _Batch:
             self._book.beat(self._number, {token: (held.frames_done, held.frames_total) for token, held in self._held.items()})
             for lost in self._book.recover(self._is_dead):
                 self._log.write(f"{os.fsdecode(lost.relative)}: taken over from a run that has died")
+                with suppress(OSError):
+                    outputs.sweep((self._output / os.fsdecode(lost.output)).parent)
             self._book.wake(run=self._number, monotonic=time.monotonic())
             self._count()
         if self._full_since_free is not None:
@@ -542,7 +547,7 @@ class _Batch:
         deadline = time.monotonic() + BEAT_SECONDS
         only = {"alone": not self._hands[worker], "begun": self._at_limit()}
         while not self.summary.given_up and time.monotonic() < deadline:
-            claim = self._book.claim(run=self._number, settings=self._settings, owner=owner, exists=self._exists, **only)
+            claim = self._book.claim(run=self._number, settings=self._settings, owner=owner, exists=self._taken_name, **only)
             if claim is None:
                 return False
             if self._give(engine, worker, claim):
@@ -555,7 +560,8 @@ class _Batch:
         if claim.first and claim.part < 0:
             self._taken += 1
         if not claim.owned and not self._request.options.overwrite:
-            text = f"{order.output}: exists already, and was not made from this archive"
+            there = next(path for path in (order.output, order.predictions, order.maps) if path is not None and os.path.lexists(path))
+            text = f"{there}: exists already, and was not made from this archive"
             error = OutputError(text, remedy="add --overwrite to replace it, or move it away")
             self._failed(claim, Result(token=claim.token, how="error", error_class="OutputError", error=str(error), final=True), order)
             return False
@@ -569,21 +575,39 @@ class _Batch:
         found = Found(
             path=self._root / relative, relative=claim.relative, kind=claim.kind, size_bytes=claim.size_bytes, mtime_ns=claim.mtime_ns
         )
-        output = self._output / os.fsdecode(claim.output)
-        maps, form = self._request.maps, self._request.predictions
+        output, maps, predictions = self._files(claim.output)
         is_video = claim.kind == "video"
         return Order(
             token=claim.token,
             found=found,
             output=output,
             overwrite=True,
-            maps=None if maps is None else maps.absolute() / os.fsdecode(claim.output + b".npz"),
-            predictions=output.with_name(f"{output.stem}.{form}") if is_video and form != "none" else None,
+            maps=maps,
+            predictions=predictions if is_video else None,
             receipt=self._receipt(claim.job) if is_video else None,
             part=claim.part,
             parts=claim.parts,
             whole=claim.whole,
+            spent_seconds=self._spent_seconds(claim),
         )
+
+    def _spent_seconds(self, claim: Claim) -> float:
+        """What the parts of a video took that is to be joined."""
+        made = self._book.parts(claim) if claim.parts else ()
+        return float(sum(row.outcome["elapsed_seconds"] for row in made if row.outcome))
+
+    def _files(self, relative: bytes) -> tuple[Path, Path | None, Path | None]:
+        """An output, its raw maps, and what goes with it if it is a video's."""
+        output, maps, form = self._output / os.fsdecode(relative), self._request.maps, self._request.predictions
+        return (
+            output,
+            None if maps is None else maps.absolute() / os.fsdecode(relative + b".npz"),
+            None if form == "none" else output.with_name(f"{output.stem}.{form}"),
+        )
+
+    def _taken_name(self, relative: bytes) -> bool:
+        """Whether one of the files of an output is there already."""
+        return any(path is not None and os.path.lexists(path) for path in self._files(relative))
 
     def _receipt(self, job: int | str) -> Path:
         """Shards share the folder, and each counts its jobs from 1."""
@@ -613,6 +637,7 @@ class _Batch:
         self._say(f"worker {event.worker + 1} has died: {event.reason}; another takes its place")
         for token in tokens:
             held = self._held.pop(token)
+            self._sweep(held.order)
             text = f"{held.order.found.path}: the worker died while it was at it: {event.reason}"
             if event.blameless or self.summary.stopped:
                 self._for_sure(functools.partial(self._book.fail, held.claim, charge=None, how="interrupted"))
@@ -620,13 +645,20 @@ class _Batch:
                 result = Result(token=token, how="error", error_class="WorkerDied", error=text)
                 self._for_sure(functools.partial(self._failed, held.claim, result, held.order, charge="crash"))
 
+    def _sweep(self, order: Order) -> None:
+        """Remove what a dead worker was writing for an order."""
+        for path in (order.output, order.predictions, order.maps, order.receipt):
+            if path is not None:
+                with suppress(OSError):
+                    outputs.sweep(path.parent)
+
     def _settle(self, held: _Held, result: Result) -> None:
         """Write into the ledger what became of an order."""
         claim, order = held.claim, held.order
         if result.how == "done":
             self._done(claim, order, result)
         elif result.how == "part":
-            self._book.finish(claim, outcome={}, stretches=(), frames=result.frames)
+            self._book.finish(claim, outcome=result.outcome, stretches=(), frames=result.frames)
             self._estimate.add(result.frames)
         elif result.how == "parts":
             self._book.split(claim, result.bounds)
@@ -667,6 +699,13 @@ class _Batch:
             text = f"{order.found.path}: cannot be read any more: {error.strerror or error}"
             self._failed(claim, Result(token=claim.token, how="error", error_class="InputError", error=text, final=True), order)
             return
+        self._changes[claim.relative] += 1
+        if self._changes[claim.relative] >= MOST_CHANGES:
+            restless = InputError(
+                f"{order.found.path}: was changed at each of {MOST_CHANGES} attempts", remedy="is it still being written?"
+            )
+            self._failed(claim, Result(token=claim.token, how="error", error_class="InputError", error=str(restless), final=True), order)
+            return
         self._log.write(f"{order.found.path}: was changed while it was read; it is taken up again")
         self._book.change(claim, size_bytes=now.st_size, mtime_ns=now.st_mtime_ns, ready_after=time.monotonic() + BUSY_SECONDS)
 
@@ -680,7 +719,7 @@ class _Batch:
             final=result.final,
             ready_after=time.monotonic() + BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS) - 1)],
             how=charge,
-            made=self._exists(claim.output),
+            made=self._taken_name(claim.output),
         )
         self._log.write(f"{'failed' if state == 'failed' else 'to be tried again'}: {result.error}", result.details)
         if state != "failed":
@@ -707,10 +746,7 @@ class _Batch:
 
     def _clear(self, order: Order) -> None:
         """Remove what the dead have left of an input that is given up."""
-        with suppress(OSError):
-            for path in (order.output, order.predictions, order.maps, order.receipt):
-                if path is not None:
-                    outputs.sweep(path)
+        self._sweep(order)
         journal.discard(order.output)
 
     def _judge(self, result: Result, order: Order) -> None:

@@ -146,6 +146,10 @@ class Film:
             outcome = self.finish(work.folder, [(work.folder, s) for s in work.segments], self.problems(work), before, made)
         return outcome, self.track
 
+    @property
+    def elapsed_seconds(self) -> float:
+        return time.perf_counter() - self._started
+
     def identity(self, before: list[Any]) -> dict[str, Any]:
         """All that the segments depend on; `before` is the source's fingerprint."""
         identity = {**self.view.identity, "source": before, "model": self.session.classifier.identity}

@@ -30,7 +30,8 @@ class Order:
     """One thing for a worker to do.
 
     `part` is the part of a long video to be made, -1 for the whole; with `parts` the finished ones are joined. `whole` says that the
-    video is not to be made in parts. `receipt` is where the worker notes a finished video, before that has its name.
+    video is not to be made in parts. `spent_seconds` is what its finished parts took. `receipt` is where the worker notes a finished
+    video, before that has its name.
     """
 
     token: str
@@ -43,6 +44,7 @@ class Order:
     part: int = -1
     parts: int = 0
     whole: bool = False
+    spent_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import glob
+import functools
 import itertools
 import os
+import re
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline import processes
 from pipeline.errors import CommandError, OutputError
 
 
@@ -48,16 +51,19 @@ def _writable(folder: Path) -> bool:
 def whole(output: Path, *, overwrite: bool, folder: Path | None = None) -> Iterator[Path]:
     """A temporary path to write to; it gets the name `output` when the block ends well, and is removed when it does not.
 
-    It lies beside the output, or in a `folder` of the same file system. What a killed run has left beside the output is removed.
+    It lies beside the output, or in a `folder` of the same file system. What killed runs have left
+    in its folder is removed.
 
     Raises OutputError when `output` has appeared meanwhile and `overwrite` is off, or when the disk refuses.
     """
     # Hidden, and with the same suffix, which tells encoders and image writers the format.
-    stem = _stem(output)
-    temporary = (folder or output.parent) / f".{stem}.{os.getpid()}-{next(_numbers)}.part{output.suffix}"
+    stem = os.fsencode(output.stem)[:100].decode(errors="ignore")  # a name holds 255 bytes, and a letter takes up to four
+    temporary = (folder or output.parent) / f".{stem}.{_host()}-{os.getpid()}-{next(_numbers)}.part{output.suffix}"
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        sweep(output)
+        if output.parent not in _swept:  # once is enough: what dies while this process lives is somebody's to tell, who sweeps then
+            sweep(output.parent)
+            _swept.add(output.parent)
         yield temporary
         flush(temporary)
         if overwrite:
@@ -72,18 +78,22 @@ def whole(output: Path, *, overwrite: bool, folder: Path | None = None) -> Itera
 
 
 _numbers = itertools.count()  # threads of one process may write two names that begin alike
+_swept: set[Path] = set()
+_TEMPORARY = re.compile(r"\..*\.([0-9a-f]{8})-(\d+)-\d+\.part(\.[^.]*)?", re.DOTALL)
 
 
-def _stem(output: Path) -> str:
-    return os.fsencode(output.stem)[:100].decode(errors="ignore")  # a name holds 255 bytes, and a letter takes up to four
+@functools.cache
+def _host() -> str:
+    return f"{zlib.crc32(processes.host().encode()):08x}"
 
 
-def sweep(output: Path) -> None:
-    """Remove what killed processes of this machine were writing under this name."""
-    for stale in output.parent.glob(f".{glob.escape(_stem(output))}.*.part{glob.escape(output.suffix)}"):
-        process = stale.name.removesuffix(f".part{output.suffix}").rpartition(".")[2].partition("-")[0]
-        if process.isdecimal() and not _is_running(int(process)):
-            stale.unlink(missing_ok=True)
+def sweep(folder: Path) -> None:
+    """Remove what killed processes of this host were writing in a folder."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            found = _TEMPORARY.fullmatch(entry.name) if entry.name.startswith(".") else None
+            if found and found[1] == _host() and not _is_running(int(found[2])):
+                Path(entry.path).unlink(missing_ok=True)
 
 
 def _is_running(process: int) -> bool:

@@ -56,8 +56,8 @@ def _warm_up_seconds(smooth: float) -> float:
 
 def render_part(
     job: Job, session: Session, part: Part, *, progress: Callable[[Progress], None], stopping: Callable[[], bool] = lambda: False
-) -> int:
-    """Make one part, and leave its segments in its journal; returns the number of its frames.
+) -> tuple[int, float]:
+    """Make one part, and leave its segments in its journal; returns the number of its frames, and the seconds it took.
 
     Raises SeamError where the video turns out to be none that can be made in parts, Stopped behind a segment when that is wished.
     """
@@ -71,7 +71,7 @@ def render_part(
         film.check_unchanged(before)
         if not work.segments or film.problems(work)[0] or (film.reading is not None and film.reading.leaps):
             raise SeamError(f"{job.input}: part {part.number + 1} cannot be made by itself")
-    return film.track.frames
+    return film.track.frames, film.elapsed_seconds
 
 
 def join_parts(

@@ -35,17 +35,17 @@ class Process:
         started = _started(pid)
         if started is None:
             raise ProcessLookupError(f"no process {pid}")
-        return cls(host=_host(), boot=_boot(), pid=pid, started=started)
+        return cls(host=host(), boot=_boot(), pid=pid, started=started)
 
 
 def is_running(process: Process) -> bool | None:
     """Whether that very process runs. None where it cannot be known from here: it is another host's, or another container's."""
-    if process.host != _host():
+    if process.host != host():
         return None
     return process.boot == _boot() and _started(process.pid) == process.started
 
 
-def _host() -> str:
+def host() -> str:
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:

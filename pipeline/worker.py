@@ -62,8 +62,8 @@ class Worker:
         elif order.part >= 0:
             if order.part >= len(divided):
                 raise parts.SeamError(f"{job.input}: its parts are not those that it would have now")
-            frames = parts.render_part(job, session, divided[order.part], progress=progress, stopping=stopping)
-            return Result(token=order.token, how="part", frames=frames)
+            frames, seconds = parts.render_part(job, session, divided[order.part], progress=progress, stopping=stopping)
+            return Result(token=order.token, how="part", frames=frames, outcome={"elapsed_seconds": seconds})
         elif divided:
             return Result(token=order.token, how="parts", bounds=[(part.begin_seconds, part.end_seconds) for part in divided])
         else:
@@ -84,6 +84,7 @@ class Worker:
 
     def _result(self, order: Order, outcome: Outcome, track: Track) -> Result:
         classes = self.session.classifier.classes
+        outcome = replace(outcome, elapsed_seconds=outcome.elapsed_seconds + order.spent_seconds)
         if outcome.duration_seconds is None:
             stretches = [
                 Stretch(name=p.name, start_seconds=0, end_seconds=0, frames=1, mean_score=p.score, best_score=p.score) for p in outcome.top

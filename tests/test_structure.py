@@ -22,6 +22,7 @@ BASE = {"errors", "records", "orders"}
 BELOW = {
     "models": {"catalog", "embedded", "network", "folding"},
     "folding": {"network"},
+    "outputs": {"processes"},
     "predictions": {"outputs"},
     "journal": {"outputs"},
     "ledger": {"processes"},
