@@ -20,7 +20,7 @@ from pipeline.records import ModelChoice, Options, Outcome, Progress, printable
 from pipeline.terminal import Terminal, exit_code_of, open_missing_streams, open_terminal, table, tell
 
 if TYPE_CHECKING:
-    from pipeline.batch import Request
+    from pipeline.archive import Request
     from pipeline.planning import Job, Refusal
     from pipeline.predictions import Track
     from pipeline.visualize import Session
@@ -439,8 +439,7 @@ def batch(
     )
     count = _parse_workers(workers)
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose, drains=not dry_run) as terminal:
-        from pipeline import batch as night
-        from pipeline import discovery
+        from pipeline import archive, discovery
 
         rules = discovery.Rules(
             include=tuple(include or ()),
@@ -448,7 +447,7 @@ def batch(
             max_size_bytes=None if max_size is None else discovery.parse_size(max_size),
             shard=None if shard is None else discovery.parse_shard(shard),
         )
-        request = night.Request(
+        request = archive.Request(
             sources=sources,
             output=output,
             choice=_choice(model, weights, labels, preprocess, layer, custom_objects, allow_unsafe),
@@ -468,10 +467,10 @@ def batch(
 
 
 def _survey(request: Request, terminal: Terminal) -> None:
-    from pipeline import batch as night
+    from pipeline import archive
 
     counts: Counter[str] = Counter()
-    for standing, relative, size_bytes, reason in night.survey(request):
+    for standing, relative, size_bytes, reason in archive.survey(request):
         counts[standing] += 1
         path = os.fsdecode(relative)
         if terminal.as_json:

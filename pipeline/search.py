@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import batch, ledger, movie
+from pipeline import archive, ledger, movie
 from pipeline.errors import CommandError, InputError
 from pipeline.outputs import check_output, whole
 
@@ -66,7 +66,7 @@ def search(output: Path, query: str, *, min_score: float = 0.0, min_seconds: flo
     wanted = query.strip().casefold()
     if not wanted or limit < 1:
         raise CommandError(f"--limit {limit}: less than 1" if wanted else "QUERY: nothing to look for")
-    files = batch.ledger_files(output)
+    files = archive.ledger_files(output)
     if not files:
         raise InputError(f"{output}: no batch has been here", remedy="give the folder that --output named")
     hits: list[Hit] = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import batch, ledger, processes
+from pipeline import archive, ledger, processes
 from pipeline.errors import InputError
 from pipeline.ledger import JobRow, Ledger, RunRow
 
@@ -47,7 +47,7 @@ class Status:
 
 def read(output: Path, *, every_job: bool) -> Status:
     """The status of the batch in that folder; `jobs` is filled with `every_job`. Raises InputError when there is no batch."""
-    files = batch.ledger_files(output)
+    files = archive.ledger_files(output)
     if not files:
         raise InputError(f"{output}: no batch has been here", remedy="give the folder that --output named")
     status = Status()

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 from test_media import decoded
 
-from pipeline import batch, cluster, discovery, workers
+from pipeline import archive, batch, cluster, discovery, workers
 from pipeline.errors import CommandError
 from pipeline.orders import Advanced, Broken, Ended, Engine, Event, Lost, Order, Ready, Setup
 from pipeline.records import Found, ModelChoice, Options
@@ -256,7 +256,7 @@ class Watcher:
         pass
 
 
-def archive(folder: Path, videos: int, pictures: int, frames: int = 60) -> Path:
+def an_archive(folder: Path, videos: int, pictures: int, frames: int = 60) -> Path:
     folder.mkdir()
     for number in range(videos):
         clips.write_clip(folder / f"v{number:02}.mp4", clips.constant(frames, start=Fraction(number, 10)))
@@ -268,7 +268,7 @@ def archive(folder: Path, videos: int, pictures: int, frames: int = 60) -> Path:
 @WITH_RAY
 @pytest.mark.slow
 def test_a_lost_node_costs_nobody_anything(nodes: Any, tmp_path: Path) -> None:
-    given, output, watcher = archive(tmp_path / "in", 12, 3), tmp_path / "out", Watcher()
+    given, output, watcher = an_archive(tmp_path / "in", 12, 3), tmp_path / "out", Watcher()
     engines: list[Any] = []
     removed: list[tuple[str, list[str]]] = []
 
@@ -288,7 +288,7 @@ def test_a_lost_node_costs_nobody_anything(nodes: Any, tmp_path: Path) -> None:
                     break
         return False
 
-    request = batch.Request(
+    request = archive.Request(
         sources=[str(given)], output=output, choice=ModelChoice(model="efficientnet_lite0"), options=OPTIONS, rules=discovery.Rules()
     )
     summary = batch.run(request, open_engine=open_engine, watcher=watcher, stopping=looks_on)
@@ -355,7 +355,7 @@ def left_of(session: int) -> dict[int, str]:
 @WITH_RAY
 @pytest.mark.slow
 def test_the_command_writes_what_the_local_one_writes(tmp_path: Path) -> None:
-    archive(tmp_path / "in", 1, 2, frames=30)
+    an_archive(tmp_path / "in", 1, 2, frames=30)
     outcomes = {}
     for kind in ("local", "ray"):
         process = visualize("in", "-o", kind, "--engine", kind, "--json", cwd=tmp_path)

@@ -14,7 +14,7 @@ import pytest
 from test_faults import run
 from test_media import decoded
 
-from pipeline import batch, search
+from pipeline import archive, search
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.ledger import Entry, open_ledger
 from pipeline.processes import Process
@@ -29,9 +29,9 @@ def seen(name: ClassName, start: float, end: float, best: float) -> Stretch:
     return Stretch(name=name, start_seconds=start, end_seconds=end, frames=1, mean_score=best / 2, best_score=best)
 
 
-def archive(output: Path, files: dict[str, Sequence[Stretch]], *, shard: tuple[int, int] | None = None, **settings: Any) -> Path:
+def an_archive(output: Path, files: dict[str, Sequence[Stretch]], *, shard: tuple[int, int] | None = None, **settings: Any) -> Path:
     """A ledger as a batch leaves it."""
-    file = batch.ledger_file(output, shard)
+    file = archive.ledger_file(output, shard)
     file.parent.mkdir(parents=True, exist_ok=True)
     with open_ledger(file) as book:
         number = book.settings(json.dumps(settings))
@@ -49,8 +49,8 @@ def archive(output: Path, files: dict[str, Sequence[Stretch]], *, shard: tuple[i
 @pytest.fixture
 def cats(tmp_path: Path) -> Path:
     first = {"a.mov": [seen(TABBY, 0, 5, 0.4), seen(EGYPTIAN, 1, 2, 0.8)], "b.jpg": [seen(EGYPTIAN, 0, 0, 0.6)]}
-    archive(tmp_path / "out", first, shard=(1, 2))
-    return archive(tmp_path / "out", {"sub/c.mov": [seen(CATAMARAN, 10, 20.5, 0.7), seen(EGYPTIAN, 3, 9, 0.5)]}, shard=(2, 2))
+    an_archive(tmp_path / "out", first, shard=(1, 2))
+    return an_archive(tmp_path / "out", {"sub/c.mov": [seen(CATAMARAN, 10, 20.5, 0.7), seen(EGYPTIAN, 3, 9, 0.5)]}, shard=(2, 2))
 
 
 def test_hits_come_from_all_shards_the_best_first(cats: Path) -> None:
@@ -91,8 +91,8 @@ def test_what_is_wrong_with_a_query(cats: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_made_anew_is_not_found_meanwhile(tmp_path: Path) -> None:
-    out = archive(tmp_path, {"a.mov": [seen(TABBY, 0, 5, 0.4)]})
-    with open_ledger(batch.ledger_file(out, None)) as book:
+    out = an_archive(tmp_path, {"a.mov": [seen(TABBY, 0, 5, 0.4)]})
+    with open_ledger(archive.ledger_file(out, None)) as book:
         number = book.settings("{}")
         run = book.begin_run(settings=number, command="", version="", process=Process.here())
         found = Found(path=Path("a.mov"), relative=b"a.mov", kind="video", size_bytes=2, mtime_ns=1)
@@ -103,14 +103,14 @@ def test_what_is_made_anew_is_not_found_meanwhile(tmp_path: Path) -> None:
 
 
 def test_a_hit_in_a_range_is_at_the_outputs_own_time(tmp_path: Path) -> None:
-    [hit] = search.search(archive(tmp_path, {"a b.mov": [seen(TABBY, 12, 15, 0.4)]}, start_seconds=10.0), "tabby")
+    [hit] = search.search(an_archive(tmp_path, {"a b.mov": [seen(TABBY, 12, 15, 0.4)]}, start_seconds=10.0), "tabby")
     assert hit.within_output == (2.0, 5.0) and hit.start_seconds == 12.0
     assert hit.command.split()[1].endswith("2.000") and hit.command.endswith(f"'{tmp_path}/a b.mov_output.mp4'")
 
 
 def test_hits_are_cut_out_of_the_video(tmp_path: Path) -> None:
     """Every picture of it is there: from the last key frame before it, one a second in these clips, until its end."""
-    out = archive(tmp_path / "out", {"v": [seen(TABBY, 1.5, 2.48, 0.9), seen(EGYPTIAN, 0, 0, 0.5)], "gone": [seen(TABBY, 0, 1, 0.8)]})
+    out = an_archive(tmp_path / "out", {"v": [seen(TABBY, 1.5, 2.48, 0.9), seen(EGYPTIAN, 0, 0, 0.5)], "gone": [seen(TABBY, 0, 1, 0.8)]})
     clips.write_clip(out / "v_output.mp4", [Fraction(n, 25) for n in range(100)], audio_start=Fraction(0), audio_seconds=4.0)
     first, second, picture = search.search(out, "t", limit=9)
     made = search.cut(first, tmp_path / "cuts", overwrite=False)
