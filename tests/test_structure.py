@@ -35,6 +35,7 @@ BELOW = {
     "integrity": {"children", "sources"},
     "movie": {"children", "sources", "encoders"},
     "painting": {"compositing", "scenes", "predictions"},
+    "report": {"outputs", "timeline"},
 }
 OUTSIDE = {
     "ffmpeg": {"children", "encoders", "decoding", "integrity", "movie"},
@@ -42,6 +43,7 @@ OUTSIDE = {
     "imageio_ffmpeg": {"children"},
     "sqlite3": {"ledger"},
     "ray": {"cluster"},
+    "jinja2": {"report"},
     "tensorflow": {"maps", "models", "network", "preprocessing", "anatomy", "visualize", "film", "worker", "doctor"},
 }
 

@@ -1,0 +1,127 @@
+"""What the pages of a report are tested with: made-up scores of real classes, and names that are out to harm.
+
+`python tests/pages.py FOLDER` writes one page of each kind, to look at.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline import report
+from pipeline.predictions import Track
+from pipeline.records import ClassName
+
+HOSTILE = [
+    "</script><img src=x onerror=alert(1)>",
+    "<!--<script>alert(1)</script>",
+    "\"'><svg onload=alert(1)>",
+    "a\u2028b\u2029c",
+    "gone\udcff\ud800",
+    "\u202etxt.exe",
+    "{{ 7*7 }}{% raw %}",
+    "line\nbreak\ttab\x00nul\x1bescape",
+    "&lt;b&gt;&amp;",
+    "]]><!DOCTYPE html>",
+    "javascript:alert(1)",
+]
+
+
+def class_names(count: int = 1000) -> list[ClassName]:
+    text = files("pipeline").joinpath("data", "imagenet_classes.csv").read_text(encoding="utf-8")
+    rows = csv.DictReader(io.StringIO(text))
+    return [ClassName(index=int(row["index"]), wnid=row["wnid"], label=row["label"]) for row in rows][:count]
+
+
+def jpeg(number: int, width: int = 128, height: int = 72) -> bytes:
+    y, x = np.mgrid[:height, :width]
+    rgb = np.stack([40 + x * 160 // width, 60 + y * 120 // height, np.full_like(x, number * 53 % 256)], axis=2).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, "JPEG", quality=80)
+    return file.getvalue()
+
+
+def video_page(
+    frames: int = 750, *, rate: int = 25, seed: int = 0, classes: Sequence[ClassName] | None = None, **given: Any
+) -> report.VideoPage:
+    """Scenes in each of which three or four of fourteen classes are seen, and single frames in which something else is."""
+    random = np.random.default_rng(seed)
+    classes = classes or class_names()
+    pool = random.choice(len(classes), min(14, len(classes)), replace=False)
+    begins = [0, *sorted(int(f) for f in random.choice(np.arange(1, frames), min(frames // 50 + 1, 40), replace=False))]
+    track = Track(Path("input"), 3)
+    for begin, end in zip(begins, [*begins[1:], frames], strict=True):
+        seen = random.choice(pool, 4, replace=False)
+        level = np.array([0.6, 0.2, 0.08, 0.03]) * random.uniform(0.5, 1, 4)
+        for frame in range(begin, end):
+            scores = np.full(len(classes), 1e-5, np.float32)
+            scores[seen] = level * (1 + 0.15 * np.sin(frame / 17 + np.arange(4)) + random.normal(0, 0.02, 4))
+            if frame % 211 == 97:
+                scores[pool[frame % len(pool)]] = 0.93
+            track.add(frame / rate, scores)
+    state = track.state(since=0)
+    given = {
+        "title": "kitchen.mov",
+        "video": "kitchen_output.mp4",
+        "duration_seconds": frames / rate,
+        "times_seconds": track.times_seconds,
+        "indices": state["indices"].reshape(frames, 3),
+        "scores": state["scores"].reshape(frames, 3),
+        "classes": classes,
+        "stretches": track.stretches(classes, last_seconds=1 / rate),
+        "cuts_seconds": [begin / rate for begin in begins[1:]],
+        "thumbnails": [
+            report.Thumbnail(time_seconds=(n + 0.5) * frames / rate / 12, jpeg=jpeg(n), width_px=128, height_px=72) for n in range(12)
+        ],
+        "facts": {
+            "Model": "efficientnet_lite0",
+            "Method": "gradcam",
+            "Command": "visualize video kitchen.mov --report",
+            "Version": "heatreel 0.1.0",
+        },
+        "warnings": ["the sound was transcoded to AAC"],
+        **given,
+    }
+    return report.VideoPage(**given)
+
+
+class Elements(HTMLParser):
+    """The elements of a page with their attributes, and its text by the element that it stands in."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[tuple[str, str]] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.elements and data.strip():
+            self.text.append((self.elements[-1][0], data))
+
+    def handle_comment(self, data: str) -> None:
+        self.elements.append(("comment", {}))
+
+
+if __name__ == "__main__":
+    import clips
+
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    clips.write_clip(folder / "kitchen_output.mp4", [Fraction(n, 25) for n in range(750)])
+    report.write_video_page(folder / "kitchen_output.html", video_page(), overwrite=True)
+    for suffix in (".svg", ".png"):
+        report.write_timeline(folder / f"kitchen_timeline{suffix}", video_page(), overwrite=True)
