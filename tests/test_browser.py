@@ -1,0 +1,337 @@
+"""The pages in a real browser: what a click, a key and a link do, and that nothing is asked of anybody.
+
+`HEATREEL_CHROMIUM` names another Chromium than the one on PATH, `HEATREEL_AXE` a copy of axe.min.js instead of `npm pack axe-core`.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import os
+import shutil
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from pages import HOSTILE, class_names, video_page
+
+from pipeline import report
+from pipeline.records import ClassName
+
+pytestmark = pytest.mark.slow
+
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = os.environ.get("HEATREEL_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        pytest.skip("no Chromium on PATH")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core, which finds what keeps people from using a page (https://github.com/dequelabs/axe-core)."""
+    given = os.environ.get("HEATREEL_AXE")
+    if given:
+        return Path(given).read_text(encoding="utf-8")
+    if not shutil.which("npm"):
+        pytest.skip("no npm to fetch axe-core with, and no HEATREEL_AXE")
+    folder = tmp_path_factory.mktemp("axe")
+    try:
+        subprocess.run(["npm", "pack", "axe-core@4"], cwd=folder, check=True, capture_output=True, timeout=120)
+    except (subprocess.SubprocessError, OSError) as error:
+        pytest.skip(f"axe-core could not be fetched: {error}")
+    with tarfile.open(next(folder.glob("axe-core-*.tgz"))) as archive:
+        member = archive.extractfile("package/axe.min.js")
+        assert member is not None
+        return member.read().decode()
+
+
+class Watched:
+    """A page that is open, with what it asked for and what went wrong in it."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.requests: list[str] = []
+        self.wrong: list[str] = []
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("console", lambda message: self.wrong.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        page.on("dialog", lambda dialog: (self.wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+
+
+Open = Callable[..., Watched]
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Open]:
+    contexts = []
+
+    def get(path: Path, *, fragment: str = "", width: int = 1280, **context: Any) -> Watched:
+        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, **context))
+        watched = Watched(contexts[-1].new_page())
+        watched.page.goto(f"{path.as_uri()}{fragment}")
+        return watched
+
+    yield get
+    for context in contexts:
+        context.close()
+
+
+@functools.cache
+def clip_bytes() -> bytes:
+    import tempfile
+
+    from clips import write_clip
+
+    with tempfile.TemporaryDirectory() as folder:
+        return write_clip(Path(folder) / "clip.mp4", [Fraction(n, 25) for n in range(750)], size=(256, 144)).read_bytes()
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    (tmp_path / "kitchen_output.mp4").write_bytes(clip_bytes())
+    report.write_video_page(tmp_path / "kitchen_output.html", video_page(), overwrite=False)
+    return tmp_path / "kitchen_output.html"
+
+
+def until(page: Any, condition: str) -> None:
+    """Playwright's own way evaluates text in the page, which the pages' policy forbids."""
+    end = time.monotonic() + 20
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, condition
+        page.wait_for_timeout(20)
+
+
+def time_of(page: Any) -> float:
+    until(page, "!document.getElementById('player').seeking && document.getElementById('player').readyState >= 2")
+    return float(page.evaluate("document.getElementById('player').currentTime"))
+
+
+def at(page: Any) -> float:
+    """Where the line stands, as a part of the chart's width."""
+    return float(page.evaluate("parseFloat(document.getElementById('now').style.left) / 100"))
+
+
+def cells(page: Any, column: int) -> list[str]:
+    return list(page.locator(f"#stretches tbody tr td:nth-child({column})").all_inner_texts())
+
+
+# ------------------------------------------------------------------------------------------------ a video
+
+
+def test_the_page_of_a_video_opens_without_a_word(visit: Open, video: Path) -> None:
+    watched = visit(video)
+    assert time_of(watched.page) == 0
+    assert watched.wrong == []
+    addresses = {url for url in watched.requests if not url.startswith("data:")}
+    assert addresses == {video.as_uri(), (video.parent / "kitchen_output.mp4").as_uri()}
+    assert watched.page.locator("#unplayable").is_hidden()
+
+
+def test_the_video_plays_and_the_line_goes_with_it(visit: Open, video: Path) -> None:
+    page = visit(video).page
+    time_of(page)
+    page.evaluate("document.getElementById('player').muted = true; document.getElementById('player').play()")
+    until(page, "document.getElementById('player').currentTime > 0.8")
+    first = at(page)
+    page.wait_for_timeout(400)
+    second = at(page)
+    assert 0.8 / 30 - 0.01 < first < second < 0.2
+    assert page.evaluate("document.getElementById('player').getVideoPlaybackQuality().totalVideoFrames") > 10
+    page.evaluate("document.getElementById('player').pause()")
+    assert at(page) == pytest.approx(time_of(page) / 30, abs=0.002)
+
+
+def test_a_click_or_a_drag_on_the_chart_goes_there(visit: Open, video: Path) -> None:
+    page = visit(video).page
+    time_of(page)
+    surface = page.locator("#surface")
+    surface.scroll_into_view_if_needed()
+    box = surface.bounding_box()
+    page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + 90)
+    assert time_of(page) == pytest.approx(12, abs=0.05) and at(page) == pytest.approx(0.4, abs=0.002)
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 30, steps=8)
+    page.mouse.up()
+    assert time_of(page) == pytest.approx(21, abs=0.05)
+    page.locator("#shots button:visible").nth(1).click()
+    shown = float(page.locator("#shots button:visible").nth(1).get_attribute("data-seconds"))
+    assert time_of(page) == pytest.approx(shown, abs=0.01) and at(page) == pytest.approx(shown / 30, abs=0.002)
+
+
+def test_thumbnails_lie_under_their_times(visit: Open, video: Path) -> None:
+    for width in (1280, 390):
+        page = visit(video, width=width).page
+        plot = page.locator("#surface").bounding_box()
+        boxes = [
+            (button.bounding_box(), float(button.get_attribute("data-seconds"))) for button in page.locator("#shots button:visible").all()
+        ]
+        assert len(boxes) >= 3
+        for (box, seconds), behind in zip(boxes, [*boxes[1:], None], strict=True):
+            middle = plot["x"] + plot["width"] * seconds / 30
+            assert box["x"] - 1 <= middle <= box["x"] + box["width"] + 1
+            assert behind is None or box["x"] + box["width"] <= behind[0]["x"]
+
+
+def test_keys_move_by_a_second(visit: Open, video: Path) -> None:
+    page = visit(video).page
+    time_of(page)
+    page.locator("#surface").focus()
+    for key, wanted in (("ArrowRight", 1), ("ArrowUp", 2), ("ArrowLeft", 1), ("PageUp", 11), ("PageDown", 1), ("End", 30), ("Home", 0)):
+        page.keyboard.press(key)
+        assert time_of(page) == pytest.approx(wanted, abs=0.05), key
+    page.keyboard.press("PageUp")
+    surface = page.locator("#surface")
+    data = video_page()
+    frame = int(np.searchsorted(data.times_seconds, 10 + 1e-6, side="right")) - 1
+    best, score = data.classes[data.indices[frame, 0]], float(data.scores[frame, 0])
+    assert surface.get_attribute("aria-valuetext") == f"0:10.0, {best.label} {100 * score:.1f} %"
+    assert float(surface.get_attribute("aria-valuenow")) == 10
+
+
+@pytest.mark.parametrize("seconds", [8.32, 0.0, 29.5])
+def test_a_link_opens_at_its_time(visit: Open, video: Path, seconds: float) -> None:
+    watched = visit(video, fragment=f"#t={seconds}")
+    assert time_of(watched.page) == pytest.approx(seconds, abs=0.002) and at(watched.page) == pytest.approx(seconds / 30, abs=0.001)
+    watched.page.evaluate("location.hash = '#t=3'")
+    until(watched.page, "Math.abs(document.getElementById('player').currentTime - 3) < 0.01")
+
+
+def test_every_column_sorts_as_python_does(visit: Open, video: Path) -> None:
+    page = visit(video).page
+    stretches = video_page().stretches
+    keys: list[Callable[[Any], Any]] = [
+        lambda s: s.start_seconds,
+        lambda s: s.end_seconds,
+        lambda s: s.name.label.lower(),
+        lambda s: s.mean_score,
+        lambda s: s.best_score,
+    ]
+    for column, key in enumerate(keys):
+        for turn in range(2):
+            if column or turn:
+                page.locator(f"#stretches th button[data-key='{column}']").click()
+            downward = (column > 2) != bool(turn)
+            wanted = sorted(stretches, key=key, reverse=downward)
+            head = page.locator("#stretches th").nth(column)
+            assert head.get_attribute("aria-sort") == ("descending" if downward else "ascending")
+            assert page.locator("#stretches th[aria-sort]").count() == 1
+            assert cells(page, 3) == [s.name.label for s in wanted]
+            assert cells(page, 5) == [f"{100 * s.best_score:.1f} %" for s in wanted]
+
+
+def test_the_filter_keeps_what_matches_and_says_how_many(visit: Open, video: Path) -> None:
+    page = visit(video).page
+    stretches = video_page().stretches
+    part = stretches[3].name.label[1:5]
+    kept = [s.name.label for s in stretches if part.lower() in s.name.label.lower()]
+    assert 0 < len(kept) < len(stretches)
+    assert page.locator("#count").inner_text() == f"{len(stretches)} stretches"
+    page.get_by_label("Filter by label").fill(part.upper())
+    assert cells(page, 3) == kept
+    assert page.locator("#count").inner_text() == f"{len(kept)} of {len(stretches)} stretches"
+    assert page.locator("#count").get_attribute("role") == "status"
+    page.locator("#stretches tbody .go").first.click()
+    first = next(s for s in stretches if part.lower() in s.name.label.lower())
+    assert time_of(page) == pytest.approx(first.start_seconds, abs=0.0015)
+
+
+def test_classes_of_the_chart_can_be_switched(visit: Open, video: Path) -> None:
+    page = visit(video).page
+    button = page.locator(".legend button").nth(2)
+    button.click()
+    assert button.get_attribute("aria-pressed") == "false"
+    assert page.locator(".ribbon.off").count() == 1 and page.locator(".ribbon.off").get_attribute("data-ribbon") == "2"
+    button.click()
+    assert button.get_attribute("aria-pressed") == "true" and page.locator(".ribbon.off").count() == 0
+
+
+def test_the_export_is_every_number_exactly(visit: Open, tmp_path: Path) -> None:
+    classes = [ClassName(index=c.index, wnid=c.wnid if c.index else None, label=f'{c.label}, "{c.index}"') for c in class_names()]
+    steps = np.random.default_rng(5).uniform(0.001, 0.07, 400)
+    scores = np.random.default_rng(6).uniform(0, 1, (400, 3)).astype(np.float32) ** 9
+    page = video_page(400, classes=classes, times_seconds=np.cumsum(steps), scores=scores, begins_seconds=0.5, title="a/b: c.mov")
+    report.write_video_page(tmp_path / "page.html", page, overwrite=False)
+    opened = visit(tmp_path / "page.html").page
+    with opened.expect_download() as download:
+        opened.get_by_role("button", name="Save every frame as CSV").click()
+    download.value.save_as(tmp_path / "frames.csv")
+    with (tmp_path / "frames.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["frame", "time_seconds", "rank", "index", "wnid", "label", "score"] and len(rows) == 1200
+    for number, row in enumerate(rows):
+        frame, rank = divmod(number, 3)
+        name = classes[page.indices[frame, rank]]
+        assert (row["frame"], row["rank"], row["index"]) == (str(frame), str(rank + 1), str(name.index))
+        assert (row["wnid"], row["label"]) == (name.wnid or "", name.label)
+        assert float(row["time_seconds"]) == page.times_seconds[frame] and np.float32(row["score"]) == page.scores[frame, rank]
+
+
+def test_a_video_that_is_missing_is_said(visit: Open, video: Path) -> None:
+    (video.parent / "kitchen_output.mp4").unlink()
+    page = visit(video).page
+    page.locator("#unplayable").wait_for(state="visible")
+    page.locator("#stretches tbody .go").last.click()
+    assert at(page) > 0.5  # the chart goes on without it
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTILE if "\ud800" not in name])
+def test_hostile_names_are_text_in_the_living_page(visit: Open, tmp_path: Path, name: str) -> None:
+    classes = [ClassName(index=c.index, wnid=name, label=f"{name} {c.index}") for c in class_names(30)]
+    file = f"{name} #?%41.mp4".replace("\0", "").replace("/", "_")
+    (tmp_path / file).write_bytes(clip_bytes())
+    page = video_page(120, classes=classes, title=name, video=file, facts={name: name}, warnings=[name])
+    report.write_video_page(tmp_path / "page.html", page, overwrite=False)
+    watched = visit(tmp_path / "page.html")
+    time_of(watched.page)  # the video is found under its name
+    watched.page.get_by_label("Filter by label").fill("1")
+    watched.page.locator("#surface").hover()
+    assert watched.wrong == [] and watched.page.locator("img:not(#shots img), script:not([id])").count() == 1
+    assert watched.page.locator("main svg").count() == 2
+    assert {url for url in watched.requests if not url.startswith("data:")} == {
+        (tmp_path / "page.html").as_uri(),
+        f"file://{quote(os.fsencode(tmp_path / file))}",
+    }
+
+
+def test_a_file_whose_name_is_no_utf8_is_played(visit: Open, tmp_path: Path) -> None:
+    name = os.fsdecode(b"gone\xff.mp4")
+    (tmp_path / name).write_bytes(clip_bytes())
+    report.write_video_page(tmp_path / "page.html", video_page(title=name, video=name), overwrite=False)
+    watched = visit(tmp_path / "page.html")
+    assert time_of(watched.page) == 0 and watched.wrong == []
+
+
+# ------------------------------------------------------------------------------------------------ all pages
+
+
+def violations(page: Any, axe: str) -> list[str]:
+    page.evaluate(axe)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in found if v["impact"] in ("serious", "critical")]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_keeps_people_from_using_the_page_of_a_video(visit: Open, video: Path, axe: str, scheme: str, width: int) -> None:
+    page = visit(video, width=width, color_scheme=scheme, bypass_csp=True).page
+    time_of(page)
+    assert violations(page, axe) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
