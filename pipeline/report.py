@@ -10,13 +10,14 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import jinja2
@@ -26,7 +27,7 @@ from markupsafe import Markup
 from pipeline import timeline
 from pipeline.errors import CommandError
 from pipeline.outputs import whole
-from pipeline.records import ClassName, Stretch, printable
+from pipeline.records import ClassName, Prediction, Stretch, natural_key, printable
 
 Array = np.ndarray[Any, Any]
 
@@ -176,6 +177,132 @@ def write_timeline(path: Path, page: VideoPage, *, overwrite: bool) -> None:
         labels = [entry["label"] for entry in legend]
         picture = timeline.draw(chart, title=printable(page.title), labels=labels, note=chart_note(chart), cuts_seconds=cuts)
         picture.save(temporary, "PNG", optimize=True)
+
+
+# ------------------------------------------------------------------------------------------------ pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureItem:
+    """One picture: the original and its heatmap as JPEG or as a path relative to the page; None where there is none."""
+
+    name: str
+    original: str | bytes | None
+    heat: str | bytes | None
+    top: Sequence[Prediction] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PicturesPage:
+    title: str
+    items: Sequence[PictureItem]
+    facts: Mapping[str, str]
+
+
+def write_pictures_page(path: Path, page: PicturesPage, *, overwrite: bool) -> None:
+    """Write the page of a set of pictures. Raises OutputError as `outputs.whole` does."""
+    labels = _Labels()
+    tops = [[[labels.number(p.name.label), round(p.score, 6)] for p in item.top] for item in page.items]
+    items = [
+        {
+            "name": printable(item.name),
+            "original": _picture_address(item.original),
+            "heat": _picture_address(item.heat),
+            "top": item.top,
+            "error": item.error,
+        }
+        for item in page.items
+    ]
+    _write_page(path, "pictures", overwrite=overwrite, page=page, items=items, data=_data({"labels": labels.texts, "items": tops}))
+
+
+def _picture_address(picture: str | bytes | None) -> str | None:
+    return _jpeg_address(picture) if isinstance(picture, bytes) else None if picture is None else _address(picture)
+
+
+class _Labels:
+    """Numbers for labels, in the order in which they come: an archive names each of them thousands of times."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def number(self, label: str) -> int:
+        return self._numbers.setdefault(printable(label), len(self._numbers))
+
+    @property
+    def texts(self) -> list[str]:
+        return list(self._numbers)
+
+
+# ------------------------------------------------------------------------------------------------ an archive
+
+
+class Seen(NamedTuple):
+    """That a class was seen in an input from a time on, in the output's seconds (0 for a picture)."""
+
+    label: str
+    start_seconds: float
+    best_score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveItem:
+    """One input of an archive and what became of it; `output`, `page` and `poster` are paths relative to the archive's page.
+
+    `kind` is "video" or "image", `state` as `visualize status` names it.
+    """
+
+    name: str
+    kind: str
+    state: str
+    output: str | None = None
+    page: str | None = None
+    poster: str | None = None
+    duration_seconds: float | None = None
+    frames: int = 0
+    top: Sequence[Prediction] = ()
+    seen: Sequence[Seen] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchivePage:
+    """`counts` and `refreshed` are shown as they are."""
+
+    title: str
+    counts: Mapping[str, int]
+    refreshed: str
+    items: Sequence[ArchiveItem]
+
+
+def write_archive_page(path: Path, page: ArchivePage, *, overwrite: bool) -> None:
+    """Write the page of an archive. Raises OutputError as `outputs.whole` does."""
+    failed = [item for item in page.items if item.error is not None]
+    _write_page(path, "archive", overwrite=overwrite, page=page, failed=failed, data=_data(_archive_data(page.items)))
+
+
+def _archive_data(items: Sequence[ArchiveItem]) -> dict[str, Any]:
+    """Rows in the order of the fields in archive.js."""
+    labels = _Labels()
+    by_name = sorted(range(len(items)), key=lambda number: natural_key(items[number].name))
+    places = dict(zip(by_name, itertools.count(), strict=False))
+    rows = [
+        [
+            printable(item.name),
+            item.kind,
+            item.state,
+            *(None if path is None else _address(path) for path in (item.output, item.page, item.poster)),
+            None if item.duration_seconds is None else round(item.duration_seconds, 3),
+            item.frames,
+            [[labels.number(prediction.name.label), round(prediction.score, 4)] for prediction in item.top],
+            [[labels.number(label), round(start, 6), round(score, 4)] for label, start, score in item.seen],
+            places[number],
+            None if item.error is None else printable(item.error),
+        ]
+        for number, item in enumerate(items)
+    ]
+    return {"labels": labels.texts, "items": rows}
 
 
 # ------------------------------------------------------------------------------------------------ from records to markup

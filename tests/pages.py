@@ -20,7 +20,7 @@ from PIL import Image
 
 from pipeline import report
 from pipeline.predictions import Track
-from pipeline.records import ClassName
+from pipeline.records import ClassName, Prediction
 
 HOSTILE = [
     "</script><img src=x onerror=alert(1)>",
@@ -95,6 +95,62 @@ def video_page(
     return report.VideoPage(**given)
 
 
+def predictions(number: int, classes: Sequence[ClassName], k: int = 3) -> list[Prediction]:
+    return [
+        Prediction(name=classes[(number * 37 + rank * 211) % len(classes)], score=(0.9 - number * 7 % 60 / 100) / (rank * 2 + 1))
+        for rank in range(k)
+    ]
+
+
+def pictures_page(count: int = 30, **given: Any) -> report.PicturesPage:
+    """Every second one with its pictures in the page, the others with pictures beside it; the last failed."""
+    classes = class_names()
+    items = [
+        report.PictureItem(
+            name=f"holiday/{number}.jpg",
+            original=jpeg(number, 160, 120) if number % 2 else f"pictures/{number}.jpg",
+            heat=jpeg(number + 7, 160, 120) if number % 2 else f"pictures/{number}_output.jpg",
+            top=predictions(number, classes),
+        )
+        for number in range(count - 1)
+    ]
+    broken = report.PictureItem(name="holiday/broken.jpg", original=None, heat=None, error="ends too early: 312 of 4096 rows came")
+    return report.PicturesPage(**{"title": "holiday", "items": [*items, broken], "facts": {"Model": "efficientnet_lite0"}, **given})
+
+
+def archive_item(number: int, classes: Sequence[ClassName]) -> report.ArchiveItem:
+    """Of five, one is a picture; of forty, one failed."""
+    random = np.random.default_rng(number)
+    kind, failed = ("image" if number % 5 == 3 else "video"), number % 40 == 17
+    name = f"{2019 + number % 6}/trip {number % 97}/clip{number}.{'jpg' if kind == 'image' else 'mp4'}"
+    if failed:
+        return report.ArchiveItem(name=name, kind=kind, state="failed", error=f"not a {kind}: the header is damaged at byte {number}")
+    seconds = round(float(random.uniform(2, 4000)), 3) if kind == "video" else None
+    chosen = random.integers(len(classes), size=12 if kind == "video" else 3)
+    return report.ArchiveItem(
+        name=name,
+        kind=kind,
+        state="done",
+        output=f"{name}_output.mp4" if kind == "video" else f"{name}_output.jpg",
+        page=f"{name}_output.html" if kind == "video" else None,
+        poster=f"pictures/{number % 15 * 2}.jpg" if number % 7 else None,
+        duration_seconds=seconds,
+        frames=round(25 * seconds) if seconds else 1,
+        top=predictions(number, classes),
+        seen=[
+            report.Seen(classes[c].label, round(float(random.uniform(0, seconds)), 3) if seconds else 0.0, float(random.uniform(0.05, 1)))
+            for c in chosen
+        ],
+    )
+
+
+def archive_page(count: int = 200, **given: Any) -> report.ArchivePage:
+    items = [archive_item(number, class_names()) for number in range(count)]
+    failed = sum(item.state == "failed" for item in items)
+    counts = {"done": count - failed, "failed": failed, "pending": 0}
+    return report.ArchivePage(**{"title": "out", "counts": counts, "refreshed": "2026-03-01 12:00", "items": items, **given})
+
+
 class Elements(HTMLParser):
     """The elements of a page with their attributes, and its text by the element that it stands in."""
 
@@ -125,3 +181,9 @@ if __name__ == "__main__":
     report.write_video_page(folder / "kitchen_output.html", video_page(), overwrite=True)
     for suffix in (".svg", ".png"):
         report.write_timeline(folder / f"kitchen_timeline{suffix}", video_page(), overwrite=True)
+    (folder / "pictures").mkdir(exist_ok=True)
+    for number in range(0, 30, 2):
+        for end in ("", "_output"):
+            (folder / "pictures" / f"{number}{end}.jpg").write_bytes(jpeg(number + 5 * bool(end), 320, 240))
+    report.write_pictures_page(folder / "pictures.html", pictures_page(), overwrite=True)
+    report.write_archive_page(folder / "archive.html", archive_page(), overwrite=True)

@@ -14,12 +14,12 @@ from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pytest
-from pages import HOSTILE, Elements, class_names, jpeg, video_page
+from pages import HOSTILE, Elements, archive_page, class_names, jpeg, pictures_page, video_page
 from PIL import Image
 
 from pipeline import report, timeline
 from pipeline.errors import CommandError, OutputError
-from pipeline.records import ClassName
+from pipeline.records import ClassName, Prediction
 
 
 def written(tmp_path: Path, page: report.VideoPage) -> Elements:
@@ -218,6 +218,74 @@ def test_a_page_that_is_there_is_kept(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="add --overwrite"):
         report.write_video_page(tmp_path / "page.html", video_page(30), overwrite=False)
     assert (tmp_path / "page.html").read_text() == "mine"
+
+
+# ------------------------------------------------------------------------------------------------ pictures and archives
+
+
+def test_a_set_of_pictures_is_there_without_a_script(tmp_path: Path) -> None:
+    page = pictures_page(30)
+    report.write_pictures_page(tmp_path / "page.html", page, overwrite=False)
+    elements = Elements((tmp_path / "page.html").read_text(encoding="utf-8"))
+    pictures = [attributes for tag, attributes in elements.elements if tag == "img"]
+    assert len(pictures) == 58 and all({"width", "height", "alt"} <= set(a) and a["loading"] == "lazy" for a in pictures)
+    assert pictures[0]["src"] == "pictures/0.jpg" and pictures[1]["src"] == "pictures/0_output.jpg"
+    embedded = [base64.b64decode((a["src"] or "").partition(",")[2]) for a in pictures[2:4]]
+    assert embedded == [page.items[1].original, page.items[1].heat]
+    texts = [text for _, text in elements.text]
+    assert page.items[-1].error in texts and all(p.name.label in texts for item in page.items for p in item.top)
+
+
+def test_an_archive_tells_its_counts_and_failures_without_a_script(tmp_path: Path) -> None:
+    page = archive_page(2000)
+    report.write_archive_page(tmp_path / "page.html", page, overwrite=False)
+    elements = Elements((tmp_path / "page.html").read_text(encoding="utf-8"))
+    texts = [text for tag, text in elements.text if tag in ("dt", "dd", "td", "summary")]
+    assert texts[:4] == ["done", "1,950", "failed", "50"]
+    for item in page.items:
+        assert (item.error in texts) == (item.state == "failed")
+    assert "30 more" in texts
+
+
+def test_the_data_of_an_archive_are_those_given(tmp_path: Path) -> None:
+    page = archive_page(300)
+    report.write_archive_page(tmp_path / "page.html", page, overwrite=False)
+    data = data_of(Elements((tmp_path / "page.html").read_text(encoding="utf-8")))
+    for item, row in zip(page.items, data["items"], strict=True):
+        name, kind, state, output, _, _, duration, frames, top, seen, _, error = row
+        assert (name, kind, state, frames, error) == (item.name, item.kind, item.state, item.frames, item.error)
+        assert duration == item.duration_seconds and (output is None or unquote_to_bytes(output).decode() == item.output)
+        assert [(data["labels"][label], score) for label, score in top] == [(p.name.label, round(p.score, 4)) for p in item.top]
+        assert [(data["labels"][label], start) for label, start, _ in seen] == [(s.label, s.start_seconds) for s in item.seen]
+    assert len(data["labels"]) == len(set(data["labels"]))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_in_sets_and_archives_stay_text(tmp_path: Path, name: str) -> None:
+    hostile = ClassName(index=0, wnid=None, label=name)
+    found = []
+    for text, label in (("plain", class_names(1)[0]), (name, hostile)):
+        top = [Prediction(name=label, score=0.5)]
+        item = report.PictureItem(name=text, original=file_name(text), heat=b"x", top=top, error=text)
+        report.write_pictures_page(tmp_path / "a.html", report.PicturesPage(title=text, items=[item], facts={text: text}), overwrite=True)
+        paths = {"output": file_name(text), "page": file_name(text), "poster": file_name(text)}
+        seen = [report.Seen(label.label, 1.0, 0.5)]
+        kept = report.ArchiveItem(name=text, kind="video", state=text, top=top, seen=seen, error=text, **paths)
+        archive = report.ArchivePage(title=text, counts={text: 1}, refreshed=text, items=[kept])
+        report.write_archive_page(tmp_path / "b.html", archive, overwrite=True)
+        pages = [Elements((tmp_path / page).read_text(encoding="utf-8")) for page in ("a.html", "b.html")]
+        found.append([[tag for tag, _ in page.elements] for page in pages])
+        assert not [key for page in pages for _, attributes in page.elements for key in attributes if key.startswith("on")]
+    assert found[0] == found[1]
+
+
+def test_addresses_do_not_leave_the_folder_or_become_schemes(tmp_path: Path) -> None:
+    item = report.ArchiveItem(name="a", kind="video", state="done", output="javascript:alert(1)", page="a b#c?.html", poster="\udcff.jpg")
+    report.write_archive_page(
+        tmp_path / "page.html", report.ArchivePage(title="a", counts={}, refreshed="now", items=[item]), overwrite=False
+    )
+    row = data_of(Elements((tmp_path / "page.html").read_text(encoding="utf-8")))["items"][0]
+    assert row[3:6] == ["javascript%3Aalert%281%29", "a%20b%23c%3F.html", "%FF.jpg"]
 
 
 # ------------------------------------------------------------------------------------------------ charts as files
