@@ -162,6 +162,9 @@ Predictions = Annotated[
 SaveMaps = Annotated[
     Path | None, typer.Option("--save-maps", metavar="FILE.npz", help="Raw maps; a folder for several inputs.", show_default="none")
 ]
+Report = Annotated[
+    bool, typer.Option("--report", help="An HTML page beside the output: player, timeline, what was seen when.", show_default="off")
+]
 AllowGaps = Annotated[
     bool,
     typer.Option("--allow-gaps", help="In a folder of frames, let those follow one another whose numbers do not.", show_default="off"),
@@ -287,6 +290,7 @@ def video(
     device: Device = "auto",
     predictions: Predictions = None,
     save_maps: SaveMaps = None,
+    report: Report = False,
     allow_gaps: AllowGaps = False,
     segment_seconds: SegmentSeconds = 60.0,
     fresh: Fresh = False,
@@ -321,6 +325,7 @@ def video(
         batch_size=_parse_batch_size(batch_size),
         predictions=predictions,
         save_maps=save_maps,
+        report=report,
         allow_gaps=allow_gaps,
         segment_seconds=segment_seconds,
         fresh=fresh,
@@ -405,6 +410,7 @@ def batch(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List what is new, changed, done, failed or missing; change nothing.", show_default="off")
     ] = False,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="A page for each video, and one for the archive.")] = True,
     segment_seconds: SegmentSeconds = 60.0,
     max_megapixels: MaxMegapixels = None,
     overwrite: Overwrite = False,
@@ -433,6 +439,7 @@ def batch(
         preset=preset,
         audio=audio,
         batch_size=_parse_batch_size(batch_size),
+        report=report,
         segment_seconds=segment_seconds,
         max_megapixels=max_megapixels,
         overwrite=overwrite,
@@ -458,7 +465,7 @@ def batch(
             maps=save_maps,
             limit=limit,
             retry_failed=retry_failed,
-            command=shlex.join(sys.argv),
+            command=_command(),
         )
         if dry_run:
             _survey(request, terminal)
@@ -739,10 +746,18 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
 
     # A single video gets its name after its predictions are written: should that fail, the next run need not begin anew.
     alone = len(jobs) == 1 and bool(jobs[0].source or jobs[0].pictures)
+
+    def made(outcome: Outcome, track: Track, _file: Path) -> None:
+        write([track] if alone else ())
+        if options.report:
+            from pipeline import pages
+
+            pages.write_video_page(outcome, track, session, command=_command(), overwrite=options.overwrite)
+
     try:
         for number, job in enumerate(jobs):
             with terminal.bar(job, number, len(jobs)) as tick:
-                outcome, track = _one(job, session, terminal, tick, lambda _outcome, track, _file: write([track] if alone else ()))
+                outcome, track = _one(job, session, terminal, tick, made)
             outcomes.append(outcome)
             terminal.report(outcome)
             tracks += [track] if track and not alone else []
@@ -842,6 +857,10 @@ def _choice(
 
 def _options(**given: Any) -> Options:
     return Options(**given)  # strings become literals there, or a CommandError
+
+
+def _command() -> str:
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def _parse_time(option: str, text: str | None) -> float | None:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,18 @@ from pipeline.orders import Setup
 from pipeline.records import Found, ModelChoice, Options, natural_key
 
 HOME = ".heatreel"
+# Options that change where, when or how quickly, but not what; predictions and maps have values of their own.
+_WITHOUT_EFFECT = (
+    "overwrite",
+    "fresh",
+    "predictions",
+    "save_maps",
+    "batch_size",
+    "segment_seconds",
+    "max_megapixels",
+    "allow_gaps",
+    "report",
+)
 FORMATS = ("parquet", "csv", "jsonl", "none")
 LEAST_FREE_BYTES = 16 << 20
 # What has files in memory of several hosts, and whose locks SQLite's shared memory does not reach.
@@ -52,7 +65,7 @@ class Request:
     def settings(self) -> str:
         """Canonical JSON of all that changes what comes out; not where, how quickly, or on what."""
         options = asdict(self.options)
-        for name in ("overwrite", "fresh", "predictions", "save_maps", "batch_size", "segment_seconds", "max_megapixels", "allow_gaps"):
+        for name in _WITHOUT_EFFECT:
             del options[name]
         more = {"predictions": self.predictions, "save_maps": self.maps is not None}
         return json.dumps({**options, **more, "model": catalog.identity(self.choice)}, sort_keys=True, default=str)
@@ -78,6 +91,24 @@ def ledger_file(output: Path, shard: tuple[int, int] | None) -> Path:
 def ledger_files(output: Path) -> list[Path]:
     """All that there are, of every shard."""
     return sorted(home(output).glob("ledger*.sqlite"), key=lambda path: natural_key(path.name))
+
+
+@contextmanager
+def other_shards(mine: Path) -> Iterator[list[Ledger]]:
+    """The ledgers beside one, to be read."""
+    with ExitStack() as stack:
+        files = [file for file in ledger_files(mine.parent.parent) if file != mine]
+        yield [stack.enter_context(ledger.open_ledger(file, read_only=True)) for file in files]
+
+
+def receipt_of(book: Ledger, output: Path, job: int | str) -> Path:
+    """Shards share the folder, and each counts its jobs from 1."""
+    return home(output) / "receipts" / f"{book.path.stem}-{job}.json"
+
+
+def poster_of(book: Ledger, output: Path, job: int) -> Path:
+    """The small picture that stands for an output on the archive's page."""
+    return home(output) / "posters" / f"{book.path.stem}-{job}.jpg"
 
 
 def on_network(path: Path, *, mounts_file: Path = Path("/proc/self/mountinfo")) -> bool:
@@ -118,7 +149,7 @@ def prepare(request: Request) -> Path:
             f"--output {request.output}: its work is {f'divided by {how}' if how else 'not divided'}", remedy="keep --shard as it was"
         )
     try:
-        for folder in ("logs", "receipts"):
+        for folder in ("logs", "receipts", "posters"):
             (home(request.output) / folder).mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(request.output).free
     except OSError as error:

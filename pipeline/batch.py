@@ -20,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pipeline import archive, discovery, journal, ledger, outputs, processes
+from pipeline import archive, discovery, gallery, journal, ledger, outputs, processes
 from pipeline.archive import Request
 from pipeline.discovery import PassedOver
 from pipeline.errors import CommandError, HeatreelError, InputError, OutputError, is_disk_full
@@ -33,6 +33,7 @@ BACKOFF_SECONDS = (10.0, 60.0)  # before the second and the third try
 BUSY_SECONDS = 5.0
 BEAT_SECONDS = 2.0
 SHOW_SECONDS = 0.5
+PUBLISH_SECONDS = 30.0
 SILENCE_SECONDS = 60.0  # a run on another host that gives no sign of life for so long is dead
 LISTED_AT_ONCE = 200
 ALIKE_TO_STOP = 20
@@ -222,7 +223,7 @@ class _Batch:
         self._unentered: list[Entry] = []
         self._unsettled: deque[Callable[[], None]] = deque()
         self._counts: Mapping[State, int] = {}
-        self._shown = self._sized = 0.0
+        self._shown = self._sized = self._published = 0.0
 
     # -------------------------------------------------------------------------------------------- the loop
 
@@ -321,6 +322,7 @@ class _Batch:
                     outputs.sweep((self._output / os.fsdecode(lost.output)).parent)
             self._book.wake(run=self._number, monotonic=time.monotonic())
             self._count()
+            self._publish()
         if self._full_since_free is not None:
             usage = shutil.disk_usage(self._output)
             if usage.free - self._full_since_free >= min(64 << 20, usage.total // 100):
@@ -338,6 +340,22 @@ class _Batch:
             return
         self._counts, self._estimate.sizes = self._book.counts(self._settings), self._book.sizes(self._settings)
         self._sized = started + 50 * (time.monotonic() - started)
+
+    def _publish(self, *, last: bool = False) -> None:
+        """Write the archive's page anew, now and then: the longer that takes, the more rarely. Somebody else's is left alone."""
+        started, page = time.monotonic(), gallery.file_of(self._output)
+        if not self._request.options.report or (started < self._published and not last):
+            return
+        if self._book.meta("page") is None:
+            if page.exists() and not self._request.options.overwrite:
+                self._published = float("inf")
+                self._log.write(f"{page}: exists already, and is left as it is; --overwrite replaces it")
+                return
+            self._book.set_meta("page", "ours")
+        with archive.other_shards(self._book.path) as others:
+            shards = [(self._book, self._settings), *((other, other.newest_settings) for other in others)]
+            gallery.write_gallery(shards, self._output, refreshed=f"{time.strftime('%Y-%m-%d %H:%M')}{'' if last else ', at work'}")
+        self._published = time.monotonic() + max(PUBLISH_SECONDS, 50 * (time.monotonic() - started))
 
     def _is_dead(self, process: Process, number: int, beat: int) -> bool:
         if number == self._number:
@@ -383,7 +401,7 @@ class _Batch:
         if claim.first and claim.part < 0:
             self._taken += 1
         if not claim.owned and not self._request.options.overwrite:
-            there = next(path for path in (order.output, order.predictions, order.maps) if path is not None and os.path.lexists(path))
+            there = next((path for path in self._files(claim.output) if path is not None and os.path.lexists(path)), order.output)
             text = f"{there}: exists already, and was not made from this archive"
             error = OutputError(text, remedy="add --overwrite to replace it, or move it away")
             self._failed(claim, Result(token=claim.token, how="error", error_class="OutputError", error=str(error), final=True), order)
@@ -398,7 +416,7 @@ class _Batch:
         found = Found(
             path=self._root / relative, relative=claim.relative, kind=claim.kind, size_bytes=claim.size_bytes, mtime_ns=claim.mtime_ns
         )
-        output, maps, predictions = self._files(claim.output)
+        output, maps, predictions, _ = self._files(claim.output)
         is_video = claim.kind == "video"
         return Order(
             token=claim.token,
@@ -407,7 +425,9 @@ class _Batch:
             overwrite=True,
             maps=maps,
             predictions=predictions if is_video else None,
-            receipt=self._receipt(claim.job) if is_video else None,
+            receipt=archive.receipt_of(self._book, self._output, claim.job) if is_video else None,
+            poster=archive.poster_of(self._book, self._output, claim.job) if self._request.options.report else None,
+            command=self._request.command,
             part=claim.part,
             parts=claim.parts,
             whole=claim.whole,
@@ -419,22 +439,19 @@ class _Batch:
         made = self._book.parts(claim) if claim.parts else ()
         return float(sum(row.outcome["elapsed_seconds"] for row in made if row.outcome))
 
-    def _files(self, relative: bytes) -> tuple[Path, Path | None, Path | None]:
-        """An output, its raw maps, and what goes with it if it is a video's."""
+    def _files(self, relative: bytes) -> tuple[Path, Path | None, Path | None, Path | None]:
+        """An output, its raw maps, and what goes with it if it is a video's: predictions, and a page."""
         output, maps, form = self._output / os.fsdecode(relative), self._request.maps, self._request.predictions
         return (
             output,
             None if maps is None else maps.absolute() / os.fsdecode(relative + b".npz"),
             None if form == "none" else output.with_name(f"{output.stem}.{form}"),
+            outputs.page_of(output) if self._request.options.report else None,
         )
 
     def _taken_name(self, relative: bytes) -> bool:
         """Whether one of the files of an output is there already."""
         return any(path is not None and os.path.lexists(path) for path in self._files(relative))
-
-    def _receipt(self, job: int | str) -> Path:
-        """Shards share the folder, and each counts its jobs from 1."""
-        return archive.home(self._output) / "receipts" / f"{self._book.path.stem}-{job}.json"
 
     # -------------------------------------------------------------------------------------------- what comes back
 
@@ -636,13 +653,16 @@ class _Batch:
         counts = self._book.counts(self._settings)
         self.summary.left = sum(counts[state] for state in _LEFT)
         self._sweep_receipts()
+        with self._waiting_for_room():
+            self._publish(last=True)
         for row in self._book.jobs(["failed"], self._settings):
             self.summary.failures.append((str(self._root / os.fsdecode(row.relative)), row.error_text or ""))
         return self.summary
 
     def _sweep_receipts(self) -> None:
         """Remove those that nobody will ask for: of jobs that are at an end, which a kill has left, or a source that is gone."""
-        for receipt in self._receipt("").parent.glob(self._receipt("*").name):
+        any_receipt = archive.receipt_of(self._book, self._output, "*")
+        for receipt in any_receipt.parent.glob(any_receipt.name):
             number = receipt.stem.rpartition("-")[2]
             if number.isdecimal() and self._book.is_over(int(number)):
                 receipt.unlink(missing_ok=True)

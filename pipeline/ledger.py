@@ -406,6 +406,11 @@ class Ledger:
         rows = self._read("SELECT id FROM settings WHERE hash = ?", digest)
         return int(rows[0][0]) if rows else 0
 
+    @property
+    def newest_settings(self) -> int:
+        """Those of the run that began last; 0 before the first."""
+        return self._chosen(None)
+
     # -------------------------------------------------------------------------------------------- runs
 
     def begin_run(self, *, settings: int, command: str, version: str, process: Process) -> int:
@@ -747,6 +752,20 @@ class Ledger:
     def classes(self) -> list[tuple[int, str | None, str]]:
         """Id, wnid and label of each class that was ever seen."""
         return [tuple(row) for row in self._read("SELECT id, wnid, label FROM class")]
+
+    def best_seen(self, jobs: Sequence[int]) -> dict[int, list[tuple[str, float, float]]]:
+        """For each of these jobs and each class that was seen in it, the best first: label, and begin and score of its best stretch."""
+        found: dict[int, list[tuple[str, float, float]]] = {}
+        for begin in range(0, len(jobs), _CHUNK):
+            chunk = jobs[begin : begin + _CHUNK]
+            rows = self._read(
+                "SELECT job, label, start_seconds, max(best_score) AS best FROM stretch JOIN class ON class.id = class "
+                f"WHERE job IN ({', '.join('?' * len(chunk))}) GROUP BY job, class ORDER BY job, best DESC",
+                *chunk,
+            )
+            for job, label, start, best in rows:
+                found.setdefault(job, []).append((label, start, best))
+        return found
 
     def seen(self, class_id: int, *, min_score: float, min_seconds: float, limit: int) -> list[Hit]:
         """Where a class was seen, the best first; not where it is being looked at anew."""

@@ -31,7 +31,7 @@ class Order:
 
     `part` is the part of a long video to be made, -1 for the whole; with `parts` the finished ones are joined. `whole` says that the
     video is not to be made in parts. `spent_seconds` is what its finished parts took. `receipt` is where the worker notes a finished
-    video, before that has its name.
+    video, before that has its name. With a `poster`, a small picture of the output, a video also gets a page; `command` is shown there.
     """
 
     token: str
@@ -41,6 +41,8 @@ class Order:
     maps: Path | None = None
     predictions: Path | None = None
     receipt: Path | None = None
+    poster: Path | None = None
+    command: str = ""
     part: int = -1
     parts: int = 0
     whole: bool = False

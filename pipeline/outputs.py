@@ -148,5 +148,10 @@ def name_outputs(inputs: Sequence[Path], *, output: Path | None, suffixes: Seque
     return unique
 
 
+def page_of(output: Path) -> Path:
+    """Where the page of a video lies: beside it."""
+    return output.with_suffix(".html")
+
+
 def _beside(path: Path, folder: Path | None, stem: str, suffix: str) -> Path:
     return (folder or path.parent) / f"{stem}_output{suffix}"

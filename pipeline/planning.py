@@ -157,7 +157,8 @@ def _plan(
             maps = maps / f"{name.stem.removesuffix('_output')}.npz"
         try:
             job = make(path, name, maps)
-            for output in (name, maps) if maps else (name,):
+            page = outputs.page_of(name) if options.report else None
+            for output in (path for path in (name, maps, page) if path):
                 outputs.check_output(output, sources=paths, overwrite=options.overwrite)
         except OSError as error:  # such as a name that is too long
             plan.append(Refusal(input=path, error=InputError(f"{path}: cannot be read: {error.strerror or error}")))

@@ -27,19 +27,9 @@ from markupsafe import Markup
 from pipeline import timeline
 from pipeline.errors import CommandError
 from pipeline.outputs import whole
-from pipeline.records import ClassName, Prediction, Stretch, natural_key, printable
+from pipeline.records import ClassName, Prediction, Stretch, Thumbnail, natural_key, printable
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Thumbnail:
-    """A small picture of a video; `time_seconds` is the source's."""
-
-    time_seconds: float
-    jpeg: bytes
-    width_px: int
-    height_px: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,6 +132,8 @@ def visualize_image(job: Job, session: Session) -> tuple[Outcome, Track]:
     painter = session.painter(geometry, session.canvas(panel.size, Colour(matrix="rgb", full_range=True)))
     planes = tuple(np.ascontiguousarray(plane) for plane in np.moveaxis(np.asarray(panel), 2, 0))
     picture = painter.paint(Frame(planes, 0, Fraction(1), None), seen, fresh=True)  # type: ignore[arg-type]
+    if options.report:
+        track.thumbnails.append(painter.thumbnail(picture, 0.0))
     if job.maps is not None:
         with closing(RawMaps()) as raw:
             raw.add(0.0, seen.maps, seen.targets, seen.scores[seen.targets])

@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipeline import film, models, parts, planning, visualize
+from pipeline import film, models, pages, parts, planning, visualize
 from pipeline.errors import BusyError, ChangedError, HeatreelError, InputError, Stopped, ToolError, is_disk_full
 from pipeline.orders import Order, Result, Setup
 from pipeline.outputs import whole
@@ -52,6 +52,7 @@ class Worker:
         job = planning.plan_order(order.found.path, kind=order.found.kind, output=order.output, maps=order.maps, options=options)
         if job.source is None and job.pictures is None:
             outcome, track = visualize.visualize_image(job, session)
+            _write_poster(order, track)
             return self._result(order, outcome, track)
         made = self._made(order, session)
         divided = [] if order.whole else parts.parts_of(job, options)
@@ -76,6 +77,9 @@ class Worker:
         def made(outcome: Outcome, track: Track, file: Path) -> None:
             if order.predictions is not None:
                 write_predictions(order.predictions, [track], session.classifier.classes, overwrite=True, name_inputs=False)
+            if order.poster is not None:
+                pages.write_video_page(outcome, track, session, command=order.command, overwrite=True)
+                _write_poster(order, track)
             if order.receipt is not None:
                 result = self._result(order, outcome, track)
                 _write_receipt(order.receipt, result, self._settings, order.found, file)
@@ -93,6 +97,12 @@ class Worker:
             last = max(0.0, outcome.duration_seconds - (track.last_seconds - track.first_seconds))
             stretches = track.stretches(classes, last_seconds=last)
         return Result(token=order.token, how="done", outcome=outcome.as_json(), stretches=stretches, frames=outcome.frames)
+
+
+def _write_poster(order: Order, track: Track) -> None:
+    """The picture in the middle. It stands for the output where many are shown, and nothing depends on it."""
+    if order.poster is not None and track.thumbnails:
+        order.poster.write_bytes(track.thumbnails[len(track.thumbnails) // 2].jpeg)
 
 
 def _check_as_found(found: Found) -> None:

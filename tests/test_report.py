@@ -19,7 +19,7 @@ from PIL import Image
 
 from pipeline import report, timeline
 from pipeline.errors import CommandError, OutputError
-from pipeline.records import ClassName, Prediction
+from pipeline.records import ClassName, Prediction, Thumbnail
 
 
 def written(tmp_path: Path, page: report.VideoPage) -> Elements:
@@ -156,7 +156,7 @@ def test_times_are_those_of_the_output(tmp_path: Path) -> None:
             type(s)(**{**vars(s), "start_seconds": s.start_seconds + 100, "end_seconds": s.end_seconds + 100}) for s in page.stretches
         ],
         cuts_seconds=[cut + 100 for cut in page.cuts_seconds],
-        thumbnails=[report.Thumbnail(time_seconds=101.0, jpeg=jpeg(0), width_px=128, height_px=72)],
+        thumbnails=[Thumbnail(time_seconds=101.0, jpeg=jpeg(0), width_px=128, height_px=72)],
     )
     elements = written(tmp_path, late)
     data = data_of(elements)

@@ -14,8 +14,8 @@ import typer
 import cli
 
 ROOT = Path(__file__).parent.parent
-JOBS = {"visualize", "film", "parts", "predict", "planning", "anatomy", "demo", "doctor"}
-JOBS |= {"archive", "batch", "worker", "workers", "cluster", "status", "search"}
+JOBS = {"visualize", "film", "parts", "predict", "planning", "pages", "anatomy", "demo", "doctor"}
+JOBS |= {"archive", "batch", "gallery", "worker", "workers", "cluster", "status", "search"}
 SHOWS = {"terminal"}  # what the user sees: it alone draws bars, beside the command line
 BASE = {"errors", "records", "orders"}
 # A part may stand on these besides the base: they are below it, and know nothing of it.

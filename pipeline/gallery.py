@@ -1,0 +1,65 @@
+"""The page of an archive, OUT/index.html: how its batch stands, what has failed and why, and what is to be seen where."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline import archive, report
+from pipeline.ledger import JobRow, Ledger
+from pipeline.outputs import page_of
+from pipeline.records import ClassName, Prediction
+
+MOST_ITEMS = 10_000  # that a browser shows and searches with ease
+LEFT = ("ready", "running", "waiting", "split")
+
+
+def write_gallery(shards: Sequence[tuple[Ledger, int]], output: Path, *, refreshed: str) -> None:
+    """Write it anew, from the ledgers of all shards, each with the settings that count. Raises OutputError."""
+    report.write_archive_page(file_of(output), gallery(shards, output, refreshed=refreshed), overwrite=True)
+
+
+def file_of(output: Path) -> Path:
+    return output / "index.html"
+
+
+def gallery(shards: Sequence[tuple[Ledger, int]], output: Path, *, refreshed: str) -> report.ArchivePage:
+    """At most MOST_ITEMS inputs of each ledger are shown, failures before others; the counts are of all."""
+    counts = dict.fromkeys(("done", "failed", "to do", "missing"), 0)
+    items: list[report.ArchiveItem] = []
+    root = Path()
+    for book, number in shards:
+        root = Path(book.meta("root") or "")
+        states = book.counts(number)
+        for state, count in states.items():
+            name = "to do" if state in LEFT else state
+            if name in counts:
+                counts[name] += count
+        rows = list(itertools.islice(book.jobs(["failed", "done"], number), MOST_ITEMS))
+        seen = book.best_seen([row.job for row in rows])
+        items += [_item(row, book, output, [report.Seen(*best) for best in seen.get(row.job, [])]) for row in rows]
+    return report.ArchivePage(title=root.name or str(root), counts=counts, refreshed=refreshed, items=items)
+
+
+def _item(row: JobRow, book: Ledger, output: Path, seen: Sequence[report.Seen]) -> report.ArchiveItem:
+    made = row.outcome or {}
+    file, poster = Path(os.fsdecode(row.output)), archive.poster_of(book, output, row.job).relative_to(output)
+    page = page_of(file)
+    return report.ArchiveItem(
+        name=os.fsdecode(row.relative),
+        kind=row.kind,
+        state=row.state,
+        output=str(file) if made else None,
+        page=str(page) if made and row.kind == "video" and (output / page).exists() else None,
+        poster=str(poster) if made and (output / poster).exists() else None,
+        duration_seconds=made.get("duration_seconds"),
+        frames=row.frames_done,
+        top=[
+            Prediction(name=ClassName(index=each["index"], wnid=each["wnid"], label=each["label"]), score=each["score"])
+            for each in made.get("top", ())
+        ],
+        seen=seen,
+        error=row.error_text,
+    )
