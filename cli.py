@@ -162,9 +162,7 @@ Predictions = Annotated[
 SaveMaps = Annotated[
     Path | None, typer.Option("--save-maps", metavar="FILE.npz", help="Raw maps; a folder for several inputs.", show_default="none")
 ]
-Report = Annotated[
-    bool, typer.Option("--report", help="An HTML page beside the output: player, timeline, what was seen when.", show_default="off")
-]
+Report = Annotated[bool, typer.Option("--report", help="An HTML page beside the output.", show_default="off")]
 AllowGaps = Annotated[
     bool,
     typer.Option("--allow-gaps", help="In a folder of frames, let those follow one another whose numbers do not.", show_default="off"),
@@ -227,6 +225,7 @@ def image(
     device: Device = "auto",
     predictions: Predictions = None,
     save_maps: SaveMaps = None,
+    report: Report = False,
     max_megapixels: MaxMegapixels = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -247,6 +246,7 @@ def image(
         height_px=height,
         predictions=predictions,
         save_maps=save_maps,
+        report=report,
         max_megapixels=max_megapixels,
         overwrite=overwrite,
     )
@@ -291,6 +291,14 @@ def video(
     predictions: Predictions = None,
     save_maps: SaveMaps = None,
     report: Report = False,
+    timeline: Annotated[
+        Path | None,
+        typer.Option("--timeline", metavar="FILE", help="A chart of what was seen when, .svg or .png.", show_default="none"),
+    ] = None,
+    contact_sheet: Annotated[
+        Path | None, typer.Option("--contact-sheet", metavar="FILE", help="A picture of frames with their heat.", show_default="none")
+    ] = None,
+    contact_frames: Annotated[int, typer.Option("--contact-frames", metavar="N", help="How many, evenly over the video.")] = 12,
     allow_gaps: AllowGaps = False,
     segment_seconds: SegmentSeconds = 60.0,
     fresh: Fresh = False,
@@ -326,6 +334,9 @@ def video(
         predictions=predictions,
         save_maps=save_maps,
         report=report,
+        timeline=timeline,
+        contact_sheet=contact_sheet,
+        contact_frames=contact_frames,
         allow_gaps=allow_gaps,
         segment_seconds=segment_seconds,
         fresh=fresh,
@@ -738,6 +749,8 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
     terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
     session = visualize.open_session(models.load_classifier(choice), options)
     tracks: list[Track] = []
+    pictures = not any(job.source or job.pictures for job in jobs)
+    shown: list[tuple[Outcome, Track | None]] = [(outcome, None) for outcome in outcomes]
 
     def write(done: Sequence[Track]) -> None:
         if options.predictions is not None and done:
@@ -749,10 +762,10 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
 
     def made(outcome: Outcome, track: Track, _file: Path) -> None:
         write([track] if alone else ())
-        if options.report:
+        if options.keeps_thumbnails:
             from pipeline import pages
 
-            pages.write_video_page(outcome, track, session, command=_command(), overwrite=options.overwrite)
+            pages.write(outcome, track, session, command=_command(), overwrite=options.overwrite)
 
     try:
         for number, job in enumerate(jobs):
@@ -761,10 +774,16 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
             outcomes.append(outcome)
             terminal.report(outcome)
             tracks += [track] if track and not alone else []
+            shown += [(outcome, track)] if pictures else []
     except KeyboardInterrupt as stop:
         raise Stopped(exit_code_of(stop), remedy=_how_to_go_on(job, options, predictions_written=bool(tracks))) from None
     finally:
         write(tracks)
+    if options.report and pictures:
+        from pipeline import pages
+
+        page = pages.write_pictures_page(shown, options, command=_command(), overwrite=options.overwrite)
+        terminal.say(f"report: {page}")
     return outcomes
 
 

@@ -371,10 +371,14 @@ def make_look(colormap_name: str, alpha: float, colour: Colour) -> Look:
     return Look(overlay=blend_table(colours, opacity(alpha), colour), heat=blend_table(colours, np.ones(256), colour))
 
 
-def shrunk(data: Array, canvas: Canvas, height: int) -> Array:
-    """A finished picture, as compose gives it, at a smaller height: RGB uint8 (height, width, 3)."""
-    width = max(1, round(canvas.width * height / canvas.height))
-    planes = [cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA) for plane in _planes_of(data, canvas)]
+def shrunk(data: Array, canvas: Canvas, height: int, *, heat_alone: bool = False) -> Array:
+    """A finished picture, as compose gives it, at a smaller height: RGB uint8 (height, width, 3); or the first panel with heat alone."""
+    whole: Sequence[Array] = _planes_of(data, canvas)
+    if heat_alone:
+        whole = _cell(whole, canvas, *next((column, row) for kind, _, column, row in canvas.cells if kind in ("overlay", "heat")))
+    full_height, full_width = whole[0].shape
+    width = max(1, round(full_width * height / full_height))
+    planes = [cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA) for plane in whole]
     matrix, offset = plane_matrix(canvas.colour)
     rgb = (np.stack(planes, axis=2) - offset) @ np.linalg.inv(matrix).T
     return np.rint(np.clip(rgb, 0, 255)).astype(np.uint8)

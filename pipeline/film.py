@@ -33,7 +33,6 @@ from pipeline.visualize import Session, outcome_of
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 
-THUMBNAILS = 24
 UNKNOWN_LENGTH_SECONDS = 240.0
 FRAMES_BUDGET_BYTES = 256 << 20  # what the waiting frames of all stages together may take
 # Canvases that encoders and players take; what is larger is scaled down to the first that works, what is smaller up.
@@ -361,13 +360,13 @@ class Film:
             self.track.add(frame.time_seconds, seen.scores, cut=fresh and self.view.painter.cut)
             if self.raw is not None and fresh:
                 self.raw.add(frame.time_seconds, seen.maps, seen.targets, seen.scores[seen.targets])
-            if self.options.report:
+            if self.options.keeps_thumbnails:
                 self._add_thumbnail(painted, frame.time_seconds)
             yield painted, frame.pts
             self._progress(Progress(input=self.job.input, frames_done=self.track.frames, frames_total=total))
 
     def _add_thumbnail(self, painted: Array, time_seconds: float) -> None:
-        """Of the first frame behind each of THUMBNAILS times, which lie evenly over the whole."""
+        """Of the first frame behind each of some times, which lie evenly over the whole."""
         place = self.view.place_of(time_seconds)
         if place > self._place:
             self._place = place
@@ -499,11 +498,12 @@ class View:
     def identity(self) -> dict[str, Any]:
         """All that the finished pictures depend on besides the source."""
         options = asdict(self.options)
-        for name in ("predictions", "overwrite", "fresh", "audio"):
+        for name in ("predictions", "overwrite", "fresh", "audio", "report", "timeline", "contact_sheet", "contact_frames"):
             del options[name]
         return {
             **options,
             "save_maps": self.job.maps is not None,
+            "thumbnails": self.options.thumbnails if self.options.keeps_thumbnails else 0,
             "encoder": [self.encoder.name, dict(self.encoder.arguments)],
             "panel": self.panel_size,
             "batch": self.batch_size,
@@ -524,12 +524,12 @@ class View:
         )
 
     def place_of(self, time_seconds: float) -> int:
-        """Which of THUMBNAILS equal stretches of the whole a time lies in, so far as the whole's length is known."""
+        """Which of the equal stretches that each have one thumbnail a time lies in; by the whole's length, if that is known."""
         source, pictures = self.job.source, self.job.pictures
         begin = source.start_seconds if source else 0.0
         length = source.duration_seconds if source else float(pictures.end_seconds) if pictures else None
         start, end = self.options.start_seconds or 0.0, self.options.end_seconds or length or UNKNOWN_LENGTH_SECONDS
-        return int((time_seconds - begin - start) / max(end - start, 1e-3) * THUMBNAILS)
+        return int((time_seconds - begin - start) / max(end - start, 1e-3) * self.options.thumbnails)
 
     def frames_total(self, part: Part | None = None) -> int | None:
         """An estimate, of the whole or of a part."""

@@ -153,5 +153,10 @@ def page_of(output: Path) -> Path:
     return output.with_suffix(".html")
 
 
+def pictures_page_of(output: Path, *, count: int) -> Path:
+    """Where the page of a set of pictures lies, of which this is the first output."""
+    return page_of(output) if count == 1 else output.with_name("report.html")
+
+
 def _beside(path: Path, folder: Path | None, stem: str, suffix: str) -> Path:
     return (folder or path.parent) / f"{stem}_output{suffix}"

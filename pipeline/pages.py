@@ -6,20 +6,68 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline import children, report
-from pipeline.outputs import page_of
+import cv2
+import numpy as np
+
+from pipeline import children, compositing, report, stills
+from pipeline.outputs import page_of, pictures_page_of, whole
 from pipeline.predictions import Track
-from pipeline.records import Options, Outcome
+from pipeline.records import Options, Outcome, clock
 from pipeline.visualize import Session
 
 SHORTEST_SCENE_SECONDS = 0.6  # as PySceneDetect has it: what changes for longer than one picture is a pan, and no cut
 
 
-def write_video_page(outcome: Outcome, track: Track, session: Session, *, command: str, overwrite: bool) -> Path:
-    """The page of one video, as `made` of visualize_video has it. Raises OutputError."""
-    assert outcome.output is not None and outcome.duration_seconds is not None, "a video that is made"
-    page = page_of(outcome.output)
-    report.write_video_page(page, video_page(outcome, track, session, command=command), overwrite=overwrite)
+def write(outcome: Outcome, track: Track, session: Session, *, command: str, overwrite: bool) -> None:
+    """All that the options ask for beside a video: its page, the chart, the contact sheet. Raises OutputError."""
+    options = session.options
+    page = video_page(outcome, track, session, command=command)
+    if options.report and outcome.output is not None:
+        report.write_video_page(page_of(outcome.output), page, overwrite=overwrite)
+    if options.timeline is not None:
+        report.write_timeline(options.timeline, page, overwrite=overwrite)
+    if options.contact_sheet is not None:
+        write_contact_sheet(options.contact_sheet, track, session, overwrite=overwrite)
+
+
+def write_contact_sheet(path: Path, track: Track, session: Session, *, overwrite: bool) -> None:
+    """The thumbnails in rows, each with its time and what was seen in that frame."""
+    indices, scores = track.top
+    pictures, texts = [], []
+    for thumbnail in track.thumbnails:
+        frame = int(np.searchsorted(track.times_seconds, thumbnail.time_seconds))
+        bgr = cv2.imdecode(np.frombuffer(thumbnail.jpeg, np.uint8), cv2.IMREAD_COLOR)
+        assert bgr is not None, "it was encoded here"
+        pictures.append(bgr[..., ::-1])
+        best = [f"{session.classifier.classes[indices[frame, 0]].label} {compositing.percent(scores[frame, 0])}"] if indices.size else []
+        texts.append([clock(thumbnail.time_seconds), *best])
+    grid = compositing.picture_grid(pictures, texts)
+    with whole(path, overwrite=overwrite) as temporary:
+        planes = np.concatenate([grid[..., channel].ravel() for channel in range(3)])
+        stills.save_still(planes, grid.shape[1], grid.shape[0], temporary)
+
+
+def write_pictures_page(results: Sequence[tuple[Outcome, Track | None]], options: Options, *, command: str, overwrite: bool) -> Path | None:
+    """The page of a set of pictures, beside the first that was made; None where none was. Raises OutputError."""
+    made = [outcome.output for outcome, _ in results if outcome.output is not None]
+    if not made:
+        return None
+    page = pictures_page_of(made[0], count=len(results))
+    items = [
+        report.PictureItem(
+            name=outcome.input.name,
+            original=track.thumbnails[1].jpeg if track else None,
+            heat=track.thumbnails[2].jpeg if track else None,
+            top=outcome.top,
+            error=outcome.error,
+        )
+        for outcome, track in results
+    ]
+    first = next(outcome for outcome, _ in results if outcome.output is not None)
+    known = facts(first, options, command)
+    shown = {name: known[name] for name in ("Model", "Map", "Fit", "Versions", "Command")}
+    title = first.input.name if len(results) == 1 else f"{len(results)} pictures"
+    report.write_pictures_page(page, report.PicturesPage(title=title, items=items, facts=shown), overwrite=overwrite)
     return page
 
 

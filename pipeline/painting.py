@@ -14,7 +14,7 @@ from pipeline.records import ClassName, Frame, Geometry, Options, Thumbnail
 
 Array = np.ndarray[Any, Any]
 
-THUMBNAIL_PX = 120
+THUMBNAIL_PX = 180
 
 
 class Seen(NamedTuple):
@@ -27,6 +27,12 @@ class Seen(NamedTuple):
     targets: Array
     maps: Array
     pixels: Array
+
+
+def as_thumbnail(rgb: Array, time_seconds: float) -> Thumbnail:
+    """A small picture, RGB uint8 (height, width, 3), as JPEG."""
+    _, jpeg = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return Thumbnail(time_seconds=time_seconds, jpeg=jpeg.tobytes(), width_px=rgb.shape[1], height_px=rgb.shape[0])
 
 
 class Painter:
@@ -42,7 +48,7 @@ class Painter:
         self._look = compositing.make_look(options.colormap, options.alpha, canvas.colour)
         self._ranges = [compositing.RunningRange() for _ in range(targets)]
         self._means = {"maps": scenes.SceneMean(options.smooth), "scores": scenes.SceneMean(options.smooth)}
-        self._finds_cuts = options.smooth > 0 or options.report
+        self._finds_cuts = options.smooth > 0 or options.keeps_thumbnails
         self._seen: Seen | None = None
         self.cut = False  # whether a scene begins with what was seen last
         self._heats: list[Array] = []
@@ -63,11 +69,10 @@ class Painter:
         self._seen = seen
         return maps, scores, scales
 
-    def thumbnail(self, painted: Array, time_seconds: float) -> Thumbnail:
-        """Of a finished picture, THUMBNAIL_PX high at most."""
-        small = compositing.shrunk(painted, self.canvas, min(THUMBNAIL_PX, self.canvas.height))
-        _, jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
-        return Thumbnail(time_seconds=time_seconds, jpeg=jpeg.tobytes(), width_px=small.shape[1], height_px=small.shape[0])
+    def thumbnail(self, painted: Array, time_seconds: float, *, heat_alone: bool = False) -> Thumbnail:
+        """Of a finished picture, or of its first panel with heat, THUMBNAIL_PX high at most."""
+        height = min(THUMBNAIL_PX, self.canvas.cell_height if heat_alone else self.canvas.height)
+        return as_thumbnail(compositing.shrunk(painted, self.canvas, height, heat_alone=heat_alone), time_seconds)
 
     def _prepare(self, maps: Array, scores: Array, scales: Sequence[float]) -> None:
         assert self._seen is not None, "something was seen before it is drawn"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline import encoders, outputs, sources, stills
-from pipeline.errors import HeatreelError, InputError
+from pipeline.errors import CommandError, HeatreelError, InputError
 from pipeline.records import Options, VideoSource, natural_key
 from pipeline.signatures import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
@@ -51,6 +51,8 @@ def plan_images(paths: Sequence[Path], *, output: Path | None, options: Options)
         pictures.extend(_inputs_in(path) if _is_folder(path) else [path])
     suffixes = [stills.output_suffix(path) for path in pictures]
     named = outputs.name_outputs(pictures, output=output, suffixes=suffixes)
+    if options.report and named:
+        outputs.check_output(outputs.pictures_page_of(named[0], count=len(named)), sources=pictures, overwrite=options.overwrite)
     for name in named:
         stills.check_writable_format(name)
     return _plan(pictures, named, options, functools.partial(_image, options))
@@ -106,6 +108,8 @@ def plan_videos(paths: Sequence[Path], *, output: Path | None, options: Options)
     named = outputs.name_outputs(paths, output=output, suffixes=[encoders.default_suffix(options.codec)] * len(paths))
     for name in named:
         encoders.check_container(name, options.codec)
+    if options.contact_sheet is not None:
+        stills.check_writable_format(options.contact_sheet)
     encoders.choose_encoder(options.codec, width_px=640, height_px=360, crf=options.crf, preset=options.preset)
 
     return _plan(paths, named, options, functools.partial(_video, options))
@@ -149,16 +153,19 @@ def _plan(
 ) -> list[Job | Refusal]:
     several = len(paths) > 1
     plan: list[Job | Refusal] = []
-    if options.predictions is not None:
-        outputs.check_output(options.predictions, sources=paths, overwrite=options.overwrite)
+    for file in (options.predictions, options.timeline, options.contact_sheet):
+        if file is not None:
+            outputs.check_output(file, sources=paths, overwrite=options.overwrite)
+    if several and (options.timeline or options.contact_sheet):
+        raise CommandError("--timeline and --contact-sheet are for one video at a time")
     for path, name in zip(paths, named, strict=True):
         maps = options.save_maps
         if maps is not None and (several or maps.is_dir()):
             maps = maps / f"{name.stem.removesuffix('_output')}.npz"
         try:
             job = make(path, name, maps)
-            page = outputs.page_of(name) if options.report else None
-            for output in (path for path in (name, maps, page) if path):
+            page = outputs.page_of(name) if options.report and (job.source or job.pictures) else None
+            for output in (file for file in (name, maps, page) if file):
                 outputs.check_output(output, sources=paths, overwrite=options.overwrite)
         except OSError as error:  # such as a name that is too long
             plan.append(Refusal(input=path, error=InputError(f"{path}: cannot be read: {error.strerror or error}")))

@@ -187,6 +187,18 @@ class Options:
     segment_seconds: float = 60.0
     fresh: bool = False
     report: bool = False
+    timeline: Path | None = None
+    contact_sheet: Path | None = None
+    contact_frames: int = 12
+
+    @property
+    def keeps_thumbnails(self) -> bool:
+        return self.report or self.timeline is not None or self.contact_sheet is not None
+
+    @property
+    def thumbnails(self) -> int:
+        """How many, evenly over a video; also for those that a sheet does not name a number for."""
+        return self.contact_frames if self.contact_sheet is not None else 24
 
     def __post_init__(self) -> None:
         for name, allowed in (("fit", Fit), ("layout", Layout), ("codec", Codec), ("audio", Audio), ("method", Method)):
@@ -207,6 +219,9 @@ class Options:
         start, end = self.start_seconds or 0.0, self.end_seconds
         _require(start >= 0, f"--start {start}: before the beginning")
         _require(end is None or end > start, f"--end {end}: not after --start {start}")
+        _require(1 <= self.contact_frames <= 1000, f"--contact-frames {self.contact_frames}: not between 1 and 1000")
+        if self.timeline is not None:
+            _require(self.timeline.suffix.lower() in (".svg", ".png"), f"--timeline {self.timeline}: not .svg or .png")
         if self.predictions is not None:
             suffix = self.predictions.suffix.lower()
             _require(suffix in (".csv", ".jsonl", ".parquet"), f"--predictions {self.predictions}: not .csv, .jsonl or .parquet")

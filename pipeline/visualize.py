@@ -18,7 +18,7 @@ from pipeline import catalog, compositing, framing, maps, preprocessing, stills
 from pipeline.errors import ChangedError, CommandError, InputError
 from pipeline.models import Classifier
 from pipeline.outputs import whole
-from pipeline.painting import Painter, Seen
+from pipeline.painting import THUMBNAIL_PX, Painter, Seen, as_thumbnail
 from pipeline.planning import Job
 from pipeline.predictions import RawMaps, Track, top_predictions
 from pipeline.records import Colour, Frame, Geometry, Options, Outcome
@@ -132,8 +132,9 @@ def visualize_image(job: Job, session: Session) -> tuple[Outcome, Track]:
     painter = session.painter(geometry, session.canvas(panel.size, Colour(matrix="rgb", full_range=True)))
     planes = tuple(np.ascontiguousarray(plane) for plane in np.moveaxis(np.asarray(panel), 2, 0))
     picture = painter.paint(Frame(planes, 0, Fraction(1), None), seen, fresh=True)  # type: ignore[arg-type]
-    if options.report:
-        track.thumbnails.append(painter.thumbnail(picture, 0.0))
+    if options.report:  # the finished picture, and what a page shows side by side
+        original = as_thumbnail(stills.thumbnail(image, 2 * THUMBNAIL_PX), 0.0)
+        track.thumbnails += [painter.thumbnail(picture, 0.0), original, painter.thumbnail(picture, 0.0, heat_alone=True)]
     if job.maps is not None:
         with closing(RawMaps()) as raw:
             raw.add(0.0, seen.maps, seen.targets, seen.scores[seen.targets])

@@ -78,7 +78,7 @@ class Worker:
             if order.predictions is not None:
                 write_predictions(order.predictions, [track], session.classifier.classes, overwrite=True, name_inputs=False)
             if order.poster is not None:
-                pages.write_video_page(outcome, track, session, command=order.command, overwrite=True)
+                pages.write(outcome, track, session, command=order.command, overwrite=True)
                 _write_poster(order, track)
             if order.receipt is not None:
                 result = self._result(order, outcome, track)
@@ -102,7 +102,8 @@ class Worker:
 def _write_poster(order: Order, track: Track) -> None:
     """The picture in the middle. It stands for the output where many are shown, and nothing depends on it."""
     if order.poster is not None and track.thumbnails:
-        order.poster.write_bytes(track.thumbnails[len(track.thumbnails) // 2].jpeg)
+        middle = 0 if order.found.kind == "image" else len(track.thumbnails) // 2
+        order.poster.write_bytes(track.thumbnails[middle].jpeg)
 
 
 def _check_as_found(found: Found) -> None:
