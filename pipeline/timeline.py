@@ -163,14 +163,22 @@ def colour_of(ribbon: Ribbon, number: int) -> int:
     return len(COLOURS) - 1 if ribbon.index is None else number % (len(COLOURS) - 1)
 
 
+def fitted_label(text: str) -> str:
+    return fitted(text, size_px=13, weight="Medium", width_px=LEFT_PX - 24)
+
+
+def fitted_title(text: str) -> str:
+    return fitted(text, size_px=18, weight="SemiBold", width_px=WIDTH_PX - LEFT_PX - RIGHT_PX)
+
+
 def draw(chart: Timeline, *, title: str, labels: Sequence[str], note: str, cuts_seconds: Sequence[float]) -> Image.Image:
     """The chart as a picture for print, RGB, two pixels for each of the layout's; `labels` has one for each ribbon."""
     picture = Image.new("RGB", (2 * WIDTH_PX, 2 * (TOP_PX + chart.height_px + FOOT_PX)), "white")
     pen = ImageDraw.Draw(picture)
     plot = WIDTH_PX - LEFT_PX - RIGHT_PX
     foot = TOP_PX + chart.height_px
-    _write(pen, title, (LEFT_PX, 30), size_px=18, weight="SemiBold", colour=INK, width_px=plot)
-    _write(pen, note, (LEFT_PX, foot + 40), size_px=11, weight="Medium", colour=SOFT, width_px=plot)
+    _write(pen, fitted_title(title), (LEFT_PX, 30), size_px=18, weight="SemiBold", colour=INK)
+    _write(pen, note, (LEFT_PX, foot + 40), size_px=11, weight="Medium", colour=SOFT)
     for tick in chart.ticks_seconds:
         x = LEFT_PX + plot * tick / chart.span_seconds
         pen.line([2 * x, 2 * TOP_PX, 2 * x, 2 * foot + 8], fill=LINE, width=2)
@@ -183,7 +191,7 @@ def draw(chart: Timeline, *, title: str, labels: Sequence[str], note: str, cuts_
         bottom = TOP_PX + bottom_px(number)
         pen.line([2 * LEFT_PX, 2 * bottom, 2 * (LEFT_PX + plot), 2 * bottom], fill=LINE, width=2)
         _fill(pen, chart, ribbon, bottom, plot, COLOURS[colour_of(ribbon, number)])
-        _write(pen, label, (LEFT_PX - 12, bottom - 6), size_px=13, weight="Medium", colour=INK, anchor="rs", width_px=LEFT_PX - 24)
+        _write(pen, fitted_label(label), (LEFT_PX - 12, bottom - 6), size_px=13, weight="Medium", colour=INK, anchor="rs")
     return picture
 
 
@@ -205,14 +213,17 @@ def _write(
     weight: str,
     colour: str,
     anchor: str = "ls",
-    width_px: float = float("inf"),
 ) -> None:
-    font = _font(weight, 2 * size_px)
-    shown = text
+    pen.text((2 * where_px[0], 2 * where_px[1]), text, fill=colour, font=_font(weight, 2 * size_px), anchor=anchor)
+
+
+def fitted(text: str, *, size_px: int, weight: str, width_px: float) -> str:
+    """What does not fit into the width ends in an ellipsis."""
+    font, shown = _font(weight, 2 * size_px), text
     while text and font.getlength(shown) > 2 * width_px:
         text = text[:-1]
         shown = f"{text.rstrip()}…"
-    pen.text((2 * where_px[0], 2 * where_px[1]), shown, fill=colour, font=font, anchor=anchor)
+    return shown
 
 
 @functools.cache

@@ -145,7 +145,8 @@ def archive_item(number: int, classes: Sequence[ClassName]) -> report.ArchiveIte
 
 
 def archive_page(count: int = 200, **given: Any) -> report.ArchivePage:
-    items = [archive_item(number, class_names()) for number in range(count)]
+    classes = class_names()
+    items = [archive_item(number, classes) for number in range(count)]
     failed = sum(item.state == "failed" for item in items)
     counts = {"done": count - failed, "failed": failed, "pending": 0}
     return report.ArchivePage(**{"title": "out", "counts": counts, "refreshed": "2026-03-01 12:00", "items": items, **given})

@@ -291,6 +291,16 @@ def test_addresses_do_not_leave_the_folder_or_become_schemes(tmp_path: Path) -> 
 # ------------------------------------------------------------------------------------------------ charts as files
 
 
+def classes_of(page: report.VideoPage) -> dict[int, str]:
+    return {name.index: name.label for name in page.classes}
+
+
+def test_labels_that_are_too_long_end_in_an_ellipsis() -> None:
+    long = "Great Pyrenees seen from very far away, or perhaps a polar bear"
+    fitted = timeline.fitted_label(long)
+    assert fitted.endswith("…") and long.startswith(fitted[:-1]) and len(fitted) > 20 and timeline.fitted_label("tench") == "tench"
+
+
 def test_the_chart_as_files(tmp_path: Path) -> None:
     page = video_page()
     for suffix in (".svg", ".png"):
@@ -309,5 +319,10 @@ def test_the_chart_as_files(tmp_path: Path) -> None:
         drawn = (row[middles.astype(int)] == [int(colour[at : at + 2], 16) for at in (1, 3, 5)]).all(axis=1)
         pixels = ribbon.mean / chart.full_score * timeline.LANE_PX
         assert drawn[pixels > 4].all() and not drawn[pixels < 1].any()
+    texts = [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert (
+        texts[0] == page.title
+        and [classes_of(page)[r.index] for r in chart.ribbons if r.index is not None] == texts[1 : len(chart.ribbons)]
+    )
     with pytest.raises(CommandError, match=r"\.svg or \.png"):
         report.write_timeline(tmp_path / "chart.pdf", page, overwrite=False)
