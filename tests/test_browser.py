@@ -282,6 +282,7 @@ def test_the_export_is_every_number_exactly(visit: Open, tmp_path: Path) -> None
         assert (row["frame"], row["rank"], row["index"]) == (str(frame), str(rank + 1), str(name.index))
         assert (row["wnid"], row["label"]) == (name.wnid or "", name.label)
         assert float(row["time_seconds"]) == page.times_seconds[frame] and np.float32(row["score"]) == page.scores[frame, rank]
+        assert float(row["score"]) == float(str(page.scores[frame, rank]))  # and with no more digits than it takes
 
 
 def test_a_video_that_is_missing_is_said(visit: Open, video: Path) -> None:
