@@ -292,7 +292,8 @@ def picture_grid(pictures: Sequence[Array], texts: Sequence[Sequence[str]]) -> A
     """Pictures, RGB uint8 of any size, in a near-square grid with lines of text under each; RGB uint8 (height, width, 3)."""
     columns = int(np.ceil(np.sqrt(len(pictures))))
     width, em = (320, 16) if len(pictures) <= 100 else (160, 11)
-    height, gap, line = width * 3 // 4, em // 2, round(1.5 * em)
+    tallest = max(round(width * picture.shape[0] / picture.shape[1]) for picture in pictures)
+    height, gap, line = min(width * 3 // 4, tallest), em // 2, round(1.5 * em)
     tall = height + line * max(map(len, texts)) + gap
     rows = -(-len(pictures) // columns)
     grid = np.full((rows * (tall + gap) + gap, columns * (width + gap) + gap, 3), INK, np.uint8)

@@ -121,6 +121,6 @@ def test_every_command_and_option_is_in_the_readme() -> None:
 def test_the_readme_names_no_option_that_does_not_exist() -> None:
     root = typer.main.get_command(cli.app)
     known = {"--version", "--help", "--install-completion"}
-    known |= {option for _, command in commands_of(root) for p in command.params for option in p.opts}
+    known |= {option for _, command in commands_of(root) for p in command.params for option in (*p.opts, *p.secondary_opts)}
     named = set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*(?![\w-])", (ROOT / "README.md").read_text()))
     assert named <= known, named - known
