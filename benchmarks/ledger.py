@@ -106,6 +106,11 @@ class Work:
     def close(self) -> None:
         self.book.close_listing(run=1, settings=1, below=[b""])
 
+    def search(self, classes: int, *, min_seconds: float = 0.0) -> None:
+        """As `visualize search` with a query that so many labels match; the stretches here last a second each."""
+        for number in range(1, classes + 1):
+            self.book.seen(number, min_score=0.0, min_seconds=min_seconds, limit=20)
+
     def list_all(self) -> None:
         assert sum(1 for _ in self.book.jobs()) >= self.rows
 
@@ -137,6 +142,9 @@ def main() -> None:
             show("the first of what is running", times(10, lambda: next(book.jobs(["running"]))))
             show("sizes", times(3, book.sizes))
             show("a listing closed, all seen", times(3, work.close))
+            show("a search that ten labels match", times(20, lambda: work.search(10)))
+            show("a search that all thousand labels match", times(3, lambda: work.search(1000)))
+            show("a search of ten labels, all hits too short", times(3, lambda: work.search(10, min_seconds=2.0)))
             show("all jobs listed", times(1, work.list_all))
         plain_indexes(path)
         with open_ledger(path) as book:

@@ -343,15 +343,15 @@ class _Batch:
 
     def _publish(self, *, last: bool = False) -> None:
         """Write the archive's page anew, now and then: the longer that takes, the more rarely. Somebody else's is left alone."""
-        started, page = time.monotonic(), gallery.file_of(self._output)
-        if not self._request.options.report or (started < self._published and not last):
+        started, page, known = time.monotonic(), gallery.file_of(self._output), self._book.meta("page")
+        settled = not self.summary.ended and (not last or (page.exists() and known == "final"))
+        if not self._request.options.report or settled or (started < self._published and not last):
             return
-        if self._book.meta("page") is None:
-            if page.exists() and not self._request.options.overwrite:
-                self._published = float("inf")
-                self._log.write(f"{page}: exists already, and is left as it is; --overwrite replaces it")
-                return
-            self._book.set_meta("page", "ours")
+        if known is None and page.exists() and not self._request.options.overwrite:
+            self._published = float("inf")
+            self._log.write(f"{page}: exists already, and is left as it is; --overwrite replaces it")
+            return
+        self._book.set_meta("page", "final" if last else "at work")
         with archive.other_shards(self._book.path) as others:
             shards = [(self._book, self._settings), *((other, other.newest_settings) for other in others)]
             gallery.write_gallery(shards, self._output, refreshed=f"{time.strftime('%Y-%m-%d %H:%M')}{'' if last else ', at work'}")

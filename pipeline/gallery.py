@@ -39,11 +39,11 @@ def gallery(shards: Sequence[tuple[Ledger, int]], output: Path, *, refreshed: st
                 counts[name] += count
         rows = list(itertools.islice(book.jobs(["failed", "done"], number), MOST_ITEMS))
         seen = book.best_seen([row.job for row in rows])
-        items += [_item(row, book, output, [report.Seen(*best) for best in seen.get(row.job, [])]) for row in rows]
+        items += [_item(row, book, root, output, [report.Seen(*best) for best in seen.get(row.job, [])]) for row in rows]
     return report.ArchivePage(title=root.name or str(root), counts=counts, refreshed=refreshed, items=items)
 
 
-def _item(row: JobRow, book: Ledger, output: Path, seen: Sequence[report.Seen]) -> report.ArchiveItem:
+def _item(row: JobRow, book: Ledger, root: Path, output: Path, seen: Sequence[report.Seen]) -> report.ArchiveItem:
     made = row.outcome or {}
     file, poster = Path(os.fsdecode(row.output)), archive.poster_of(book, output, row.job).relative_to(output)
     page = page_of(file)
@@ -51,9 +51,9 @@ def _item(row: JobRow, book: Ledger, output: Path, seen: Sequence[report.Seen]) 
         name=os.fsdecode(row.relative),
         kind=row.kind,
         state=row.state,
-        output=str(file) if made else None,
-        page=str(page) if made and row.kind == "video" and (output / page).exists() else None,
-        poster=str(poster) if made and (output / poster).exists() else None,
+        output=str(file) if row.outcome is not None else None,
+        page=str(page) if row.kind == "video" and (output / page).exists() else None,
+        poster=str(poster) if (output / poster).exists() else None,
         duration_seconds=made.get("duration_seconds"),
         frames=row.frames_done,
         top=[
@@ -61,5 +61,5 @@ def _item(row: JobRow, book: Ledger, output: Path, seen: Sequence[report.Seen]) 
             for each in made.get("top", ())
         ],
         seen=seen,
-        error=row.error_text,
+        error=(row.error_text or "").removeprefix(f"{root / os.fsdecode(row.relative)}: ") or None,
     )

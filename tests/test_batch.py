@@ -236,11 +236,12 @@ def test_a_night(archive: Path, made: Ended) -> None:
     assert (out / "2019" / "taken_output.png").read_text() == "somebody's"
     expected = ["2019/a b\nc_output.jpg", "2019/same.PNG_output.PNG", "2019/same.png_output.png", "2019/taken_output.png"]
     expected += [os.fsdecode(b"2019/\xff\xfe_output.png"), "2019/June/short_output.mp4", "2019/June/short_output.parquet"]
+    expected += ["index.html", "2019/June/short_output.html", "long_output.html"]
     expected += ["long_output.mp4", "long_output.parquet", *(f"p{number}_output.png" for number in range(3))]
     found = [str(path.relative_to(out)) for path in outputs(out)]
     maps = [name for name in found if name.startswith("maps/")]
     assert sorted(set(found) - set(maps)) == sorted(expected)
-    assert sorted(maps) == sorted(f"maps/{e}.npz" for e in expected if not e.endswith(".parquet") and "taken" not in e)
+    assert sorted(maps) == sorted(f"maps/{e}.npz" for e in expected if not e.endswith((".parquet", ".html")) and "taken" not in e)
     check_order(out)
     check_whole(out, archive)
     assert [each["parts"] for each in told if "parts" in each] == [2]
