@@ -445,25 +445,20 @@ def test_a_hit_opens_the_video_at_its_time(visit: Open, video: Path) -> None:
 
 
 def test_ten_thousand_items_stay_quick(visit: Open, beside: Path) -> None:
-    """A keystroke until the next picture is drawn. 25 to 70 ms were measured on two cores; the limit leaves room for busy ones."""
+    """A keystroke until the next picture is drawn. 30 to 70 ms were measured on two cores; the limit leaves room for busy ones."""
     report.write_archive_page(beside / "archive.html", archive_page(10_000), overwrite=False)
     page = visit(beside / "archive.html").page
-    took = page.evaluate(
-        """async (texts) => {
-            const took = [];
-            for (const text of texts) {
-                const begin = performance.now();
-                const box = document.getElementById("seen");
-                box.value = text;
-                box.dispatchEvent(new Event("input", { bubbles: true }));
-                await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-                took.push(performance.now() - begin);
-            }
-            return took;
-        }""",
-        ["d", "do", "dog", "", "e"],
-    )
-    assert sorted(took)[2] < 250, took
+    keystroke = """async (text) => {
+        const begin = performance.now();
+        const box = document.getElementById("seen");
+        box.value = text;
+        box.dispatchEvent(new Event("input", { bubbles: true }));
+        await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+        return performance.now() - begin;
+    }"""
+    for text in ("d", "do", "dog", "", "e"):
+        took = [page.evaluate(keystroke, text) for _ in range(5)]
+        assert min(took) < 200, (text, took)
     assert page.evaluate("performance.getEntriesByType('navigation')[0].domInteractive") < 3000
 
 
