@@ -754,17 +754,21 @@ class Ledger:
         return [tuple(row) for row in self._read("SELECT id, wnid, label FROM class")]
 
     def best_seen(self, jobs: Sequence[int]) -> dict[int, list[tuple[str, float, float]]]:
-        """For each of these jobs and each class that was seen in it, the best first: label, and begin and score of its best stretch."""
+        """For each of these jobs and each class that was seen in it, the best first: label, and begin and score of its best stretch.
+
+        The begin is by the output's time, in seconds.
+        """
         found: dict[int, list[tuple[str, float, float]]] = {}
         for begin in range(0, len(jobs), _CHUNK):
             chunk = jobs[begin : begin + _CHUNK]
             rows = self._read(
-                "SELECT job, label, start_seconds, max(best_score) AS best FROM stretch JOIN class ON class.id = class "
+                "SELECT job, label, stretch.start_seconds - ifnull(json_extract(canonical, '$.start_seconds'), 0), max(best_score) AS best "
+                "FROM stretch JOIN class ON class.id = class JOIN job ON job.id = job JOIN settings ON settings.id = settings "
                 f"WHERE job IN ({', '.join('?' * len(chunk))}) GROUP BY job, class ORDER BY job, best DESC",
                 *chunk,
             )
             for job, label, start, best in rows:
-                found.setdefault(job, []).append((label, start, best))
+                found.setdefault(job, []).append((label, max(0.0, start), best))
         return found
 
     def seen(self, class_id: int, *, min_score: float, min_seconds: float, limit: int) -> list[Hit]:

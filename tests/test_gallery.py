@@ -16,7 +16,7 @@ from pipeline.records import Found
 def test_what_is_shown_of_an_archive(tmp_path: Path) -> None:
     """Two shards; a failure before what is done; only what is there is linked; of a class its best stretch."""
     stretches = [seen(TABBY, 0, 5, 0.4), seen(EGYPTIAN, 1, 2, 0.8), seen(TABBY, 7, 9, 0.6)]
-    out = an_archive(tmp_path, {"sub/a.mov": stretches, "b.mov": []}, shard=(1, 2))
+    out = an_archive(tmp_path, {"sub/a.mov": stretches, "b.mov": []}, shard=(1, 2), start_seconds=0.5)
     an_archive(tmp_path, {"c.mov": [seen(TABBY, 3, 4, 0.9)]}, shard=(2, 2))
     (out / "sub").mkdir()
     (out / "sub" / "a.mov_output.html").touch()
@@ -45,5 +45,5 @@ def test_what_is_shown_of_an_archive(tmp_path: Path) -> None:
     ]
     first = page.items[1]
     assert (first.page, first.poster) == ("sub/a.mov_output.html", str(poster.relative_to(out))) and page.items[2].page is None
-    assert first.seen == [("Egyptian cat", 1, pytest.approx(0.8)), ("tabby", 7, pytest.approx(0.6))]
+    assert first.seen == [("Egyptian cat", 0.5, pytest.approx(0.8)), ("tabby", 6.5, pytest.approx(0.6))]  # by the output's time
     assert "no video in it" in (out / "index.html").read_text()
