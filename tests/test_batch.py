@@ -363,6 +363,7 @@ def dying(moment: str) -> str:
     )
 
 
+@pytest.mark.slow
 def test_a_killed_driver_costs_one_segment(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Killed in the midst; again between the rename and the record; again behind the record. The clock goes back meanwhile."""
     given, out = tmp_path / "given", tmp_path / "out"

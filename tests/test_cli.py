@@ -110,6 +110,7 @@ def test_a_video_through_the_command(clip: Clip, tmp_path: Path) -> None:
     assert files(tmp_path) == ["clip.mp4", "clip_output.mp4", "m.npz", "p.csv"]
 
 
+@pytest.mark.slow
 def test_a_terminal_sees_a_bar_with_frames_rate_and_time_left(clip: Clip, tmp_path: Path) -> None:
     shutil.copy(clip("late_audio.mp4"), tmp_path / "clip.mp4")
     ours, theirs = pty.openpty()
@@ -226,6 +227,7 @@ def ffmpegs_below(folder: Path) -> list[str]:
     return [entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit() and cwd(entry) == str(folder)]
 
 
+@pytest.mark.slow
 def test_the_demo_runs_from_nothing(tmp_path: Path) -> None:
     result = visualize("demo", cwd=tmp_path)
     assert result.returncode == 0, result.stderr

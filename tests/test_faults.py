@@ -481,6 +481,7 @@ def test_a_child_that_is_killed_is_told_of_and_costs_one_segment(place: Path, un
     check(place, undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("word", "told"), [(DECODER, "decoding failed"), (ENCODER, "the encoder failed")])
 def test_a_child_that_stands_still_is_given_up(
     place: Path, open_session: Open, monkeypatch: pytest.MonkeyPatch, word: str, told: str
@@ -598,6 +599,7 @@ def replace(path: Path) -> None:
     other.replace(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "told"), [(append, "changed while"), (replace, "changed while"), (Path.unlink, "cannot be read")])
 def test_a_source_that_changes_while_it_is_read(place: Path, open_session: Open, change: Callable[[Path], None], told: str) -> None:
     source = place / "v.mp4"
@@ -612,6 +614,7 @@ def test_a_source_that_changes_while_it_is_read(place: Path, open_session: Open,
     assert names(place) == ["m.npz", "out.mp4", "v.mp4"]
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_output(place: Path, undisturbed: Made) -> None:
     processes = [start("video", *QUICK, "v.mp4", "-o", "out.mp4", *DATA, cwd=place) for _ in range(2)]
     won, lost = sorted((end(process) for process in processes), key=lambda ended: ended.code)
@@ -630,7 +633,8 @@ def test_the_doctor_knows_what_interrupted_runs_left(left: Path) -> None:
 # ------------------------------------------------------------------------------------------------ signals and streams
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_and_the_same_command_goes_on(place: Path, undisturbed: Made, number: signal.Signals, code: int) -> None:
     process = start("video", *QUICK, "v.mp4", "-o", "out.mp4", *DATA, cwd=place)
     until(lambda: segments(place / "out.mp4") >= 2, process)
@@ -665,6 +669,7 @@ def test_a_signal_ends_it_though_an_encoder_stands_still(place: Path) -> None:
     shutil.rmtree(work(place / "out.mp4"))
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_it_at_once(place: Path) -> None:
     """What would wake the main thread at the first signal is taken away."""
     taken = "from pipeline import children\nchildren.kill_all = lambda: None"

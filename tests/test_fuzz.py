@@ -104,6 +104,7 @@ def check(clips: Path, results: Sequence[Line]) -> None:
     assert not wrong, f"{len(wrong)} of {len(results)} cases:\n" + "\n".join(told)
 
 
+@pytest.mark.slow
 def test_damaged_files(clips: Path, tmp_path: Path) -> None:
     check(clips, fuzz(clips, tmp_path, FIXED))
 

@@ -58,6 +58,7 @@ def test_a_videos_page_is_made_with_it(tmp_path: Path, open_session: Open) -> No
     assert resumed.thumbnails == track.thumbnails and resumed.cuts_seconds == track.cuts_seconds and outcome.frames == 60
 
 
+@pytest.mark.slow
 def test_parts_have_the_same_thumbnails(tmp_path: Path, open_session: Open) -> None:
     clips.write_clip(tmp_path / "v.mp4", [clips.Fraction(n, 25) for n in range(60)])
     options = {**QUICK, "segment_seconds": 0.1}

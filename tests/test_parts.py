@@ -85,6 +85,7 @@ def test_in_parts_it_is_the_same_video(long: Path, tmp_path: Path, open_session:
     assert not journal.folder_of(tmp_path / "parts.mp4").exists()
 
 
+@pytest.mark.slow
 def test_the_heat_goes_on_over_a_seam(long: Path, tmp_path: Path, open_session: Open) -> None:
     """With the network on every frame nothing but the warm-up tells the two apart: less than a level in the mean."""
     options = {**QUICK, "every": 1, "smooth": 0.5}
@@ -94,6 +95,7 @@ def test_the_heat_goes_on_over_a_seam(long: Path, tmp_path: Path, open_session: 
         assert np.abs(one.astype(int) - other).mean() < 0.5
 
 
+@pytest.mark.slow
 def test_a_part_that_is_stopped_goes_on_and_is_the_same(long: Path, tmp_path: Path, open_session: Open) -> None:
     options = {**QUICK, "smooth": 0.5}
     made_in_parts(long, tmp_path / "undisturbed.mp4", open_session, **options)

@@ -400,30 +400,35 @@ def call(folder: Path, paths: Sequence[str], failing: bool) -> Called:
     return Called(exit_code=result.returncode, said={Path(s["input"]).name: s for s in said}, stderr=result.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDED)
 def test_row_by_the_command(folder: Path, called: Mapping[bool, Called], name: str) -> None:
     row = ROWS[name]
     verify(row, folder / name, called[bool(row.error)].said[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDED_NAMES)
 def test_names_are_only_names_to_the_command(called: Mapping[bool, Called], name: str) -> None:
     said = called[False].said[name]
     assert said["error"] is None and Path(said["output"]).exists() and said["frames"] == 2
 
 
+@pytest.mark.slow
 def test_the_exit_code_tells_whether_all_came_through(called: Mapping[bool, Called]) -> None:
     assert [called[failing].exit_code for failing in (False, True)] == [0, 1], called[False].stderr
     failures = [line for line in called[True].stderr.splitlines() if line.startswith("error: ")]
     assert len(failures) == sum(bool(ROWS[name].error) for name in COMMANDED)
 
 
+@pytest.mark.slow
 def test_every_result_says_whether_it_is_partial(called: Mapping[bool, Called]) -> None:
     for each in called.values():
         for file, said in each.said.items():
             assert said["partial"] is (file in ROWS and ROWS[file].partial)
 
 
+@pytest.mark.slow
 def test_another_video_track_can_be_chosen(folder: Path, tmp_path: Path) -> None:
     corpus.make_clip(ROWS["two_videos.mp4"], folder)
     result = command("--stream", "1", "-o", str(tmp_path / "out.mp4"), "two_videos.mp4", cwd=folder)
