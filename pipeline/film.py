@@ -267,27 +267,22 @@ class Film:
         """
         waiting: deque[_Waiting | None] = deque()
         failures: list[BaseException] = []
-        view = self.view
-
-        def pictures() -> Iterator[Array]:
-            scaled = scaling.NetworkPictures(view.colour, view.geometry, interlaced=view.interlaced)
-            blank = np.zeros((view.geometry.height_px, view.geometry.width_px, 3), np.uint8)
-            try:
-                for item in self._aligned(frames, begin, number):
-                    waiting.append(item)
-                    if item is None or item.key:
-                        yield blank if item is None else scaled(item.frame)
-            except Exception as error:  # tf.data would make another error of it; ours is raised below as it is
-                failures.append(error)
-
+        shown = self._pictures(self._aligned(frames, begin, number), waiting, failures)
+        batches = iter(dataset_of(shown, self.view.geometry).batch(self.view.batch_size).prefetch(1))
+        pixels = next(batches, None)  # before its turn comes
         asked = time.perf_counter()
-        with self.session.turn:
+        with ExitStack() as held:
+            held.enter_context(self.session.turn)
             self._started += time.perf_counter() - asked
             if self._stopping():
                 raise Stopped(128 + signal.SIGINT)
-            for pixels in dataset_of(pictures(), view.geometry).batch(view.batch_size).prefetch(1):
+            while pixels is not None:
+                answers = self.session.seen(pixels)
+                pixels = next(batches, None)
+                if pixels is None:
+                    held.close()  # what is left is painting: the network is free for another
                 batch: list[Explained] = []
-                for seen in self.session.seen(pixels):
+                for seen in answers:
                     while (head := waiting.popleft()) is not None and latest is not None and not head.key:
                         batch.append(Explained(head.frame, latest, False, head.segment))
                     if head is not None:
@@ -298,6 +293,21 @@ class Film:
             raise failures[0]
         if latest is not None:
             yield [Explained(item.frame, latest, False, item.segment) for item in waiting if item is not None]
+
+    def _pictures(
+        self, items: Iterator[_Waiting | None], waiting: deque[_Waiting | None], failures: list[BaseException]
+    ) -> Iterator[Array]:
+        """What the network is to see of the items; all of them are noted in `waiting`, and an error in `failures`."""
+        view = self.view
+        scaled = scaling.NetworkPictures(view.colour, view.geometry, interlaced=view.interlaced)
+        blank = np.zeros((view.geometry.height_px, view.geometry.width_px, 3), np.uint8)
+        try:
+            for item in items:
+                waiting.append(item)
+                if item is None or item.key:
+                    yield blank if item is None else scaled(item.frame)
+        except Exception as error:  # tf.data would make another error of it; ours is raised as it is
+            failures.append(error)
 
     def _aligned(self, frames: Iterator[Frame], begin: Fraction, number: int) -> Iterator[_Waiting | None]:
         """Frames with their segments, None where a batch is to be filled up: at the end of one, and where too many frames wait for it."""
