@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,8 @@ from pipeline.predictions import Track
 from pipeline.records import Options, Outcome, clock
 from pipeline.visualize import Session
 
+MOST_EMBEDDED = 300  # pictures; more would make a page of many megabytes, and are linked instead
+_SHOWN_BY_BROWSERS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif")
 SHORTEST_SCENE_SECONDS = 0.6  # as PySceneDetect has it: what changes for longer than one picture is a pan, and no cut
 
 
@@ -53,22 +56,28 @@ def write_pictures_page(results: Sequence[tuple[Outcome, Track | None]], options
     if not made:
         return None
     page = pictures_page_of(made[0], count=len(results))
-    items = [
-        report.PictureItem(
-            name=outcome.input.name,
-            original=track.thumbnails[1].jpeg if track else None,
-            heat=track.thumbnails[2].jpeg if track else None,
-            top=outcome.top,
-            error=outcome.error,
-        )
-        for outcome, track in results
-    ]
+    items = []
+    for outcome, track in results:
+        original, heat = _linked(outcome, page.parent) if len(results) > MOST_EMBEDDED else _embedded(track)
+        items.append(report.PictureItem(name=outcome.input.name, original=original, heat=heat, top=outcome.top, error=outcome.error))
     first = next(outcome for outcome, _ in results if outcome.output is not None)
     known = facts(first, options, command)
     shown = {name: known[name] for name in ("Model", "Map", "Fit", "Versions", "Command")}
     title = first.input.name if len(results) == 1 else f"{len(results)} pictures"
     report.write_pictures_page(page, report.PicturesPage(title=title, items=items, facts=shown), overwrite=overwrite)
     return page
+
+
+def _embedded(track: Track | None) -> tuple[bytes | None, bytes | None]:
+    """The small picture and its heat, as visualize_image leaves them."""
+    return (track.thumbnails[1].jpeg, track.thumbnails[2].jpeg) if track else (None, None)
+
+
+def _linked(outcome: Outcome, folder: Path) -> tuple[str | None, str | None]:
+    """The files themselves, by relative path, where a browser shows them."""
+    paths = [path if path is not None and path.suffix.lower() in _SHOWN_BY_BROWSERS else None for path in (outcome.input, outcome.output)]
+    original, heat = (None if path is None else os.path.relpath(path, folder) for path in paths)
+    return (original, heat) if outcome.output is not None else (None, None)
 
 
 def video_page(outcome: Outcome, track: Track, session: Session, *, command: str) -> report.VideoPage:

@@ -107,7 +107,7 @@ def test_a_sheet_and_a_chart(tmp_path: Path, open_session: Open) -> None:
         planning.plan_videos([tmp_path / "v.mp4", tmp_path / "w.mp4"], output=tmp_path, options=several)
 
 
-def test_pictures_that_failed_are_on_the_page_too(tmp_path: Path, open_session: Open) -> None:
+def test_pictures_that_failed_are_on_the_page_too(tmp_path: Path, open_session: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(demo.photograph("chelsea.png")).save(tmp_path / "cat.png")
     session = open_session(report=True)
     outcome, track = visualize.visualize_image(job_for(tmp_path / "cat.png", tmp_path / "out" / "o.png", report=True), session)
@@ -117,4 +117,7 @@ def test_pictures_that_failed_are_on_the_page_too(tmp_path: Path, open_session: 
     text = page.read_text()
     assert "bad.png: the file is empty" in text and outcome.top[0].name.label in text
     assert base64.b64encode(track.thumbnails[2].jpeg).decode() in text
+    monkeypatch.setattr(pages, "MOST_EMBEDDED", 1)  # as of hundreds
+    pages.write_pictures_page([(bad, None), (outcome, None)], session.options, command="", overwrite=True)
+    assert 'src="../cat.png"' in page.read_text() and 'src="o.png"' in page.read_text() and "base64" not in page.read_text()
     assert pages.write_pictures_page([(bad, None)], session.options, command="", overwrite=False) is None
