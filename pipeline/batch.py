@@ -120,8 +120,8 @@ def run(
             finally:
                 with suppress(OutputError):
                     book.end_run(number, code)
-        batch.summary.log, batch.summary.seconds = log, time.monotonic() - started
-        return batch.close()
+            batch.summary.log, batch.summary.seconds = log, time.monotonic() - started
+            return batch.close()
 
 
 @contextmanager
@@ -347,15 +347,21 @@ class _Batch:
         settled = not self.summary.ended and (not last or (page.exists() and known == "final"))
         if not self._request.options.report or settled or (started < self._published and not last):
             return
-        if known is None and page.exists() and not self._request.options.overwrite:
-            self._published = float("inf")
-            self._log.write(f"{page}: exists already, and is left as it is; --overwrite replaces it")
-            return
-        self._book.set_meta("page", "final" if last else "at work")
+        try:
+            self._write_gallery(known is not None, last=last)
+        except OutputError as error:  # the work goes on without it
+            self._log.write(f"the archive's page is not written: {error}")
+        self._published = time.monotonic() + max(PUBLISH_SECONDS, 50 * (time.monotonic() - started))
+
+    def _write_gallery(self, ours: bool, *, last: bool) -> None:
+        page = gallery.file_of(self._output)
         with archive.other_shards(self._book.path) as others:
+            ours |= any(other.meta("page") for other in others)
+            if page.exists() and not ours and not self._request.options.overwrite:
+                raise OutputError(f"{page}: exists already", remedy="--overwrite replaces it")
+            self._book.set_meta("page", "final" if last else "at work")
             shards = [(self._book, self._settings), *((other, other.newest_settings) for other in others)]
             gallery.write_gallery(shards, self._output, refreshed=f"{time.strftime('%Y-%m-%d %H:%M')}{'' if last else ', at work'}")
-        self._published = time.monotonic() + max(PUBLISH_SECONDS, 50 * (time.monotonic() - started))
 
     def _is_dead(self, process: Process, number: int, beat: int) -> bool:
         if number == self._number:

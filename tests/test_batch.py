@@ -655,9 +655,11 @@ def test_shards(tmp_path: Path) -> None:
         clip(given / f"v{number}.mp4", 10)
     shards = [begin("given", "-o", "out", "--shard", f"{k}/2", cwd=tmp_path, code=dying("before")) for k in (1, 2)]
     assert [end(shard).code for shard in shards] == [-signal.SIGKILL] * 2
-    assert len(names(out / ".heatreel" / "receipts")) == 2
+    # A worker holds two videos, and its second may have come as far by then.
+    receipts = names(out / ".heatreel" / "receipts")
+    assert {name[: len("ledger-1")] for name in receipts} == {"ledger-1", "ledger-2"}, receipts
     killed = {path: path.stat() for path in out.glob("*.mp4")}
-    assert len(killed) == 2
+    assert 2 <= len(killed) <= len(receipts) <= 4
     shards = [begin("given", "-o", "out", "--shard", f"{k}/2", "--json", cwd=tmp_path) for k in (1, 2)]
     ended = [end(shard) for shard in shards]
     assert [each.code for each in ended] == [0, 0], [each.err for each in ended]
@@ -740,7 +742,8 @@ def test_what_is_done_again(tmp_path: Path) -> None:
     broken(given / "bad.png")
     ended = night("given", "-o", "out", "--predictions", "csv", cwd=tmp_path)
     assert ended.code == 1 and sorted(p.name for p in outputs(out)) == [
-        "long_output.csv", "long_output.mp4", "p_output.png", "v_output.csv", "v_output.mp4"
+        "index.html", "long_output.csv", "long_output.html", "long_output.mp4", "p_output.png",
+        "v_output.csv", "v_output.html", "v_output.mp4",
     ]  # fmt: skip
     before = {path.name: path.stat().st_ino for path in outputs(out)}
     # Behind a failure somebody puts a file where the output would be.

@@ -24,7 +24,7 @@ from test_media import decoded
 
 from pipeline import archive, batch, cluster, discovery, workers
 from pipeline.errors import CommandError
-from pipeline.orders import Advanced, Broken, Ended, Engine, Event, Lost, Order, Ready, Setup
+from pipeline.orders import ORDERS, Advanced, Broken, Ended, Engine, Event, Lost, Order, Ready, Setup
 from pipeline.records import Found, ModelChoice, Options
 
 ROOT = Path(__file__).parent.parent
@@ -113,7 +113,7 @@ def test_orders_end_and_workers_die_and_drain(kind: str, long: Path, tmp_path: P
             event = until(engine, Ended)
             results[event.result.token] = event.result
         assert results["picture"].how == "done" and results["picture"].frames == 1 and (tmp_path / "p_out.png").exists()
-        assert results["none"].how == "error" and results["none"].final and "cannot be read any more" in results["none"].error
+        assert results["none"].how == "changed" and "cannot be read any more" in results["none"].error
 
         engine.give(0, order(long, tmp_path / "long_out.mp4", "long", whole=True))
         advanced = until(engine, Advanced)
@@ -150,11 +150,13 @@ def test_a_model_that_does_not_load_is_told(kind: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ENGINES)
 def test_a_worker_that_dies_while_it_loads_is_told(kind: str, tmp_path: Path) -> None:
-    """It would do so again and again: there is no order to blame, and nobody else to do it."""
+    """It would do so again and again: there is no order to blame, and nobody else to do it. Processes of this machine get three starts."""
     (tmp_path / "deadly.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
     (tmp_path / "m.keras").write_bytes(b"")
     choice = ModelChoice(model=str(tmp_path / "m.keras"), custom_objects=tmp_path / "deadly.py", allow_unsafe=True)
     with opened(kind, Setup(choice=choice, options=OPTIONS, settings="s", device="cpu"), tmp_path) as engine:
+        for _ in range(workers.MOST_STARTS - 1 if kind == "local" else 0):
+            until(engine, Lost)
         broken = until(engine, Broken)
         assert broken.exit_code == 1 and "died while it loaded its model" in broken.error
 
@@ -299,7 +301,8 @@ def test_a_lost_node_costs_nobody_anything(nodes: Any, tmp_path: Path) -> None:
         assert book.execute("SELECT count(*), count(DISTINCT job) FROM attempt WHERE how = 'done'").fetchall() == [(15, 15)]
         lost = [token for (token,) in book.execute("SELECT token FROM attempt WHERE how = 'interrupted'")]
     book.close()
-    assert lost and set(lost) <= set(removed[0][1])
+    # The worker of that node had two, and may have been given another one in place of an ended one before it was lost.
+    assert set(lost) & set(removed[0][1]) and len(lost) <= ORDERS
     for source in given.glob("*.mp4"):
         assert len(decoded(output / f"{source.stem}_output.mp4")[0]) == 60
     assert len(list(output.glob("*.png"))) == 3
@@ -389,8 +392,9 @@ def test_a_signal_lets_what_is_begun_come_to_an_end(long: Path, tmp_path: Path) 
     book.close()
     # What Ray says of a dead process, and it says much on stdout, stays with Ray.
     again = visualize(long, "-o", "out", "--engine", "ray", "--json", "--segment-seconds", "1", "--preset", "ultrafast", cwd=tmp_path)
-    [seat] = wait_until(lambda: [pid for pid, title in left_of(again.pid).items() if title.startswith("ray::Seat.do")], seconds=60)
-    os.kill(seat, signal.SIGKILL)
+    # The oldest of them: what it forks has its title until it is ffmpeg.
+    seats = wait_until(lambda: [pid for pid, title in left_of(again.pid).items() if title.startswith("ray::Seat.do")], seconds=60)
+    os.kill(min(seats), signal.SIGKILL)
     out, err = again.communicate(timeout=120)
     assert again.returncode == 0 and [json.loads(line)["frames"] for line in out.splitlines()] == [600], (out, err)
     assert "has died: its process ended unexpectedly" in err and "raylet" not in err
