@@ -413,9 +413,9 @@ def test_a_signal_drains_and_a_second_one_stops(tmp_path: Path) -> None:
     ended = end(process, seconds=20)
     assert ended.code == 143 and "the same command goes on from there" in ended.last and "stopping: " in ended.err, ended.err
     ended_how = dict(sql(out, "SELECT how, count(*) FROM attempt GROUP BY how"))
-    assert ended_how.get("stopped", 0) >= 1 and 1 <= segments_in(out) <= 5
-    assert not list(out.glob(".b_output*"))  # it only waited, and is not begun
     told = status(out)
+    # The second may have had its turn at the network while the first was painted; then it stops behind a segment, too.
+    assert ended_how.get("stopped", 0) >= 1 and told["done"] <= 1 and segments_in(out) < 2 * 6
     assert (told["running"], told["failed"], told["pending"]) == (0, 0, 2 - told["done"])
     kept = segments_in(out)
     process = begin("given", "-o", "out", cwd=tmp_path)
