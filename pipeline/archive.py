@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from pipeline import catalog, compositing, discovery, encoders, ledger, outputs, stills
 from pipeline.discovery import PassedOver
-from pipeline.errors import CommandError, OutputError
+from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.ledger import Entry, Ledger, Standing
 from pipeline.orders import Setup
 from pipeline.records import Found, ModelChoice, Options, natural_key
@@ -61,7 +62,7 @@ class Request:
         if self.limit is not None and self.limit < 1:
             raise CommandError(f"--limit {self.limit}: less than 1")
 
-    @property
+    @functools.cached_property  # the model's file is read for it
     def settings(self) -> str:
         """Canonical JSON of all that changes what comes out; not where, how quickly, or on what."""
         options = asdict(self.options)
@@ -91,6 +92,19 @@ def ledger_file(output: Path, shard: tuple[int, int] | None) -> Path:
 def ledger_files(output: Path) -> list[Path]:
     """All that there are, of every shard."""
     return sorted(home(output).glob("ledger*.sqlite"), key=lambda path: natural_key(path.name))
+
+
+def known_ledgers(output: Path) -> list[Path]:
+    """As ledger_files. Raises InputError where there is none."""
+    files = ledger_files(output)
+    if not files:
+        raise InputError(f"{output}: no batch has been here", remedy="give the folder that --output named")
+    return files
+
+
+def known_root(book: Ledger) -> Path:
+    """The archive's root, as the last run had it."""
+    return Path(book.meta("root") or "")
 
 
 @contextmanager
@@ -192,26 +206,20 @@ def survey(request: Request) -> Iterator[tuple[Standing | Literal["passed over",
     paths = discovery.expand(request.sources)
     check_apart(paths, request.output)
     file = ledger_file(request.output, request.rules.shard)
-    if not file.exists():
-        root = discovery.common_root(paths)
-        for found in discovery.discover(paths, root=root, output=request.output, rules=request.rules):
-            if isinstance(found, PassedOver):
-                yield "passed over", os.fsencode(found.path), None, found.reason
-            else:
-                yield "new", found.relative, found.size_bytes, ""
-        return
-    with ledger.open_ledger(file, read_only=True) as book:
-        settings, exists = book.settings_id(request.settings), exists_in(request.output)
+    with ledger.open_ledger(file, read_only=True) if file.exists() else nullcontext() as book:
+        root = root_of(book, paths) if book else discovery.common_root(paths)
+        settings, exists = book.settings_id(request.settings) if book else 0, exists_in(request.output)
         seen: set[bytes] = set()
-        for found in discovery.discover(paths, root=root_of(book, paths), output=request.output, rules=request.rules):
+        for found in discovery.discover(paths, root=root, output=request.output, rules=request.rules):
             if isinstance(found, PassedOver):
                 yield "passed over", os.fsencode(found.path), None, found.reason
                 continue
             seen.add(found.relative)
-            standing = book.look(entry_of(found, request.options), settings=settings, exists=exists, retry_failed=request.retry_failed)
+            entry, again = entry_of(found, request.options), request.retry_failed
+            standing = book.look(entry, settings=settings, exists=exists, retry_failed=again) if book else "new"
             yield standing, found.relative, found.size_bytes, ""
-        below = listed_below(paths, root_of(book, paths), request.rules)
-        for row in book.jobs(settings=settings):
+        below = listed_below(paths, root, request.rules)
+        for row in book.jobs(settings=settings) if book else ():
             if row.relative not in seen and row.state not in ("done", "stale", "missing") and ledger.lies_below(row.relative, below):
                 yield "missing", row.relative, row.size_bytes, ""
 

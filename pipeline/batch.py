@@ -23,11 +23,11 @@ from typing import Any, Literal, Protocol
 from pipeline import archive, discovery, gallery, journal, ledger, outputs, processes
 from pipeline.archive import Request
 from pipeline.discovery import PassedOver
-from pipeline.errors import CommandError, HeatreelError, InputError, OutputError, is_disk_full
+from pipeline.errors import CommandError, HeatreelError, InputError, OutputError
 from pipeline.ledger import Claim, Entry, Ledger, RunRow, Standing, State
 from pipeline.orders import ORDERS, Advanced, Broken, Engine, Event, Lost, Order, Ready, Result, Setup
 from pipeline.processes import Process
-from pipeline.records import Found
+from pipeline.records import Found, Outcome
 
 BACKOFF_SECONDS = (10.0, 60.0)  # before the second and the third try
 BUSY_SECONDS = 5.0
@@ -38,8 +38,6 @@ SILENCE_SECONDS = 60.0  # a run on another host that gives no sign of life for s
 LISTED_AT_ONCE = 200
 ALIKE_TO_STOP = 20
 MOST_CHANGES = 10  # of a source while it is read, in one run
-
-_LEFT: tuple[State, ...] = ("ready", "running", "waiting", "split")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,7 +271,7 @@ class _Batch:
         if self._at_limit():
             return not self._book.has_begun(self._settings)
         self._counts = self._book.counts(self._settings)
-        return not any(self._counts[state] for state in _LEFT)
+        return not any(self._counts[state] for state in ledger.LEFT)
 
     def _at_limit(self) -> bool:
         return self._request.limit is not None and self._taken >= self._request.limit
@@ -493,10 +491,9 @@ class _Batch:
 
     def _sweep(self, order: Order) -> None:
         """Remove what a dead worker was writing for an order."""
-        for path in (order.output, order.predictions, order.maps, order.receipt):
-            if path is not None:
-                with suppress(OSError):
-                    outputs.sweep(path.parent)
+        for folder in {path.parent for path in (order.output, order.predictions, order.maps, order.receipt) if path is not None}:
+            with suppress(OSError):
+                outputs.sweep(folder)
 
     def _settle(self, held: _Held, result: Result) -> None:
         """Write into the ledger what became of an order."""
@@ -573,21 +570,8 @@ class _Batch:
         if charge == "crash" or not os.path.lexists(order.found.path):  # else whoever was at it has tidied up, and kept what is of use
             self._clear(order)
         self.summary.ended += 1
-        self._watcher.finished(
-            {
-                "input": str(order.found.path),
-                "output": None,
-                "model": Path(self._request.choice.model).name,
-                "method": self._request.options.method,
-                "frames": 0,
-                "duration_seconds": None,
-                "elapsed_seconds": 0.0,
-                "top": [],
-                "warnings": [],
-                "partial": False,
-                "error": result.error,
-            }
-        )
+        model, method = Path(self._request.choice.model).name, self._request.options.method
+        self._watcher.finished(Outcome(input=order.found.path, model=model, method=method, error=result.error).as_json())
         self._judge(result, order)
 
     def _clear(self, order: Order) -> None:
@@ -623,7 +607,7 @@ class _Batch:
         try:
             yield
         except OutputError as error:
-            if not (ledger.is_full(error) or is_disk_full(error)):
+            if not ledger.is_full(error):
                 raise
             self._pause(str(error))
 
@@ -645,7 +629,7 @@ class _Batch:
         return Overview(
             done=counts["done"],
             failed=counts["failed"],
-            left=sum(counts[state] for state in _LEFT),
+            left=sum(counts[state] for state in ledger.LEFT),
             listing=self._listing is not None,
             frames_done=self._estimate.frames_done + sum(h.frames_done for h in self._held.values()),
             frames_left=frames_left,
@@ -657,7 +641,7 @@ class _Batch:
     def close(self) -> Summary:
         """The summary, with all that has failed, in this run or before."""
         counts = self._book.counts(self._settings)
-        self.summary.left = sum(counts[state] for state in _LEFT)
+        self.summary.left = sum(counts[state] for state in ledger.LEFT)
         self._sweep_receipts()
         with self._waiting_for_room():
             self._publish(last=True)

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import archive, report
-from pipeline.ledger import JobRow, Ledger
+from pipeline.ledger import LEFT, JobRow, Ledger
 from pipeline.outputs import page_of
 from pipeline.records import ClassName, Prediction
 
 MOST_ITEMS = 10_000  # that a browser shows and searches with ease
-LEFT = ("ready", "running", "waiting", "split")
 
 
 def write_gallery(shards: Sequence[tuple[Ledger, int]], output: Path, *, refreshed: str) -> None:
@@ -31,7 +30,7 @@ def gallery(shards: Sequence[tuple[Ledger, int]], output: Path, *, refreshed: st
     items: list[report.ArchiveItem] = []
     root = Path()
     for book, number in shards:
-        root = Path(book.meta("root") or "")
+        root = archive.known_root(book)
         states = book.counts(number)
         for state, count in states.items():
             name = "to do" if state in LEFT else state

@@ -16,7 +16,6 @@ stored to be shown, never to be compared. Paths are BLOBs, the bytes of the file
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -31,11 +30,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, is_disk_full
 from pipeline.processes import Process, is_running
 from pipeline.records import ClassName, Found, Stretch
 
 State = Literal["ready", "running", "waiting", "split", "done", "failed", "missing", "stale"]
+LEFT: tuple[State, ...] = ("ready", "running", "waiting", "split")  # what is not at its end
 Standing = Literal["new", "changed", "restored", "done", "pending", "failed"]
 Charge = Literal["error", "crash"]
 
@@ -246,10 +246,10 @@ def open_ledger(path: Path, *, exclusive: bool = False, read_only: bool = False)
 
 def is_full(error: BaseException | None) -> bool:
     """Whether a full disk is behind an error: then it helps to make room, and nothing is wrong with the ledger or the source."""
+    if is_disk_full(error):
+        return True
     while error is not None:
         if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE):
-            return True
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
         error = error.__cause__
     return False

@@ -10,8 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline import children, compositing, report, stills
-from pipeline.outputs import page_of, pictures_page_of, whole
+from pipeline import children, compositing, report
+from pipeline.outputs import page_of, pictures_page_of
+from pipeline.predict import write_picture_grid
 from pipeline.predictions import Track
 from pipeline.records import Options, Outcome, clock
 from pipeline.visualize import Session
@@ -44,23 +45,19 @@ def write_contact_sheet(path: Path, track: Track, session: Session, *, overwrite
         pictures.append(bgr[..., ::-1])
         best = [f"{session.classifier.classes[indices[frame, 0]].label} {compositing.percent(scores[frame, 0])}"] if indices.size else []
         texts.append([clock(thumbnail.time_seconds), *best])
-    grid = compositing.picture_grid(pictures, texts)
-    with whole(path, overwrite=overwrite) as temporary:
-        planes = np.concatenate([grid[..., channel].ravel() for channel in range(3)])
-        stills.save_still(planes, grid.shape[1], grid.shape[0], temporary)
+    write_picture_grid(path, pictures, texts, overwrite=overwrite)
 
 
 def write_pictures_page(results: Sequence[tuple[Outcome, Track | None]], options: Options, *, command: str, overwrite: bool) -> Path | None:
     """The page of a set of pictures, beside the first that was made; None where none was. Raises OutputError."""
-    made = [outcome.output for outcome, _ in results if outcome.output is not None]
-    if not made:
+    first = next((outcome for outcome, _ in results if outcome.output is not None), None)
+    if first is None or first.output is None:
         return None
-    page = pictures_page_of(made[0], count=len(results))
+    page = pictures_page_of(first.output, count=len(results))
     items = []
     for outcome, track in results:
         original, heat = _linked(outcome, page.parent) if len(results) > MOST_EMBEDDED else _embedded(track)
         items.append(report.PictureItem(name=outcome.input.name, original=original, heat=heat, top=outcome.top, error=outcome.error))
-    first = next(outcome for outcome, _ in results if outcome.output is not None)
     known = facts(first, options, command)
     shown = {name: known[name] for name in ("Model", "Map", "Fit", "Versions", "Command")}
     title = first.input.name if len(results) == 1 else f"{len(results)} pictures"
@@ -84,7 +81,6 @@ def video_page(outcome: Outcome, track: Track, session: Session, *, command: str
     assert outcome.output is not None and outcome.duration_seconds is not None, "a video that is made"
     indices, scores = track.top
     options, classes = session.options, session.classifier.classes
-    last = max(0.0, outcome.duration_seconds - (track.last_seconds - track.first_seconds))
     return report.VideoPage(
         title=outcome.input.name,
         video=outcome.output.name,
@@ -94,7 +90,7 @@ def video_page(outcome: Outcome, track: Track, session: Session, *, command: str
         indices=indices,
         scores=scores,
         classes=classes,
-        stretches=track.stretches(classes, last_seconds=last),
+        stretches=track.stretches(classes, last_seconds=track.last_frame_seconds(outcome.duration_seconds)),
         cuts_seconds=cuts(track.cuts_seconds),
         thumbnails=track.thumbnails,
         facts=facts(outcome, options, command),

@@ -178,6 +178,11 @@ def write_grid(path: Path, answers: Sequence[Sequence[Answer]], *, overwrite: bo
         pictures.append(next((a.thumbnail for a in each if a.thumbnail is not None), np.full((240, 320, 3), 40, np.uint8)))
         lines = [_line(answer, len(answers) > 1) for answer in each]
         texts.append([printable(each[0].outcome.input.name), *lines])
+    write_picture_grid(path, pictures, texts, overwrite=overwrite)
+
+
+def write_picture_grid(path: Path, pictures: Sequence[Array], texts: Sequence[Sequence[str]], *, overwrite: bool) -> None:
+    """Pictures, RGB uint8 (height, width, 3), with lines of text under each, as one picture. Raises OutputError."""
     grid = compositing.picture_grid(pictures, texts)
     with whole(path, overwrite=overwrite) as temporary:
         planes = np.concatenate([grid[..., channel].ravel() for channel in range(3)])

@@ -148,6 +148,10 @@ class Track:
     def last_seconds(self) -> float:
         return self._times[-1]
 
+    def last_frame_seconds(self, duration_seconds: float) -> float:
+        """How long the last frame is shown, where all frames together are shown so long."""
+        return max(0.0, duration_seconds - (self.last_seconds - self.first_seconds))
+
     def mean_scores(self) -> Array:
         assert self._sum is not None, "no frame was added"
         return self._sum / self.frames

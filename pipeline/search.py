@@ -66,13 +66,10 @@ def search(output: Path, query: str, *, min_score: float = 0.0, min_seconds: flo
     wanted = query.strip().casefold()
     if not wanted or limit < 1:
         raise CommandError(f"--limit {limit}: less than 1" if wanted else "QUERY: nothing to look for")
-    files = archive.ledger_files(output)
-    if not files:
-        raise InputError(f"{output}: no batch has been here", remedy="give the folder that --output named")
     hits: list[Hit] = []
-    for file in files:
+    for file in archive.known_ledgers(output):
         with ledger.open_ledger(file, read_only=True) as book:
-            root = Path(book.meta("root") or "")
+            root = archive.known_root(book)
             for number, wnid, label in book.classes():
                 if wanted in label.casefold() or wanted == (wnid or "").casefold():
                     found = book.seen(number, min_score=min_score, min_seconds=min_seconds, limit=limit)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import archive, ledger, processes
-from pipeline.errors import InputError
 from pipeline.ledger import JobRow, Ledger, RunRow
 
 
@@ -47,18 +46,15 @@ class Status:
 
 def read(output: Path, *, every_job: bool) -> Status:
     """The status of the batch in that folder; `jobs` is filled with `every_job`. Raises InputError when there is no batch."""
-    files = archive.ledger_files(output)
-    if not files:
-        raise InputError(f"{output}: no batch has been here", remedy="give the folder that --output named")
     status = Status()
-    for file in files:
+    for file in archive.known_ledgers(output):
         with ledger.open_ledger(file, read_only=True) as book:
             _add(status, book, output, every_job)
     return status
 
 
 def _add(status: Status, book: Ledger, output: Path, every_job: bool) -> None:
-    root = Path(book.meta("root") or "")
+    root = archive.known_root(book)
     alive = [run for run in book.live_runs() if processes.is_running(run.process) is not False]
     status.runs += alive
     counts = book.counts()
@@ -68,7 +64,7 @@ def _add(status: Status, book: Ledger, output: Path, every_job: bool) -> None:
     at_work = list(_at_work(book, root)) if alive else []
     status.at_work += at_work
     status.running += len(at_work)
-    status.pending += sum(counts[state] for state in ("ready", "waiting", "running", "split")) - len(at_work)
+    status.pending += sum(counts[state] for state in ledger.LEFT) - len(at_work)
     status.failures += [(_path(root, row), row.error_text or "") for row in book.jobs(["failed"])]
     if every_job:
         names = {running.input for running in at_work}

@@ -92,9 +92,9 @@ class Terminal:
         for name in outcome.extra.get("encoders_passed_over", ()):
             self.say(f"{printable(str(outcome.input))}: {outcome.extra['encoder']} is used, for {name}", only_verbose=True)
         if outcome.error is None or outcome.partial:
-            top = ", ".join(f"{p.name.label} {100 * p.score:.0f}%" for p in outcome.top)
-            frames = "" if outcome.duration_seconds is None else f" ({outcome.frames} frames in {outcome.elapsed_seconds:.1f} s)"
-            self.say(printable(f"{outcome.input} -> {outcome.output}{frames}{': ' if top else ''}{top}"))
+            seconds = None if outcome.duration_seconds is None else outcome.elapsed_seconds
+            best = [(each.name.label, each.score) for each in outcome.top]
+            self.say(_result_line(outcome.input, outcome.output, outcome.frames, seconds, best))
 
     def put_predictions(self, outcomes: Sequence[Outcome]) -> None:
         """JSON, or a table with a row for each input and a column for each model."""
@@ -205,6 +205,13 @@ class Terminal:
             yield tick
 
 
+def _result_line(source: object, output: object, frames: int, seconds: float | None, best: Sequence[tuple[str, float]]) -> str:
+    """What an input has become; `seconds` is None for a picture."""
+    top = ", ".join(f"{label} {100 * score:.0f}%" for label, score in best)
+    told = "" if seconds is None else f" ({frames} frames in {seconds:.1f} s)"
+    return printable(f"{source} -> {output}{told}{': ' if top else ''}{top}")
+
+
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -240,9 +247,9 @@ class Archive:
         if outcome["error"] is not None:
             self._line(printable(f"failed: {outcome['error']}"))
             return
-        top = ", ".join(f"{p['label']} {100 * p['score']:.0f}%" for p in outcome["top"])
-        frames = "" if outcome["duration_seconds"] is None else f" ({outcome['frames']} frames in {outcome['elapsed_seconds']:.1f} s)"
-        self._line(printable(f"{outcome['input']} -> {outcome['output']}{frames}{': ' if top else ''}{top}"))
+        seconds = None if outcome["duration_seconds"] is None else outcome["elapsed_seconds"]
+        best = [(each["label"], each["score"]) for each in outcome["top"]]
+        self._line(_result_line(outcome["input"], outcome["output"], outcome["frames"], seconds, best))
 
     def overview(self, overview: Overview) -> None:
         if self._drawn:

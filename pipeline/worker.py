@@ -56,13 +56,11 @@ class Worker:
             return self._result(order, outcome, track)
         made = self._made(order, session)
         divided = [] if order.whole else parts.parts_of(job, options)
+        if order.part >= len(divided) or (order.parts and order.parts != len(divided)):
+            raise parts.SeamError(f"{job.input}: its parts are not those that it would have now")
         if order.parts:
-            if len(divided) != order.parts:
-                raise parts.SeamError(f"{job.input}: its parts are not those that it would have now")
             outcome, track = parts.join_parts(job, session, divided, made=made)
         elif order.part >= 0:
-            if order.part >= len(divided):
-                raise parts.SeamError(f"{job.input}: its parts are not those that it would have now")
             frames, seconds = parts.render_part(job, session, divided[order.part], progress=progress, stopping=stopping)
             return Result(token=order.token, how="part", frames=frames, outcome={"elapsed_seconds": seconds})
         elif divided:
@@ -94,8 +92,7 @@ class Worker:
                 Stretch(name=p.name, start_seconds=0, end_seconds=0, frames=1, mean_score=p.score, best_score=p.score) for p in outcome.top
             ]
         else:
-            last = max(0.0, outcome.duration_seconds - (track.last_seconds - track.first_seconds))
-            stretches = track.stretches(classes, last_seconds=last)
+            stretches = track.stretches(classes, last_seconds=track.last_frame_seconds(outcome.duration_seconds))
         return Result(token=order.token, how="done", outcome=outcome.as_json(), stretches=stretches, frames=outcome.frames)
 
 
