@@ -776,6 +776,25 @@ def test_what_is_done_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_what_goes_with_an_output_is_not_replaced_either(tmp_path: Path) -> None:
+    """Somebody's table where the predictions would be, and somebody's page: they stay as they are, and the rest is done."""
+    given, out = tmp_path / "given", tmp_path / "out"
+    clip(given / "v.mp4", 10)
+    picture(given / "p.png", 1)
+    out.mkdir()
+    for name in ("v_output.parquet", "index.html"):
+        (out / name).write_text("somebody's")
+    ended = night("given", "-o", "out", cwd=tmp_path)
+    assert ended.code == 1 and "v_output.parquet: exists already, and was not made from this archive" in ended.last, ended.err
+    assert (out / "p_output.png").exists() and not (out / "v_output.mp4").exists()
+    assert {(out / name).read_text() for name in ("v_output.parquet", "index.html")} == {"somebody's"}
+    assert said(out, "index.html: exists already") == 1
+    ended = night("given", "-o", "out", "--overwrite", "--retry-failed", cwd=tmp_path)
+    assert ended.code == 0 and frames_in(out / "v_output.mp4") == 10
+    assert (out / "v_output.parquet").read_bytes()[:4] == b"PAR1" and "v.mp4" in (out / "index.html").read_text()
+
+
+@pytest.mark.slow
 def test_many_foreign_files_are_told_of_quickly(tmp_path: Path) -> None:
     """Some inputs are done first, so that it does not stop behind twenty."""
     given, out = tmp_path / "given", tmp_path / "out"
