@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from pipeline import catalog, embedded, folding, network
+from pipeline import cards, catalog, embedded, folding, network
 from pipeline.errors import CommandError, ModelError
 from pipeline.records import ClassName, ModelChoice, Pixels
 
@@ -131,11 +131,14 @@ def _zoo_model(entry: catalog.Entry, choice: ModelChoice) -> keras.Model:
 
 def _own(choice: ModelChoice) -> Classifier:
     path = Path(choice.model)
+    card = cards.read_card(path)
     networks = _split(_read_model(path, choice), choice)
     first, warnings = networks[0], []
-    classes, assumed = _classes(choice, first.class_count)
+    classes, assumed = _classes(choice, first.class_count, card)
     if assumed:
         warnings.append(f"{path}: 1000 classes, taken to be those of ImageNet; --labels says otherwise")
+    if card is not None:
+        return _trained(choice, card, networks)
     height, width = (size or 224 for size in first.source.shape[1:3])
     pixels = choice.pixels or "none"
     if choice.pixels is None and not first.scales_pixels:
@@ -151,6 +154,22 @@ def _own(choice: ModelChoice) -> Classifier:
         any_size=first.takes_any_size,
         identity=_identity(choice),
         warnings=warnings,
+    )
+
+
+def _trained(choice: ModelChoice, card: cards.Card, networks: Sequence[network.Network]) -> Classifier:
+    path = Path(choice.model)
+    return Classifier(
+        name=path.name,
+        networks=networks,
+        classes=_classes(choice, networks[0].class_count, card)[0],
+        pixels=choice.pixels or "none",
+        input_px=(card.input_px, card.input_px),
+        short_side_px=card.short_side_px,
+        stride=card.stride,
+        any_size=networks[0].takes_any_size,
+        identity=_identity(choice),
+        warnings=() if card.finished else (f"{path}: its training was interrupted; this is the best it had come to",),
     )
 
 
@@ -209,13 +228,15 @@ def _stride(net: network.Network) -> int:
 # ------------------------------------------------------------------------------------------------ class names
 
 
-def _classes(choice: ModelChoice, count: int) -> tuple[Sequence[ClassName], bool]:
+def _classes(choice: ModelChoice, count: int, card: cards.Card | None = None) -> tuple[Sequence[ClassName], bool]:
     """The names of the model's classes, and whether they are only assumed to be ImageNet's."""
     if choice.labels is not None:
         names = catalog.read_labels(choice.labels)
         if len(names) != count:
             raise ModelError(f"--labels {choice.labels}: {len(names)} names, and the model has {count} classes")
         return names, False
+    if card is not None and len(card.labels) == count:
+        return tuple(ClassName(index=i, wnid=None, label=label) for i, label in enumerate(card.labels)), False
     if count == 1000:
         return catalog.imagenet_classes(), catalog.is_file(choice.model)
     return tuple(ClassName(index=i, wnid=None, label=f"class {i}") for i in range(count)), False

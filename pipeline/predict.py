@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import time
 from array import array
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline import compositing, decoding, integrity, scaling, stills
+from pipeline import compositing, decoding, integrity, reading, scaling, stills
 from pipeline.errors import HeatreelError
 from pipeline.outputs import whole
 from pipeline.planning import Job
@@ -25,7 +21,6 @@ from pipeline.records import Geometry, Outcome, VideoSource, printable
 Array = np.ndarray[Any, Any]
 
 BATCH_SIZE = 32
-READERS, AHEAD = 2, 64  # Pillow decodes without the interpreter's lock
 THUMBNAIL_PX = 320
 
 
@@ -72,8 +67,21 @@ def predict(
         answers[number] = Answer(outcome=blank if isinstance(track, Track) else replace(blank, error=str(track)), thumbnail=thumbnail)
         tick()
 
-    read = functools.partial(_read, geometry=geometry, max_megapixels=max_megapixels)
-    _pictures([(n, job.input) for n, job in enumerate(jobs) if job.source is None], score, read, top_k, keep)
+    def read(number: int) -> tuple[Array, tuple[Array, float]]:
+        started = time.perf_counter()
+        image = stills.read_still(jobs[number].input, max_megapixels=max_megapixels)
+        pixels = stills.network_picture(image, geometry(image.width, image.height))
+        return pixels, (stills.thumbnail(image, THUMBNAIL_PX), started)
+
+    def failed(number: int, error: HeatreelError) -> None:
+        keep(number, error, None, time.perf_counter())
+
+    numbers = [number for number, job in enumerate(jobs) if job.source is None]
+    for pixels, batch in reading.batches(numbers, read, batch_size=BATCH_SIZE, failed=failed):
+        for (number, (thumbnail, started)), scores in zip(batch, score(pixels), strict=True):
+            track = Track(jobs[number].input, top_k)
+            track.add(0.0, scores)
+            keep(number, track, thumbnail, started)
     for number, job in enumerate(jobs):
         if job.source is not None:
             started = time.perf_counter()
@@ -84,55 +92,6 @@ def predict(
             else:
                 keep(number, track, thumbnail, started, damage)
     return [answers[number] for number in range(len(jobs))]
-
-
-def _pictures(
-    numbered: Sequence[tuple[int, Path]],
-    score: Callable[[Array], Array],
-    read: Callable[[Path], tuple[Array, Array]],
-    top_k: int,
-    keep: Callable[[int, Track | HeatreelError, Array | None, float], None],
-) -> None:
-    """Pictures of one network size wait until they are a batch; at the end the rest goes."""
-    waiting: dict[tuple[int, ...], list[tuple[int, Path, Array, Array, float]]] = {}
-
-    def flush(batch: list[tuple[int, Path, Array, Array, float]]) -> None:
-        for (number, path, _, thumbnail, started), scores in zip(batch, score(np.stack([item[2] for item in batch])), strict=True):
-            track = Track(path, top_k)
-            track.add(0.0, scores)
-            keep(number, track, thumbnail, started)
-
-    for number, path, ahead in _read_ahead(numbered, read):
-        started = time.perf_counter()
-        try:
-            pixels, thumbnail = ahead.result()
-        except HeatreelError as error:
-            keep(number, error, None, started)
-            continue
-        batch = waiting.setdefault(pixels.shape, [])
-        batch.append((number, path, pixels, thumbnail, started))
-        if len(batch) == BATCH_SIZE:
-            flush(waiting.pop(pixels.shape))
-    for batch in waiting.values():
-        flush(batch)
-
-
-def _read_ahead(
-    numbered: Iterable[tuple[int, Path]], read: Callable[[Path], tuple[Array, Array]]
-) -> Iterator[tuple[int, Path, Future[tuple[Array, Array]]]]:
-    source, reading = iter(numbered), deque[tuple[int, Path, Future[tuple[Array, Array]]]]()
-    with ThreadPoolExecutor(READERS) as pool:
-        while True:
-            for number, path in itertools.islice(source, AHEAD - len(reading)):
-                reading.append((number, path, pool.submit(read, path)))
-            if not reading:
-                return
-            yield reading.popleft()
-
-
-def _read(path: Path, geometry: Callable[[int, int], Geometry], max_megapixels: float | None) -> tuple[Array, Array]:
-    image = stills.read_still(path, max_megapixels=max_megapixels)
-    return stills.network_picture(image, geometry(image.width, image.height)), stills.thumbnail(image, THUMBNAIL_PX)
 
 
 def _video(

@@ -15,12 +15,13 @@ import cli
 
 ROOT = Path(__file__).parent.parent
 JOBS = {"visualize", "film", "parts", "predict", "planning", "pages", "anatomy", "demo", "doctor"}
+JOBS |= {"training", "analysis"}
 JOBS |= {"archive", "batch", "gallery", "worker", "workers", "cluster", "status", "search"}
 SHOWS = {"terminal"}  # what the user sees: it alone draws bars, beside the command line
 BASE = {"errors", "records", "orders"}
 # A part may stand on these besides the base: they are below it, and know nothing of it.
 BELOW = {
-    "models": {"catalog", "embedded", "network", "folding"},
+    "models": {"cards", "catalog", "embedded", "network", "folding"},
     "folding": {"network"},
     "outputs": {"processes"},
     "predictions": {"outputs"},
@@ -29,6 +30,7 @@ BELOW = {
     "encoders": {"children"},
     "sources": {"children"},
     "stills": {"signatures"},
+    "dataset": {"signatures", "stills"},
     "discovery": {"signatures"},
     "decoding": {"children", "sources"},
     "scaling": {"decoding"},
@@ -44,7 +46,21 @@ OUTSIDE = {
     "sqlite3": {"ledger"},
     "ray": {"cluster"},
     "jinja2": {"report"},
-    "tensorflow": {"maps", "models", "network", "preprocessing", "anatomy", "visualize", "film", "worker", "doctor"},
+    "sklearn": {"dataset", "evaluation"},
+    "matplotlib": {"charts"},
+    "tensorflow": {
+        "maps",
+        "models",
+        "network",
+        "preprocessing",
+        "anatomy",
+        "visualize",
+        "film",
+        "worker",
+        "doctor",
+        "training",
+        "analysis",
+    },
 }
 
 

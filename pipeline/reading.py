@@ -1,0 +1,60 @@
+"""Many pictures for one network: read ahead by threads, and stacked into batches of one size."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+
+from pipeline.errors import HeatreelError
+
+Array = np.ndarray[Any, Any]
+Item = TypeVar("Item")
+Rest = TypeVar("Rest")
+
+READERS, AHEAD = 2, 64  # Pillow decodes without the interpreter's lock
+
+
+def batches(
+    items: Iterable[Item],
+    read: Callable[[Item], tuple[Array, Rest]],
+    *,
+    batch_size: int,
+    failed: Callable[[Item, HeatreelError], None],
+) -> Iterator[tuple[Array, list[tuple[Item, Rest]]]]:
+    """Pictures uint8 (batch, height, width, 3) of one size, each with its item and what else `read` gave of it.
+
+    Pictures of one size wait until they are a batch; at the end the rest goes. What cannot be read is told to `failed`, and left out.
+    """
+    waiting: dict[tuple[int, ...], list[tuple[Array, tuple[Item, Rest]]]] = {}
+    for item, ahead in read_ahead(items, read):
+        try:
+            pixels, rest = ahead.result()
+        except HeatreelError as error:
+            failed(item, error)
+            continue
+        batch = waiting.setdefault(pixels.shape, [])
+        batch.append((pixels, (item, rest)))
+        if len(batch) == batch_size:
+            yield _stacked(waiting.pop(pixels.shape))
+    yield from map(_stacked, waiting.values())
+
+
+def _stacked(batch: list[tuple[Array, tuple[Item, Rest]]]) -> tuple[Array, list[tuple[Item, Rest]]]:
+    return np.stack([pixels for pixels, _ in batch]), [rest for _, rest in batch]
+
+
+def read_ahead(items: Iterable[Item], read: Callable[[Item], Rest]) -> Iterator[tuple[Item, Future[Rest]]]:
+    """Every item in order with what becomes of reading it, a bounded number of them ahead."""
+    source, reading = iter(items), deque[tuple[Item, Future[Rest]]]()
+    with ThreadPoolExecutor(READERS) as pool:
+        while True:
+            for item in itertools.islice(source, AHEAD - len(reading)):
+                reading.append((item, pool.submit(read, item)))
+            if not reading:
+                return
+            yield reading.popleft()
