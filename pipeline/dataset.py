@@ -23,7 +23,7 @@ _LEFT_OUT = {"test", "testing"}  # kept for later by those who have a train/ and
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One labelled picture: `name` is its path below the root, `label` counts into the dataset's labels, `part` is None where all are one."""
+    """One labelled picture: its path below the root, and a number into the dataset's labels; `part` is None where all are one."""
 
     path: Path
     name: str

@@ -13,7 +13,7 @@ SIDE = 16  # a fingerprint has SIDE * SIDE bits
 
 
 def fingerprint(rgb: Array) -> bytes:
-    """The difference hash of a picture, RGB uint8 (height, width, 3): 32 bytes; a bit says whether a place is darker than the one to its right.
+    """The difference hash of a picture, RGB uint8 (height, width, 3): 256 bits, each whether a place is darker than the one to its right.
 
     N. Krawetz, "Kind of Like That" (2013), with 256 bits in place of 64.
     """
