@@ -31,6 +31,7 @@ BELOW = {
     "sources": {"children"},
     "stills": {"signatures"},
     "dataset": {"signatures", "stills"},
+    "charts": {"outputs"},
     "discovery": {"signatures"},
     "decoding": {"children", "sources"},
     "scaling": {"decoding"},
