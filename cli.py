@@ -16,7 +16,7 @@ import typer
 
 from pipeline import catalog
 from pipeline.errors import CommandError, HeatreelError, Stopped, ToolError
-from pipeline.records import ModelChoice, Options, Outcome, Progress, printable
+from pipeline.records import ModelChoice, Options, Outcome, Progress, Recipe, printable
 from pipeline.terminal import Terminal, exit_code_of, open_missing_streams, open_terminal, table, tell
 
 if TYPE_CHECKING:
@@ -616,6 +616,68 @@ def predict(
                 outputs.check_output(path, sources=paths, overwrite=overwrite)
         plan = planning.plan_predictions(paths, max_megapixels=max_megapixels)
         terminal.finish(_predict(plan, choices, device, options, terminal, csv=csv, grid=grid))
+
+
+@app.command()
+def train(
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="A folder with a folder of pictures for each class, or train/ and val/ with those.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="MODEL.keras", help="The model's file.", show_default="DATA.keras beside DATA"),
+    ] = None,
+    base: Annotated[str, typer.Option("--base", metavar="NAME", help="The network whose features are used; see `visualize models`.")] = (
+        catalog.DEFAULT
+    ),
+    weights: Weights = None,
+    epochs: Annotated[
+        int, typer.Option("--epochs", metavar="N", help="At most so many; fewer where the validation loss no longer falls.")
+    ] = 30,
+    batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", help="Pictures for each step.")] = 32,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", metavar="X", help="Of the new classifier.")] = 1e-3,
+    val: Annotated[
+        float, typer.Option("--val", metavar="FRACTION", help="Part of each class to validate on, where DATA has no val/ of its own.")
+    ] = 0.2,
+    fine_tune: Annotated[
+        int, typer.Option("--fine-tune", metavar="N", help="Then train the last N layers of the base too, at a hundredth of the rate.")
+    ] = 0,
+    augment: Annotated[
+        bool, typer.Option("--augment/--no-augment", help="Turn, shift, zoom and flip training pictures; without it epochs take seconds.")
+    ] = True,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Chooses the split and all that is left to chance.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.", show_default="off")] = False,
+    device: Device = "auto",
+    max_megapixels: MaxMegapixels = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Teach a network your own classes, from a folder of class folders; the file it writes works with -m everywhere."""
+    with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
+        from pipeline import planning
+
+        recipe = Recipe(
+            base=base,
+            weights=weights,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            val=val,
+            fine_tune=fine_tune,
+            augment=augment,
+            seed=seed,
+            max_megapixels=max_megapixels,
+        )
+        plan = planning.plan_training(data, output=output, recipe=recipe, resume=resume, overwrite=overwrite)
+        terminal.start_up()
+        from pipeline import models, training
+
+        terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
+        with terminal.lesson(plan.output) as watcher:
+            trained = training.train(plan, watcher)
+        terminal.put_trained(trained)
 
 
 @app.command()

@@ -8,10 +8,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline import stills
-from pipeline.errors import CommandError, InputError
+from pipeline.errors import InputError
 from pipeline.records import natural_key, printable
 from pipeline.signatures import PICTURE_SUFFIXES
 
@@ -161,11 +161,9 @@ def check_trainable(dataset: Dataset) -> None:
 def split(dataset: Dataset, *, val: float, seed: int) -> Dataset:
     """The same with a part for every picture: that of its folder where there is train/ and val/, else drawn.
 
-    Every class gives the fraction `val` of its pictures, as near as whole pictures allow and one at least; the same seed draws the same.
-    Raises CommandError for a fraction that is not between 0 and 1.
+    Every class gives the fraction `val` of its pictures, as near as whole pictures allow and one at least; the same
+    seed draws the same.
     """
-    if not 0 < val < 1:
-        raise CommandError(f"--val {val:g}: not between 0 and 1")
     if any(example.part == "val" for example in dataset.examples):
         return dataset
     from sklearn.model_selection import train_test_split
@@ -177,3 +175,17 @@ def split(dataset: Dataset, *, val: float, seed: int) -> Dataset:
         chosen |= set(train_test_split(numbers, test_size=count, random_state=seed)[1])
     examples = [replace(example, part="val" if number in chosen else "train") for number, example in enumerate(dataset.examples)]
     return replace(dataset, examples=examples)
+
+
+def class_weights(labels: Sequence[int], *, uneven: float) -> Any:
+    """float32 (classes,), for the loss: all 1, or in inverse proportion where the largest has `uneven` times the smallest's.
+
+    Balanced as scikit-learn has it: n / (classes * n_c), from G. King and L. Zeng, "Logistic Regression in Rare Events Data" (2001).
+    """
+    import numpy as np
+    from sklearn.utils.class_weight import compute_class_weight
+
+    counts = np.bincount(labels)
+    if counts.max() < uneven * counts.min():
+        return np.ones(len(counts), np.float32)
+    return compute_class_weight("balanced", classes=np.arange(len(counts)), y=labels).astype(np.float32)

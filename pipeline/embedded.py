@@ -171,7 +171,12 @@ def build() -> keras.Model:
         bias_initializer=_given(weights["_fc.bias"]),
         name="predictions",
     )
-    return keras.Model(pixels, classifier(x), name="efficientnet_lite0")
+    model = keras.Model(pixels, classifier(x), name="efficientnet_lite0")
+    for layer in model.layers:  # a saved model says how its layers begin, and a file has no place for functions
+        for name in ("kernel_initializer", "depthwise_initializer", "bias_initializer"):
+            if hasattr(layer, name):
+                setattr(layer, name, keras.initializers.Zeros())
+    return model
 
 
 def _block(x: Any, weights: Weights, index: int, *, stride: int, expand: bool, skip: bool) -> Any:

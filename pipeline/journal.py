@@ -94,22 +94,33 @@ def open_journal(
     """
     folder = folder_of(output) if part is None else folder_of(output) / _part_name(part)
     parts = {_part_name(number) for number in range(joining)}
+    done = False
+    with held_folder(folder, output):
+        journal = Journal(folder, [] if fresh else _read(folder, _digest(identity)))
+        try:
+            _tidy(folder, _digest(identity), journal.segments, parts)
+            yield journal
+            done = True
+        finally:
+            if _is_of_no_more_use(journal, done=done, part=part, joining=joining):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def held_folder(folder: Path, output: Path) -> Iterator[None]:
+    """A folder of what an output is made of, made where it is missing, with no other run in it while the block lasts.
+
+    Raises BusyError when another run is at work on the same output, OutputError when the folder cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise OutputError(f"{output}: cannot be written: {error.strerror or error}") from error
-    done = False
-    journal = None
     try:
         _hold(lock, output)
-        journal = Journal(folder, [] if fresh else _read(folder, _digest(identity)))
-        _tidy(folder, _digest(identity), journal.segments, parts)
-        yield journal
-        done = True
+        yield
     finally:
-        if journal is not None and _is_of_no_more_use(journal, done=done, part=part, joining=joining):
-            shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
 
 

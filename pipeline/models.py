@@ -96,6 +96,21 @@ def build_zoo_model(entry: catalog.Entry, *, weights: str | None = "imagenet", c
         raise ModelError(message, remedy=f"put the file {wanted.name} into {wanted.parent}, or name it with --weights") from error
 
 
+def build_base(choice: ModelChoice) -> keras.Model:
+    """A model of the zoo up to its last feature maps, for pictures of any size whose pixels are scaled as its entry says.
+
+    Raises ModelError as load_classifier does.
+    """
+    entry = catalog.entry(choice.model)
+    if entry.builder is None:
+        model = embedded.build()
+        return keras.Model(model.input, model.get_layer("top_activation").output, name=entry.name)
+    model = _zoo_model(entry, choice)
+    base = getattr(keras.applications, entry.builder)(weights=None, include_top=False, input_shape=(None, None, 3))
+    base.set_weights(model.get_weights()[: len(base.weights)])  # those of the classifier come behind them
+    return base
+
+
 def fetch(entry: catalog.Entry) -> str:
     """Bring a model's weights to this machine; returns where they lie. Raises ModelError when they cannot be downloaded."""
     if entry.builder is None:

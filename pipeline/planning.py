@@ -11,12 +11,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from pipeline import encoders, outputs, sources, stills
-from pipeline.errors import CommandError, HeatreelError, InputError
-from pipeline.records import Options, VideoSource, natural_key
+from pipeline import cards, catalog, dataset, encoders, journal, outputs, sources, stills
+from pipeline.errors import CommandError, HeatreelError, InputError, OutputError
+from pipeline.records import Options, Recipe, VideoSource, natural_key
 from pipeline.signatures import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 DEFAULT_FPS = Fraction(25)
+TRAINING_STATE = "state.npz"  # what an interrupted training goes on from, in the hidden folder of its output
 LOOKED_AT = (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES)
 
 
@@ -176,3 +177,45 @@ def _plan(
         else:
             plan.append(job)
     return plan
+
+
+# ------------------------------------------------------------------------------------------------ training
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """A training that nothing stands against: the pictures with their parts, and where the model and its learning curve go."""
+
+    data: dataset.Dataset
+    recipe: Recipe
+    output: Path
+    curve: Path
+    resume: bool = False
+
+
+def plan_training(root: Path, *, output: Path | None, recipe: Recipe, resume: bool = False, overwrite: bool = False) -> TrainingPlan:
+    """Look at the data and at where the model is to go, before anything heavy. `output` None is ROOT.keras beside the data.
+
+    Raises InputError for data that cannot be trained on, OutputError for an output that must not be replaced, CommandError for a name that
+    is no .keras file.
+    """
+    if catalog.is_file(recipe.base):
+        raise CommandError(f"--base {recipe.base}: is a file", remedy="name a model of the zoo; `visualize models` lists them")
+    if catalog.entry(recipe.base).builder is None and recipe.weights:
+        raise CommandError(f"--weights {recipe.weights}: the embedded model has its own weights")
+    output = output or root.absolute().with_name(f"{root.absolute().name}.keras")
+    if output.suffix != ".keras":
+        raise CommandError(f"--output {output}: a model is written as .keras", remedy="name a file that ends so")
+    curve = output.with_name(f"{output.stem}_learning_curve.png")
+    goes_on = resume and (journal.folder_of(output) / TRAINING_STATE).is_file()
+    card = cards.read_card(output) if output.is_file() else None
+    unfinished = card is not None and not card.finished
+    if unfinished and not (goes_on or overwrite):
+        raise OutputError(f"{output}: a training of it was interrupted", remedy="add --resume to go on, or --overwrite to begin anew")
+    for path in (output, curve):
+        outputs.check_output(path, sources=[], overwrite=overwrite or (goes_on and unfinished))
+    found = dataset.open_dataset(root, max_megapixels=recipe.max_megapixels)
+    dataset.check_trainable(found)
+    return TrainingPlan(
+        data=dataset.split(found, val=recipe.val, seed=recipe.seed), recipe=recipe, output=output, curve=curve, resume=resume
+    )

@@ -227,6 +227,29 @@ class Options:
             _require(suffix in (".csv", ".jsonl", ".parquet"), f"--predictions {self.predictions}: not .csv, .jsonl or .parquet")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train, as the user asks for it: `base` is a name of the zoo, `val` the fraction of each class to validate on."""
+
+    base: str
+    weights: Path | None = None
+    epochs: int = 30
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    val: float = 0.2
+    fine_tune: int = 0
+    augment: bool = True
+    seed: int = 0
+    max_megapixels: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 1), ("fine_tune", 0), ("seed", 0)):
+            value = getattr(self, name)
+            _require(value >= least, f"--{name.replace('_', '-')} {value}: less than {least}")
+        _require(0 < self.learning_rate < 10, f"--learning-rate {self.learning_rate:g}: not between 0 and 10")
+        _require(0 < self.val < 1, f"--val {self.val:g}: not between 0 and 1")
+
+
 def _require(fulfilled: bool, message: str) -> None:
     if not fulfilled:
         raise CommandError(message)

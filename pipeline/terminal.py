@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.planning import Job
     from pipeline.search import Hit
     from pipeline.status import Status
+    from pipeline.training import Trained
 
 
 def tell(message: str) -> None:
@@ -123,6 +124,33 @@ class Terminal:
             yield lambda: bar.update(1) and None
 
     @contextmanager
+    def lesson(self, output: Path) -> Iterator[Lesson]:
+        """The display of a training; it tells how to go on when it is interrupted."""
+        display = Lesson(self)
+        try:
+            yield display
+        except KeyboardInterrupt as stop:
+            so_far = f"{display.best}; the same command with --resume goes on" if display.best else "no epoch was finished"
+            raise Stopped(exit_code_of(stop), remedy=f"{output}: {so_far}") from None
+        finally:
+            display.close()
+
+    def put_trained(self, trained: Trained) -> None:
+        """What a training has come to."""
+        for warning in trained.warnings:
+            self.say(printable(f"warning: {warning}"))
+        if self.as_json:
+            self.put_json(trained.as_json())
+            return
+        low, high = (100 * bound for bound in trained.interval)
+        right = f"{100 * trained.best['val_accuracy']:.1f} % of {trained.val} pictures that it was not trained on"
+        self.say(
+            printable(f"{trained.plan.data.root} -> {trained.plan.output}: right on {right} (95 % interval: {low:.1f} to {high:.1f} %)")
+        )
+        epochs = f"{len(trained.history)} epochs in {_duration(trained.elapsed_seconds)}, the best was {trained.best['epoch']:.0f}"
+        self.say(printable(f"{epochs}; {trained.plan.curve}"))
+
+    @contextmanager
     def archive(self) -> Iterator[Archive]:
         """The display of a batch."""
         display = Archive(self)
@@ -216,6 +244,50 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
+
+
+class Lesson:
+    """A training as it goes: on a terminal a bar for what is under way, and a line for each epoch."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal, self._bar, self._title = terminal, None, ""
+        self.best = ""
+
+    def read(self, done: int, count: int) -> None:
+        self._show("reading", done, count)
+
+    def trained(self, done: int, count: int) -> None:
+        self._show("training", done, count)
+
+    def epoch(self, row: Mapping[str, float], *, of: int, better: bool) -> None:
+        self.close()
+        self._terminal.check()
+        if better:
+            self.best = f"the best so far is of epoch {row['epoch']:.0f}, {100 * row['val_accuracy']:.1f} % right in validation"
+        self._terminal.say(
+            f"epoch {row['epoch']:>3.0f} of {of}: loss {row['loss']:.3f}, {100 * row['accuracy']:.1f} % right; "
+            f"validation: loss {row['val_loss']:.3f}, {100 * row['val_accuracy']:.1f} % right{' (best so far)' if better else ''}"
+        )
+
+    def said(self, text: str) -> None:
+        self._terminal.say(printable(text))
+
+    def _show(self, title: str, done: int, count: int) -> None:
+        from tqdm import tqdm
+
+        self._terminal.check()
+        if title != self._title:
+            self.close()
+            disable = True if self._terminal.quiet else None
+            self._title = title
+            self._bar = tqdm(desc=title, total=count, unit=" pictures", file=sys.stderr, dynamic_ncols=True, leave=False, disable=disable)
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar, self._title = None, ""
 
 
 class Archive:

@@ -15,7 +15,7 @@ import cli
 
 ROOT = Path(__file__).parent.parent
 JOBS = {"visualize", "film", "parts", "predict", "planning", "pages", "anatomy", "demo", "doctor"}
-JOBS |= {"training", "analysis"}
+JOBS |= {"training", "album", "analysis"}
 JOBS |= {"archive", "batch", "gallery", "worker", "workers", "cluster", "status", "search"}
 SHOWS = {"terminal"}  # what the user sees: it alone draws bars, beside the command line
 BASE = {"errors", "records", "orders"}
@@ -60,6 +60,7 @@ OUTSIDE = {
         "worker",
         "doctor",
         "training",
+        "album",
         "analysis",
     },
 }

@@ -1,0 +1,161 @@
+"""Labelled pictures as the network sees them, in flat files that tf.data reads at the disk's pace, however many there are."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline import cards, catalog, dataset, duplicates, framing, reading, stills
+from pipeline.dataset import Example
+from pipeline.errors import HeatreelError, InputError, OutputError
+from pipeline.planning import TrainingPlan
+
+Array = np.ndarray[Any, Any]
+
+READING_BATCH = 32
+MOST_SHUFFLED_BYTES = 256 << 20  # of pictures in memory, of each size
+
+
+class Album:
+    """Pictures uint8 (height, width, 3) with a number each, one file for each size; `numbers` are in the order of `batches`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._numbers: dict[tuple[int, int], list[int]] = {}
+        folder.mkdir()
+
+    def add(self, pixels: Array, numbers: Sequence[int]) -> None:
+        """Pictures of one size: uint8 (batch, height, width, 3)."""
+        size = (pixels.shape[1], pixels.shape[2])
+        self._numbers.setdefault(size, []).extend(numbers)
+        with self._file(size).open("ab") as file:
+            file.write(np.ascontiguousarray(pixels).data)
+
+    @property
+    def numbers(self) -> Array:
+        return np.array([number for numbers in self._numbers.values() for number in numbers], np.int64)
+
+    def batches(self, batch_size: int) -> tf.data.Dataset:
+        """(pixels, numbers) of one size a batch, always in the same order."""
+        parts = [self._of(size).batch(batch_size).map(_decoder(size)) for size in self._numbers]
+        whole = parts[0]
+        for part in parts[1:]:
+            whole = whole.concatenate(part)
+        return whole.prefetch(2)
+
+    def shuffled(self, batch_size: int, seed: int) -> tf.data.Dataset:
+        """The same in an order that the seed chooses; sizes come as often as they are in the album."""
+        parts = []
+        for size in self._numbers:
+            held = max(1, MOST_SHUFFLED_BYTES // (3 * size[0] * size[1]))
+            part = self._of(size).shuffle(min(held, len(self._numbers[size])), seed=seed)
+            parts.append(part.batch(batch_size).map(_decoder(size)))
+        shares = [len(numbers) / len(self.numbers) for numbers in self._numbers.values()]
+        return tf.data.Dataset.sample_from_datasets(parts, weights=shares, seed=seed).prefetch(2)
+
+    def _of(self, size: tuple[int, int]) -> tf.data.Dataset:
+        records = tf.data.FixedLengthRecordDataset(str(self._file(size)), 3 * size[0] * size[1])
+        return tf.data.Dataset.zip((records, tf.data.Dataset.from_tensor_slices(np.array(self._numbers[size], np.int64))))
+
+    def _file(self, size: tuple[int, int]) -> Path:
+        return self._folder / f"{size[0]}x{size[1]}.rgb"
+
+
+def _decoder(size: tuple[int, int]) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    return lambda records, numbers: (tf.reshape(tf.io.decode_raw(records, tf.uint8), (-1, *size, 3)), numbers)
+
+
+# ------------------------------------------------------------------------------------------------ from files
+
+
+class Pictures(NamedTuple):
+    """Both parts as the network sees them, and what is remembered of each picture; numbers count into `examples`."""
+
+    train: Album
+    val: Album
+    examples: Sequence[Example]
+    learned: Mapping[int, cards.Learned]
+    unreadable: Sequence[tuple[str, str]]
+
+    def labels(self, part: str) -> Array:
+        album = self.train if part == "train" else self.val
+        return np.array([self.examples[number].label for number in album.numbers], np.int64)
+
+    def digest(self) -> str:
+        told = sorted((each.name, each.label, each.part, each.sha256) for each in self.learned.values())
+        return hashlib.sha256(json.dumps(told).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def read_pictures(plan: TrainingPlan, entry: catalog.Entry, folder: Path, read: Callable[[int, int], None]) -> Pictures:
+    """Put every picture of a plan into a new folder, as a network of that entry sees it; `read` is told how many are done of how many.
+
+    Raises InputError when too few of a class can be read, OutputError when the disk refuses.
+    """
+    examples = plan.data.examples
+    try:
+        folder.mkdir(parents=True)
+        albums = {part: Album(folder / part) for part in ("train", "val")}
+        learned: dict[int, cards.Learned] = {}
+        unreadable: list[tuple[str, str]] = []
+        for part, album in albums.items():
+            numbers = [number for number, example in enumerate(examples) if example.part == part]
+            look = functools.partial(_look, examples, entry, plan.recipe.max_megapixels)
+
+            def failed(number: int, error: HeatreelError) -> None:
+                unreadable.append((examples[number].name, str(error)))
+
+            for pixels, batch in reading.batches(numbers, look, batch_size=READING_BATCH, failed=failed):
+                album.add(pixels, [number for number, _ in batch])
+                learned |= dict(batch)
+                read(len(learned), len(examples))
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    readable = [replace(example) for number, example in enumerate(examples) if number in learned]
+    dataset.check_trainable(replace(plan.data, examples=readable))
+    if not len(albums["val"].numbers):
+        raise InputError(f"{plan.data.root}: no picture of the validation part can be read")
+    return Pictures(albums["train"], albums["val"], examples, learned, unreadable)
+
+
+def _look(examples: Sequence[Example], entry: catalog.Entry, max_megapixels: float | None, number: int) -> tuple[Array, cards.Learned]:
+    example = examples[number]
+    image = stills.read_still(example.path, max_megapixels=max_megapixels)
+    size = (entry.input_px, entry.input_px)
+    geometry = framing.frame_geometry(
+        image.width, image.height, fit="whole", input_px=size, short_side_px=entry.short_side_px, stride=entry.stride
+    )
+    pixels = stills.network_picture(image, geometry)
+    assert example.part is not None, "split gives every picture its part"
+    return pixels, cards.Learned(
+        name=example.name,
+        label=example.label,
+        part=example.part,
+        sha256=hashlib.sha256(example.path.read_bytes()).hexdigest()[:16],
+        fingerprint=duplicates.fingerprint(pixels).hex(),
+    )
+
+
+def doubts(pictures: Pictures) -> list[str]:
+    """What makes a validation look better, or a training worse, than it is."""
+    warnings = [f"{len(pictures.unreadable)} pictures are damaged and left out"] if pictures.unreadable else []
+    by_content: dict[str, list[cards.Learned]] = defaultdict(list)
+    for each in pictures.learned.values():
+        by_content[each.sha256].append(each)
+    same = [group for group in by_content.values() if len(group) > 1]
+    torn = [group for group in same if len({each.label for each in group}) > 1]
+    if torn:
+        names = "; ".join(" = ".join(each.name for each in group) for group in torn[:3])
+        warnings.append(f"{len(torn)} pictures lie in several classes at once: {names}{' ...' if len(torn) > 3 else ''}")
+    twice = sum(len({each.part for each in group}) > 1 for group in same)
+    if twice:
+        warnings.append(f"{twice} pictures are in training and in validation, which makes the accuracy look better than it is")
+    return warnings
