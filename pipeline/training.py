@@ -11,7 +11,6 @@ import json
 import math
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -281,7 +280,7 @@ def _train_classifier(work: _Work, state: State) -> None:
 
 
 def _fine_tune(work: _Work, state: State) -> None:
-    """Unfreeze the last layers of the base, but for batch norms, and go on with the best model, at a lower rate."""
+    """Unfreeze the last layers of the base, but for batch norms, and go on with the best model at a lower rate."""
     recipe, model, base = work.plan.recipe, work.net.whole, work.net.base
     base.trainable = True
     count = len(base.layers) - recipe.fine_tune
@@ -290,23 +289,23 @@ def _fine_tune(work: _Work, state: State) -> None:
     _compile(model, recipe.learning_rate * FINE_TUNING_RATE)
     labels = tf.constant([example.label for example in work.pictures.examples], tf.int64)
     weights = tf.constant(work.class_weights)
-    augment = work.net.augment
+    augment, tick = work.net.augment, _ticker(work)
 
     def prepared(pixels: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, ...]:
         own = tf.gather(labels, numbers)
-        share = tf.cast(tf.shape(numbers)[0], tf.float32) / recipe.batch_size  # a short batch is a short step
-        return tf.cast(pixels, tf.float32), own, tf.gather(weights, own) * share
+        return tf.cast(pixels, tf.float32), own, tf.gather(weights, own)
 
     val = work.pictures.val.batches(FEATURES_BATCH).map(lambda pixels, n: (tf.cast(pixels, tf.float32), tf.gather(labels, n)))
 
     def epoch(number: int) -> Row:
         shown = work.pictures.train.shuffled(recipe.batch_size, recipe.seed + number).map(prepared)
-        sums: Counter[str] = Counter()
-        for pixels, own, share in shown:
+        done = 0
+        model.reset_metrics()
+        for pixels, own, weight in shown:
             seen = pixels if augment is None else augment(pixels, training=True)
-            told = model.train_on_batch(seen, own, sample_weight=share, return_dict=True)
-            sums.update({"count": len(own)})
-            work.watcher.trained(sums["count"], len(work.pictures.train.numbers))
+            told = model.train_on_batch(seen, own, sample_weight=weight, return_dict=True)  # of the epoch until now
+            done += len(own)
+            tick(done)
         loss, accuracy = model.evaluate(val, verbose=0)
         return {"loss": float(told["loss"]), "accuracy": float(told["accuracy"]), "val_loss": loss, "val_accuracy": accuracy}
 
