@@ -97,17 +97,20 @@ def build_zoo_model(entry: catalog.Entry, *, weights: str | None = "imagenet", c
 
 
 def build_base(choice: ModelChoice) -> keras.Model:
-    """A model of the zoo up to its last feature maps, for pictures of any size whose pixels are scaled as its entry says.
+    """A model of the zoo up to the tensor that its pooling reads, for pictures of any size whose pixels are scaled as its entry says.
 
     Raises ModelError as load_classifier does.
     """
     entry = catalog.entry(choice.model)
-    if entry.builder is None:
-        model = embedded.build()
-        return keras.Model(model.input, model.get_layer("top_activation").output, name=entry.name)
-    model = _zoo_model(entry, choice)
-    base = getattr(keras.applications, entry.builder)(weights=None, include_top=False, input_shape=(None, None, 3))
-    base.set_weights(model.get_weights()[: len(base.weights)])  # those of the classifier come behind them
+    model = embedded.build() if entry.builder is None else _zoo_model(entry, choice)
+    net = network.split(model)
+    [last] = [call.operation for call in net.body if net.target in call.outputs]
+    cut = keras.Model(model.input, last.output, name=entry.name)
+    if cut.input.shape[1:3] == (None, None):
+        return cut
+    # Its layers once more, called on pictures of no certain size. Keras' own builders make another NASNet where they are told no size.
+    base = keras.models.clone_model(cut, input_tensors=keras.Input((None, None, 3)))
+    base.set_weights(cut.get_weights())
     return base
 
 
