@@ -64,7 +64,8 @@ class Album:
 
     def _of(self, size: tuple[int, int]) -> tf.data.Dataset:
         records = tf.data.FixedLengthRecordDataset(str(self._file(size)), 3 * size[0] * size[1])
-        return tf.data.Dataset.zip((records, tf.data.Dataset.from_tensor_slices(np.array(self._numbers[size], np.int64))))
+        numbers = tf.data.Dataset.from_tensor_slices(np.array(self._numbers[size], np.int64))
+        return tf.data.Dataset.zip((records, numbers)).apply(tf.data.experimental.assert_cardinality(len(self._numbers[size])))
 
     def _file(self, size: tuple[int, int]) -> Path:
         return self._folder / f"{size[0]}x{size[1]}.rgb"
