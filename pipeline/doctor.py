@@ -35,7 +35,7 @@ def examine() -> dict[str, Any]:
 
 
 def _size(folder: Path) -> str:
-    return f"{sum(path.stat().st_size for path in folder.rglob('*')) / 1e6:.1f} MB of finished segments"
+    return f"{sum(path.stat().st_size for path in folder.rglob('*')) / 1e6:.1f} MB kept"
 
 
 def _working_encoder(codec: Any) -> str:

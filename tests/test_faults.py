@@ -626,7 +626,7 @@ def test_two_runs_on_one_output(place: Path, undisturbed: Made) -> None:
 def test_the_doctor_knows_what_interrupted_runs_left(left: Path) -> None:
     ended = run("doctor", "--json", cwd=left)
     found = json.loads(ended.out)["interrupted"]
-    assert list(found) == [".out.mp4.heatreel"] and found[".out.mp4.heatreel"].endswith("MB of finished segments")
+    assert list(found) == [".out.mp4.heatreel"] and found[".out.mp4.heatreel"].endswith("MB kept")
     shutil.rmtree(work(left / "out.mp4"))
 
 
