@@ -155,6 +155,14 @@ Audio = Annotated[
 ]
 BatchSize = Annotated[str, typer.Option("--batch-size", metavar="N|auto", help="Frames per network call; halved where memory runs out.")]
 Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|gpu[:N]", help="Where the network runs.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="auto|float32|mixed",
+        help="mixed computes in half the bits: float16 on a GPU, bfloat16 on a CPU. auto is mixed on a GPU with the units for it.",
+    ),
+]
 Predictions = Annotated[
     Path | None,
     typer.Option("--predictions", metavar="FILE", help="Per-frame predictions as .csv, .jsonl or .parquet.", show_default="none"),
@@ -223,6 +231,7 @@ def image(
     alpha: Alpha = 0.5,
     height: Height = None,
     device: Device = "auto",
+    precision: Precision = "auto",
     predictions: Predictions = None,
     save_maps: SaveMaps = None,
     report: Report = False,
@@ -233,7 +242,7 @@ def image(
     verbose: Verbose = False,
 ) -> None:
     """Pictures, each with the heat beside it and the prediction written on it. A folder stands for the pictures in it."""
-    choice = _choice(model, weights, labels, preprocess, layer, custom_objects, allow_unsafe)
+    choice = _choice(model, weights, labels, preprocess, layer, custom_objects, allow_unsafe, precision)
     options = _options(
         targets=tuple(target or ()),
         method=method,
@@ -288,6 +297,7 @@ def video(
     audio: Audio = "copy",
     batch_size: BatchSize = "auto",
     device: Device = "auto",
+    precision: Precision = "auto",
     predictions: Predictions = None,
     save_maps: SaveMaps = None,
     report: Report = False,
@@ -309,7 +319,7 @@ def video(
     verbose: Verbose = False,
 ) -> None:
     """Videos, each with the heat beside it, with its sound and exact timing. PATH is a file or a folder of frames."""
-    choice = _choice(model, weights, labels, preprocess, layer, custom_objects, allow_unsafe)
+    choice = _choice(model, weights, labels, preprocess, layer, custom_objects, allow_unsafe, precision)
     options = _options(
         targets=tuple(target or ()),
         method=method,
@@ -385,6 +395,7 @@ def batch(
     audio: Audio = "copy",
     batch_size: BatchSize = "auto",
     device: Device = "auto",
+    precision: Precision = "auto",
     predictions: Annotated[
         str, typer.Option("--predictions", metavar="parquet|csv|jsonl|none", help="Format of each video's own file of predictions.")
     ] = "parquet",
@@ -468,7 +479,7 @@ def batch(
         request = archive.Request(
             sources=sources,
             output=output,
-            choice=_choice(model, weights, labels, preprocess, layer, custom_objects, allow_unsafe),
+            choice=_choice(model, weights, labels, preprocess, layer, custom_objects, allow_unsafe, precision),
             options=options,
             rules=rules,
             device=device,
@@ -595,6 +606,7 @@ def predict(
         Path | None, typer.Option("--grid", metavar="FILE", help="A picture of all inputs with their label and score.", show_default="none")
     ] = None,
     device: Device = "auto",
+    precision: Precision = "auto",
     max_megapixels: MaxMegapixels = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -602,7 +614,7 @@ def predict(
     verbose: Verbose = False,
 ) -> None:
     """Predictions only, for pictures, folders, patterns and videos (over their whole length): a table, JSON, CSV or a picture grid."""
-    choices = [_choice(name, weights, labels, preprocess, None, custom_objects, allow_unsafe) for name in model]
+    choices = [_choice(name, weights, labels, preprocess, None, custom_objects, allow_unsafe, precision) for name in model]
     options = _options(top_k=top_k, fit=fit, short_side_px=short_side, every=every, max_megapixels=max_megapixels, overwrite=overwrite)
     for choice in choices:
         catalog.check_choice(choice, ())
@@ -924,6 +936,7 @@ def _choice(
     layers: Sequence[str] | None,
     custom_objects: Path | None,
     allow_unsafe: bool,
+    precision: str = "auto",
 ) -> ModelChoice:
     return ModelChoice(
         model=model,
@@ -933,6 +946,7 @@ def _choice(
         layers=tuple(layers or ()),
         custom_objects=custom_objects,
         allow_unsafe=allow_unsafe,
+        precision=precision,  # type: ignore[arg-type]  # and this
     )
 
 

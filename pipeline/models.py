@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from pipeline import cards, catalog, embedded, folding, network
 from pipeline.errors import CommandError, ModelError
-from pipeline.records import ClassName, ModelChoice, Pixels
+from pipeline.records import ClassName, ModelChoice, Pixels, Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,27 @@ def _identity(choice: ModelChoice) -> tuple[str, ...]:
 
 
 def _split(model: keras.Model, choice: ModelChoice) -> list[network.Network]:
+    _compute_in(model, choice.precision)
     return [folding.fold(network.split(model, layer=layer)) for layer in choice.layers or (None,)]
+
+
+def _compute_in(model: keras.Model, precision: Precision) -> None:
+    """Let every layer compute in that precision, but for those that scale pixels."""
+    gpus = tf.config.get_visible_devices("GPU")
+    if precision == "auto" and not any(map(_has_half_units, gpus)):
+        return
+    policy = "float32" if precision == "float32" else "mixed_float16" if gpus else "mixed_bfloat16"
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            _compute_in(layer, precision)
+        elif not isinstance(layer, keras.layers.InputLayer | keras.layers.Rescaling | keras.layers.Normalization):
+            layer.dtype_policy = policy
+
+
+def _has_half_units(gpu: Any) -> bool:
+    """Tensor cores came with compute capability 7 (https://www.tensorflow.org/guide/mixed_precision)."""
+    capability = tf.config.experimental.get_device_details(gpu).get("compute_capability")
+    return capability is not None and capability >= (7, 0)
 
 
 # ------------------------------------------------------------------------------------------------ the zoo

@@ -22,6 +22,7 @@ Codec = Literal["auto", "h264", "hevc", "av1", "vp9", "prores"]
 Audio = Literal["copy", "none"]
 Method = Literal["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "eigencam", "scorecam"]
 Pixels = Literal["none", "unit", "tf", "torch", "caffe"]
+Precision = Literal["auto", "float32", "mixed"]
 Matrix = Literal["rgb", "bt601", "bt709", "bt2020"]
 
 
@@ -140,7 +141,11 @@ class Geometry:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelChoice:
-    """Which model, as the user names it. `pixels` None lets the model say; `layers` empty lets the map's place be found."""
+    """Which model, as the user names it. `pixels` None lets the model say; `layers` empty lets the map's place be found.
+
+    `precision` "mixed" computes in half the bits, on a GPU in float16, on a CPU in bfloat16; weights and scores stay float32. "auto" does
+    so on a GPU that has the units for it, and leaves a model's own precision alone elsewhere.
+    """
 
     model: str
     weights: Path | None = None
@@ -149,8 +154,11 @@ class ModelChoice:
     layers: tuple[str, ...] = ()
     custom_objects: Path | None = None
     allow_unsafe: bool = False
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
+        precisions = get_args(Precision)
+        _require(self.precision in precisions, f"--precision {self.precision}: not one of {', '.join(precisions)}")
         allowed = ("auto", *get_args(Pixels))
         _require(self.pixels is None or self.pixels in allowed, f"--preprocess {self.pixels}: not one of {', '.join(allowed)}")
 

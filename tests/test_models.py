@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from pipeline import anatomy, catalog, maps, models
+from pipeline import anatomy, catalog, demo, maps, models
 from pipeline.errors import CommandError, ModelError
 from pipeline.preprocessing import scale_pixels
 from pipeline.records import ModelChoice
@@ -204,6 +205,21 @@ def test_channels_first_is_refused_with_its_reason(tmp_path: Path) -> None:
     )
     with pytest.raises(ModelError, match="has its channels first"):
         load(saved(model, tmp_path / "m.keras"))
+
+
+def test_half_the_bits_say_the_same(classifier: models.Classifier) -> None:
+    mixed = models.load_classifier(ModelChoice(model=catalog.DEFAULT, precision="mixed"))
+    photos = [cv2.resize(demo.photograph(shot[0]), (352, 256), interpolation=cv2.INTER_AREA) for shot in demo.SHOTS]
+    full, half = (maps.explainer(each.networks[0])(np.stack(photos)) for each in (classifier, mixed))
+    np.testing.assert_array_equal(half.targets, full.targets)
+    difference = np.abs(half.scores - full.scores).max()
+    assert 1e-5 < difference < 0.05  # bfloat16 has 8 bits: it was really used, and it is near
+    for one, other in zip(half.maps, full.maps, strict=True):
+        assert np.corrcoef(np.ravel(one), np.ravel(other))[0, 1] > 0.99
+    plain = models.load_classifier(ModelChoice(model=catalog.DEFAULT, precision="float32"))
+    np.testing.assert_array_equal(maps.explainer(plain.networks[0])(np.stack(photos)).scores, full.scores)
+    with pytest.raises(CommandError, match="--precision half: not one of"):
+        ModelChoice(model=catalog.DEFAULT, precision="half")  # type: ignore[arg-type]
 
 
 def test_a_mixed_precision_model_gives_its_own_scores(tmp_path: Path) -> None:
