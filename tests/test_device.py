@@ -1,0 +1,91 @@
+"""Where the network runs, as far as a machine without a GPU can show it: TensorFlow's lists of devices are stand-ins here."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import pytest
+import tensorflow as tf
+
+from pipeline import encoders, models, workers
+from pipeline.errors import CommandError
+
+
+class Devices:
+    """Two GPUs, as tf.config shows them; remembers what is made visible and grows."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *capabilities: tuple[int, int]) -> None:
+        self.gpus = [SimpleNamespace(name=f"GPU:{number}", capability=c) for number, c in enumerate(capabilities)]
+        self.visible: list[Any] = list(self.gpus)
+        self.growing: list[Any] = []
+        monkeypatch.setattr(tf.config, "list_physical_devices", lambda _kind: self.gpus)
+        monkeypatch.setattr(tf.config, "get_visible_devices", lambda _kind: self.visible)
+        monkeypatch.setattr(tf.config, "set_visible_devices", lambda chosen, _kind: setattr(self, "visible", chosen))
+        monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: on and self.growing.append(gpu))
+        monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {"compute_capability": gpu.capability})
+
+
+def test_one_gpu_is_taken_with_memory_as_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for device, wanted in (("auto", 0), ("gpu", 0), ("gpu:1", 1)):
+        devices = Devices(monkeypatch, (7, 5), (8, 0))
+        assert models.use_device(device) == f"gpu:{wanted}"
+        assert devices.visible == devices.growing == [devices.gpus[wanted]]
+
+
+def test_the_cpu_is_taken_where_it_is_asked_for_or_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = Devices(monkeypatch, (8, 0))
+    assert models.use_device("cpu") == "cpu" and devices.visible == []
+    devices = Devices(monkeypatch)
+    assert models.use_device("auto") == "cpu" and devices.visible == devices.growing == []
+
+
+@pytest.mark.parametrize(
+    ("device", "said"), [("gpu:2", "sees 2 GPUs"), ("tpu", "not auto, cpu"), ("cpu:0", "not auto"), ("gpu:x", "not auto")]
+)
+def test_a_device_that_is_not_there_is_refused(device: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Devices(monkeypatch, (8, 0), (8, 0))
+    with pytest.raises(CommandError, match=said):
+        models.use_device(device)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision", "expected"),
+    [
+        ([(8, 0)], "auto", "float16"),
+        ([(6, 1)], "auto", "float32"),
+        ([(6, 1)], "mixed", "float16"),
+        ([(8, 0)], "float32", "float32"),
+        ([], "auto", "float32"),
+        ([], "mixed", "bfloat16"),
+    ],
+)
+def test_half_the_bits_by_device(
+    capabilities: list[tuple[int, int]], precision: Any, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Devices(monkeypatch, *capabilities)
+    source = keras.Input((None, None, 3))
+    inner = keras.Sequential([keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(2, 3)])
+    model = keras.Model(source, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(inner(source))))
+    models._compute_in(model, precision)
+    scaling, convolution = inner.layers
+    assert (scaling.compute_dtype, convolution.compute_dtype, model.layers[-1].compute_dtype) == ("float32", expected, expected)
+    assert convolution.kernel.dtype == "float32"
+
+
+def test_a_worker_for_each_gpu_that_is_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    for visible, count, first in (("0,2,5", 3, "0"), ("GPU-aa,GPU-bb", 2, "GPU-aa"), ("3", 1, "3")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert workers.worker_count() == workers.gpu_count() == count
+        assert [workers._visible(number) for number in range(count)] == visible.split(",") and workers._visible(0) == first
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert workers.gpu_count() == 0
+
+
+def test_a_hardware_encoder_that_does_not_work_makes_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoders, "_hardware_present", lambda: True)  # a device that no driver answers for
+    chosen = encoders.choose_encoder("h264", width_px=64, height_px=64)
+    if chosen.hardware:
+        pytest.skip("this machine has a hardware encoder that works")
+    assert chosen.name == "libx264" and chosen.passed_over[0].startswith("h264_nvenc:")
