@@ -17,7 +17,7 @@ import pytest
 import shapes
 import tensorflow as tf
 
-from pipeline import cards, catalog, journal, models, planning, training, visualize
+from pipeline import cards, catalog, journal, models, planning, stills, training, visualize
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.preprocessing import scale_pixels
 from pipeline.records import ModelChoice, Options, Pixels, Recipe
@@ -191,6 +191,22 @@ def test_what_was_interrupted_is_not_replaced_or_mixed_unasked(data: Path, tmp_p
     assert len(train(data, output, replace(recipe, epochs=3), resume=True).history) == 3  # more epochs may be asked for
     with pytest.raises(OutputError, match="exists already"):
         train(data, output, recipe, resume=True)
+
+
+def test_the_best_epoch_is_kept_and_is_as_good_as_it_was_said_to_be(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "m.keras"
+    told = train(data, output, replace(QUICK, epochs=4, learning_rate=0.3))
+    assert told.best != told.history[-1]  # such steps are too long, so that later ones are worse
+    card = cards.read_card(output)
+    assert card is not None
+    kept = visualize.open_session(models.load_classifier(ModelChoice(model=str(output))), Options())
+    losses = []
+    for each in card.learned:
+        if each.part == "val":
+            image = stills.read_still(data / each.name)
+            [seen] = kept.seen(stills.network_picture(image, kept.geometry(image.width, image.height))[None])
+            losses.append(-np.log(max(seen.scores[each.label], 1e-7)))  # Keras' own epsilon
+    assert np.mean(losses) == pytest.approx(told.best["val_loss"], rel=1e-3, abs=1e-6)
 
 
 def test_it_ends_when_nothing_is_gained(data: Path, tmp_path: Path) -> None:
