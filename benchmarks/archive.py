@@ -13,7 +13,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from measure import FPS, pictures, spread
+from clips import FPS, pictures
+from harness import shown, spread
 
 from pipeline import catalog, demo
 from pipeline.orders import ORDERS, Ended, Order, Ready, Setup
@@ -90,7 +91,7 @@ def main() -> None:
             rates.append((options.clips * frames / taken[options.clips], options.clips * frames / taken[1]))
             print(f"{rates[-1][0]:.1f} frames a second of {options.clips} clips, {rates[-1][1]:.1f} of one", flush=True)
     ratio = spread([short_rate / long_rate for short_rate, long_rate in rates])
-    print(f"{options.clips} clips of {frames} frames ({WIDTH}x{HEIGHT}) over one of all: {ratio}")
+    print(f"{options.clips} clips of {frames} frames ({WIDTH}x{HEIGHT}) over one of all: {shown(ratio)}")
 
 
 if __name__ == "__main__":

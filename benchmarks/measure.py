@@ -1,192 +1,49 @@
 """What the product costs, as ratios of things measured side by side in one run. README.md beside this file explains the numbers.
 
-python benchmarks/measure.py [cost] [maps] [memory] [startup] [--clip FILE] [--repeat N] [--json FILE]
+python benchmarks/measure.py [NAME ...] [--clip FILE] [--repeat N] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-import subprocess
-import sys
-import sysconfig
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
-from fractions import Fraction
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import cv2
-import numpy as np
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from pipeline import children, demo, encoders, sources
+import images
+from clips import BATCH_SIZE, FPS, beginning, ffmpeg, make_clip, to_null, uncompressed, visualize_video
+from harness import Row, Usage, alternating, cpus, ratios, report, spread, used
+from networks import Networks, embedded, noise, of_zoo
 
-Array = np.ndarray[Any, Any]
-Row = dict[str, Any]
+from pipeline import encoders, sources
 
-VISUALIZE = str(Path(sysconfig.get_path("scripts")) / "visualize")
-FPS = Fraction(25)
-BATCH_SIZE = 8  # what --batch-size auto is on a CPU for frames up to 1080p
 SIZES = {"1080p": (1920, 1080, 120), "240p": (426, 240, 500)}  # width, height, frames: about as long to run
 LONGEST_CLIP_FRAMES = 300  # of a given clip: its uncompressed result has to lie on the disk
-SAMPLE_SECONDS = 0.1
-
-
-# ------------------------------------------------------------------------------------------------ one run of a command
-
-
-class Usage(NamedTuple):
-    """What a process and all its children took. Memory is that of the process alone and of the whole tree at one moment."""
-
-    cpu_seconds: float
-    wall_seconds: float
-    own_peak_bytes: int = 0
-    tree_peak_bytes: int = 0
-
-
-def run(*command: object, watch_memory: bool = False) -> Usage:
-    """Run a command to its end. Exits with the end of its stderr when it fails."""
-    words = [str(part) for part in command]
-    with tempfile.TemporaryFile() as notes:
-        started, peaks = time.perf_counter(), [(0, 0)]
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=notes)
-        while True:
-            done, status, usage = os.wait4(process.pid, os.WNOHANG if watch_memory else 0)
-            if done:
-                break
-            peaks.append(resident_bytes(process.pid))
-            time.sleep(SAMPLE_SECONDS)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            notes.seek(0)
-            sys.exit(f"{' '.join(words)}\n{notes.read()[-2000:].decode(errors='replace')}")
-        own, tree = (max(values) for values in zip(*peaks, strict=True))
-        return Usage(usage.ru_utime + usage.ru_stime, time.perf_counter() - started, own, tree)
-
-
-def resident_bytes(pid: int) -> tuple[int, int]:
-    """The peak so far of the process itself, and what it and its descendants hold now. Linux only: (0, 0) elsewhere.
-
-    ru_maxrss would not do: it begins at the size of the process that started this one.
-    """
-    own = _status(pid, "VmHWM")
-    return own, sum(_status(member, "VmRSS") for member in _tree(pid))
-
-
-def _status(pid: int, field: str) -> int:
-    with suppress(OSError):  # it may have ended just now
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith(field):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
-def _tree(pid: int) -> Iterator[int]:
-    yield pid
-    with suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                yield from _tree(int(child))
-
-
-def ffmpeg(*arguments: object) -> Usage:
-    return run(children.ffmpeg_path(), "-hide_banner", "-nostdin", "-loglevel", "error", "-y", *arguments)
-
-
-def to_null(path: Path, *arguments: object) -> Usage:
-    """Decode the video of a file, do to it what the arguments say, and write it nowhere."""
-    return ffmpeg("-i", path, "-map", "0:v:0", *arguments, "-fps_mode", "passthrough", "-f", "null", "-")
-
-
-def visualize_video(clip: Path, output: Path, *, watch_memory: bool = False) -> Usage:
-    arguments = (clip, "-o", output, "--overwrite", "--quiet", "--batch-size", BATCH_SIZE)
-    return run(VISUALIZE, "video", *arguments, watch_memory=watch_memory)
-
-
-# ------------------------------------------------------------------------------------------------ clips
-
-
-def wall() -> Array:
-    """Photographs from scikit-image side by side and one over the other, none of them enlarged: RGB (1500, 2250, 3)."""
-    names = [shot[0] for shot in demo.SHOTS]
-    photos = [demo.photograph(name)[:300, :450] for name in names]
-    rows = [np.concatenate([photos[(column + 3 * row) % len(photos)] for column in range(5)], axis=1) for row in range(5)]
-    return np.concatenate(rows, axis=0)
-
-
-def pictures(width: int, height: int, count: int) -> Iterator[Array]:
-    """A camera that glides over the wall and comes nearer, with the grain of a sensor."""
-    photo, rng = wall(), np.random.default_rng(0)
-    grain = rng.normal(0, 3, (height + 64, width + 64, 1)).astype(np.float32)
-    for number in range(count):
-        t = number / max(count - 1, 1)
-        scale, (y, x) = 1.1 - 0.15 * t, rng.integers(0, 64, 2)
-        left, top = t * (photo.shape[1] - width * scale), 0.5 * (photo.shape[0] - height * scale)
-        to_photo = np.array([[scale, 0, left], [0, scale, top]])
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        view = cv2.warpAffine(photo, to_photo, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT)
-        yield np.clip(view + grain[y : y + height, x : x + width], 0, 255).astype(np.uint8)
-
-
-def make_clip(path: Path, width: int, height: int, count: int) -> Path:
-    demo.encode_pictures(pictures(width, height, count), path, width=width, height=height, fps=FPS, output=path)
-    return path
-
-
-def beginning(clip: Path, output: Path, frames: int) -> Path:
-    """The first frames of a clip as they are, without its sound."""
-    ffmpeg("-i", clip, "-map", "0:v:0", "-c", "copy", "-frames:v", frames, output)
-    return output
-
-
-# ------------------------------------------------------------------------------------------------ the network
-
-
-class Networks(NamedTuple):
-    """The network with its maps, as the command runs it, and its forward pass alone; both from pixels uint8, traced once."""
-
-    explain: Callable[[Array], Any]
-    forward: Callable[[Array], Any]
-    pixels: Callable[[int, int, int], Array]
-
-
-def load_networks() -> Networks:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from pipeline import catalog, maps, models, visualize
-    from pipeline.records import ModelChoice, Options
-
-    session = visualize.open_session(models.load_classifier(ModelChoice(model=catalog.DEFAULT)), Options())
-    forward, rng = maps.scorer(session.classifier.networks[0]), np.random.default_rng(0)
-
-    def pixels(batch: int, width: int, height: int) -> Array:
-        seen = session.geometry(width, height)
-        return rng.integers(0, 256, (batch, seen.height_px, seen.width_px, 3), np.uint8)
-
-    return Networks(lambda batch: [t.numpy() for t in session.explain(batch)], lambda batch: forward(batch).numpy(), pixels)
+SQUARE = (224, 224)
 
 
 # ------------------------------------------------------------------------------------------------ cost
 
 
 class Costs(NamedTuple):
-    """CPU seconds of one repetition, each less those of the same on one frame; `wall_seconds` is the whole command's, all of it."""
+    """Seconds of one repetition, each less those of the same on one frame."""
 
-    whole: float
-    decode: float
-    network: float
-    encode: float
-    wall_seconds: float
+    decode: Usage
+    network: Usage
+    encode: Usage
+    whole: Usage
 
     @property
-    def ratio(self) -> float:
-        return self.whole / (self.decode + self.network + self.encode)
+    def floor(self) -> Usage:
+        """Processor time that cannot be saved, and wall time at best: that spread over all cores, and no less than the slowest stage."""
+        stages = (self.decode, self.network, self.encode)
+        cpu = sum(stage.cpu_seconds for stage in stages)
+        return Usage(cpu, max(cpu / cpus(), *(stage.wall_seconds for stage in stages)))
 
 
 class Clip(NamedTuple):
@@ -204,12 +61,12 @@ class Clip(NamedTuple):
 
 def cost(options: argparse.Namespace) -> list[Row]:
     """The whole command beyond its start-up, over decoding, the network and encoding, each alone."""
-    networks = load_networks()
-    rows = []
+    networks = embedded()
+    rows: list[Row] = []
     for name in ["given"] if options.clip else SIZES:
         with tempfile.TemporaryDirectory() as folder:
             clip = _prepared(name, Path(folder), options.clip)
-            rows.append(_cost_row(clip, networks, options.repeat))
+            rows += _cost_rows(clip, networks, options.repeat)
     return rows
 
 
@@ -220,9 +77,9 @@ def _prepared(name: str, folder: Path, given: Path | None) -> Clip:
     one, output, output_one = (folder / f"{n}{path.suffix}" for n in ("one", "output", "output_one"))
     beginning(clip, one, 1)
     raw, raw_one = folder / "raw.nut", folder / "raw_one.nut"
-    for source, result, uncompressed in ((clip, output, raw), (one, output_one, raw_one)):
+    for source, result, pictures_of_it in ((clip, output, raw), (one, output_one, raw_one)):
         visualize_video(source, result)
-        ffmpeg("-i", result, "-map", "0:v:0", "-c", "rawvideo", "-fps_mode", "passthrough", uncompressed)
+        uncompressed(result, pictures_of_it)
     made = sources.probe(output)
     encoder = encoders.choose_encoder("auto", width_px=made.width_px, height_px=made.height_px)
     arguments = [part for key, value in encoder.arguments.items() for part in (f"-{key}", value)]
@@ -230,77 +87,82 @@ def _prepared(name: str, folder: Path, given: Path | None) -> Clip:
     return Clip(name, made.frames_estimate or 0, clip, one, raw, raw_one, chosen, (made.width_px // 2, made.height_px))
 
 
-def _cost_row(clip: Clip, networks: Networks, repeat: int) -> Row:
+def _cost_rows(clip: Clip, networks: Networks, repeat: int) -> list[Row]:
     output = clip.clip.with_stem("again")
     starts, runs = [], []
     for _ in range(repeat):
         starts.append(visualize_video(clip.one, output))
         runs.append(_repetition(clip, networks, output))
-    start = median(usage.cpu_seconds for usage in starts)
-    costs = [c._replace(whole=c.whole - start) for c in runs]
-    per_frame = {f"{n}_ms": 1000 * median(getattr(c, n) for c in costs) / clip.frames for n in ("whole", "decode", "network", "encode")}
-    return {
-        "clip": f"{clip.name} {clip.size[0]}x{clip.size[1]}",
-        "frames": clip.frames,
-        "startup_s": start,
-        **per_frame,
-        "whole/floor": spread([c.ratio for c in costs]),
-        "wall_s": median(c.wall_seconds for c in costs),
-        "startup_wall_s": median(usage.wall_seconds for usage in starts),
+    start = Usage(median(usage.cpu_seconds for usage in starts), median(usage.wall_seconds for usage in starts))
+    costs = [c._replace(whole=c.whole.beyond(start)) for c in runs]
+    name = f"{clip.name} {clip.size[0]}x{clip.size[1]}"
+    parts = {part: [getattr(c, part) for c in costs] for part in ("decode", "network", "encode", "floor", "whole")}
+    rows = [_part_row(name, part, usages, frames) for part, usages, frames in _with_start(starts, parts, clip.frames)]
+    over = {
+        field: ratios([getattr(c.whole, field) for c in costs], [getattr(c.floor, field) for c in costs])
+        for field in ("cpu_seconds", "wall_seconds")
     }
+    return [*rows, {"clip": name, "part": "whole/floor", "cpu_s": over["cpu_seconds"], "wall_s": over["wall_seconds"]}]
+
+
+def _with_start(starts: list[Usage], parts: dict[str, list[Usage]], frames: int) -> Iterable[tuple[str, list[Usage], int]]:
+    return [("start-up", starts, 1), *((part, usages, frames) for part, usages in parts.items())]
+
+
+def _part_row(name: str, part: str, usages: Sequence[Usage], frames: int) -> Row:
+    cpu, wall = ([getattr(usage, field) for usage in usages] for field in ("cpu_seconds", "wall_seconds"))
+    per_frame = {"cpu_ms_a_frame": 1000 * median(cpu) / frames, "wall_ms_a_frame": 1000 * median(wall) / frames}
+    return {"clip": name, "part": part, "cpu_s": spread(cpu), "wall_s": spread(wall), **(per_frame if frames > 1 else {})}
 
 
 def _repetition(clip: Clip, networks: Networks, output: Path) -> Costs:
-    decode = to_null(clip.clip).cpu_seconds - to_null(clip.one).cpu_seconds
+    decode = to_null(clip.clip).beyond(to_null(clip.one))
     whole = visualize_video(clip.clip, output)
-    network = _network_seconds(networks, clip)
-    encode = _encoding_seconds(clip.raw, clip.encoder) - _encoding_seconds(clip.raw_one, clip.encoder)
-    return Costs(whole.cpu_seconds, decode, network, encode, whole.wall_seconds)
+    network = _network_usage(networks, clip)
+    encode = _encoding_usage(clip.raw, clip.encoder).beyond(_encoding_usage(clip.raw_one, clip.encoder))
+    return Costs(decode, network, encode, whole)
 
 
-def _encoding_seconds(raw: Path, encoder: Sequence[object]) -> float:
-    return to_null(raw, *encoder).cpu_seconds - to_null(raw).cpu_seconds
+def _encoding_usage(raw: Path, encoder: Sequence[object]) -> Usage:
+    return to_null(raw, *encoder).beyond(to_null(raw))
 
 
-def _network_seconds(networks: Networks, clip: Clip) -> float:
+def _network_usage(networks: Networks, clip: Clip) -> Usage:
     """The forward pass alone on as many frames, the last batch short, less one frame."""
-    pixels = networks.pixels(BATCH_SIZE, *clip.size)
+    pixels = noise(BATCH_SIZE, networks.fitted(*clip.size))
     batches = [pixels[: min(BATCH_SIZE, clip.frames - done)] for done in range(0, clip.frames, BATCH_SIZE)]
     for batch in (pixels, batches[-1], pixels[:1]):
         networks.forward(batch)  # the kernels of a shape are made at its first use, which is start-up
-    return _cpu_seconds(lambda: [networks.forward(batch) for batch in batches]) - _cpu_seconds(lambda: networks.forward(pixels[:1]))
+    return used(lambda: [networks.forward(batch) for batch in batches]).beyond(used(lambda: networks.forward(pixels[:1])))
 
 
-def _cpu_seconds(work: Callable[[], object]) -> float:
-    started = time.process_time()
-    work()
-    return time.process_time() - started
-
-
-# ------------------------------------------------------------------------------------------------ maps, memory, start-up
+# ------------------------------------------------------------------------------------------------ maps, memory
 
 
 def maps(options: argparse.Namespace) -> list[Row]:
-    """Scores and maps over scores alone, calls alternating."""
-    networks = load_networks()
-    return [_maps_row(networks, batch, 8 * options.repeat if batch <= 8 else 4 * options.repeat) for batch in (32, 8)]
+    """Pictures a second with scores and maps, over those with scores alone; calls alternate. ResNet-50 and VGG-16 have random weights."""
+    ours = embedded()
+    rows = [
+        _maps_row("embedded", ours, 32, SQUARE, options.repeat),
+        _maps_row("embedded", ours, 8, ours.fitted(1920, 1080), options.repeat),
+    ]
+    for name in ("resnet50", "vgg16"):
+        networks = of_zoo(name)
+        rows.append(_maps_row(name, networks, 32, networks.fitted(*SQUARE), options.repeat))
+    return rows
 
 
-def _maps_row(networks: Networks, batch: int, pairs: int) -> Row:
-    pixels = networks.pixels(batch, 1920, 1080)
-    functions = (networks.explain, networks.forward)
-    seconds: dict[Any, list[float]] = {function: [] for function in functions}
-    for number in range(pairs + 2):
-        for function in functions if number % 2 else functions[::-1]:
-            started = time.perf_counter()
-            function(pixels)
-            seconds[function].append(time.perf_counter() - started)
-    explain, forward = (seconds[function][2:] for function in functions)  # the first two are set-up
+def _maps_row(name: str, networks: Networks, batch: int, size: tuple[int, int], repeat: int) -> Row:
+    pixels = noise(batch, size)
+    works = {"explain": lambda: networks.explain(pixels), "forward": lambda: networks.forward(pixels)}
+    taken = alternating(works, most=8 * repeat, least=2, budget_seconds=6.0 * repeat)
     return {
-        "batch": f"{batch} of {pixels.shape[2]}x{pixels.shape[1]}",
-        "explain_img/s": batch / median(explain),
-        "forward_img/s": batch / median(forward),
-        "explain/forward": spread([a / b for a, b in zip(explain, forward, strict=True)]),
+        "network": name,
+        "batch": f"{batch} of {size[0]}x{size[1]}",
+        "calls": len(taken["explain"]),
+        "explain_img/s": batch / median(taken["explain"]),
+        "forward_img/s": batch / median(taken["forward"]),
+        "explain/forward": ratios(taken["forward"], taken["explain"]),  # of rates, so the other way round
     }
 
 
@@ -321,83 +183,29 @@ def memory(options: argparse.Namespace) -> list[Row]:
     return [*rows, {"clip": "ratio", "process_MiB": own, "tree_MiB": tree, "wall_s": usages[1].wall_seconds / usages[0].wall_seconds}]
 
 
-def startup(options: argparse.Namespace) -> list[Row]:
-    """One photograph explained, and the help text, over the import of TensorFlow alone."""
-    with tempfile.TemporaryDirectory() as folder:
-        photo, result = Path(folder) / "photo.png", Path(folder) / "result.png"
-        cv2.imwrite(str(photo), demo.photograph(demo.SHOTS[0][0])[..., ::-1])
-        commands = {
-            "import tensorflow": (sys.executable, "-c", "import tensorflow"),
-            "visualize image": (VISUALIZE, "image", photo, "-o", result, "--overwrite"),
-            "visualize --help": (VISUALIZE, "--help"),
-        }
-        rounds = [{name: run(*command) for name, command in commands.items()} for _ in range(options.repeat + 3)][1:]
-    return [_startup_row(name, rounds) for name in commands]
+# ------------------------------------------------------------------------------------------------ all of them
 
-
-def _startup_row(name: str, rounds: Sequence[dict[str, Usage]]) -> Row:
-    return {
-        "command": name,
-        "wall_s": median(r[name].wall_seconds for r in rounds),
-        "cpu_s": median(r[name].cpu_seconds for r in rounds),
-        "wall/import": spread([r[name].wall_seconds / r["import tensorflow"].wall_seconds for r in rounds]),
-    }
-
-
-# ------------------------------------------------------------------------------------------------ the report
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": median(values), "min": min(values), "max": max(values)}
-
-
-def table(title: str, rows: Sequence[Row]) -> str:
-    cells = [list(rows[0]), *[[_shown(value) for value in row.values()] for row in rows]]
-    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-    return "\n".join([f"{title}", *lines, ""])
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return f"{value['median']:.3f} ({value['min']:.3f} to {value['max']:.3f})"
-    if isinstance(value, float):
-        return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-    return "unknown" if value is None else str(value)
-
-
-def surroundings() -> dict[str, Any]:
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "heatreel": version("heatreel"),
-        "python": platform.python_version(),
-        "tensorflow": version("tensorflow"),
-        "ffmpeg": children.ffmpeg_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-    }
-
-
-BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {"cost": cost, "maps": maps, "memory": memory, "startup": startup}
+BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
+    "cost": cost,
+    "maps": maps,
+    "photographs": images.photographs,
+    "memory": memory,
+    "startup": images.startup,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Ratios measured side by side in one run; nothing is asserted.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(BENCHMARKS)}; all when none is named")
+    help_of_names = f"which of {', '.join(BENCHMARKS)}; all when none is named"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=help_of_names)
     parser.add_argument("--clip", type=Path, metavar="FILE", help=f"cost: this video (its first {LONGEST_CLIP_FRAMES} frames)")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="repetitions; the median is shown, with min and max")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
     options = parser.parse_args()
     if unknown := set(options.names) - set(BENCHMARKS):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
-    found = surroundings()
-    print(", ".join(f"{key} {value}" for key, value in found.items()), end="\n\n", flush=True)
-    results = {}
-    for name in options.names or BENCHMARKS:
-        results[name] = BENCHMARKS[name](options)
-        print(table(f"{name}: {BENCHMARKS[name].__doc__}", results[name]), flush=True)
-    if options.json:
-        options.json.write_text(json.dumps({**found, "results": results}, indent=2) + "\n")
+    report(options.names or list(BENCHMARKS), BENCHMARKS, options)
 
 
 if __name__ == "__main__":
