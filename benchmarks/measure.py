@@ -1,6 +1,6 @@
 """What the product costs, as ratios of things measured side by side in one run. README.md beside this file explains the numbers.
 
-python benchmarks/measure.py [NAME ...] [--clip FILE] [--repeat N] [--json FILE]
+python benchmarks/measure.py [NAME ...] [--clip FILE] [--peers PYTHON ...] [--repeat N] [--json FILE]
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import growth
 import images
+import peers
 from clips import BATCH_SIZE, FPS, beginning, ffmpeg, make_clip, to_null, uncompressed, visualize_video
 from harness import Row, Usage, alternating, cpus, ratios, report, spread, used
 from networks import Networks, embedded, noise, of_zoo
@@ -188,24 +190,33 @@ def memory(options: argparse.Namespace) -> list[Row]:
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "cost": cost,
     "maps": maps,
+    "forward": peers.forward,
     "photographs": images.photographs,
     "memory": memory,
     "startup": images.startup,
+}
+ON_REQUEST: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
+    "length": growth.length,
+    "resolution": growth.resolution,
+    "targets": growth.targets,
+    "peers": peers.maps,
+    "programs": peers.programs,
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Ratios measured side by side in one run; nothing is asserted.")
-    help_of_names = f"which of {', '.join(BENCHMARKS)}; all when none is named"
+    help_of_names = f"which of {', '.join(BENCHMARKS)}, which are made when none is named; or {', '.join(ON_REQUEST)}"
     parser.add_argument("names", nargs="*", metavar="NAME", help=help_of_names)
     parser.add_argument("--clip", type=Path, metavar="FILE", help=f"cost: this video (its first {LONGEST_CLIP_FRAMES} frames)")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="repetitions; the median is shown, with min and max")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
+    peers.add_option(parser)
     options = parser.parse_args()
-    if unknown := set(options.names) - set(BENCHMARKS):
-        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
-    report(options.names or list(BENCHMARKS), BENCHMARKS, options)
+    if unknown := set(options.names) - set(BENCHMARKS) - set(ON_REQUEST):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join([*BENCHMARKS, *ON_REQUEST])}")
+    report(options.names or list(BENCHMARKS), BENCHMARKS | ON_REQUEST, options)
 
 
 if __name__ == "__main__":
