@@ -1,8 +1,17 @@
-"""Pictures that are nearly the same: a copy that was scaled, compressed anew, brightened, or mirrored."""
+"""Pictures that are nearly the same: a copy that was scaled, compressed anew, brightened, cut by a little at its edges, or mirrored.
+
+What was measured for the numbers below, on 28 photographs and 299 parts of them: of 51,208 pairs of different ones none is found. Of
+copies that were compressed (JPEG 30), scaled to a half or a third, darkened, made gray, or mirrored, 93 to 98 of 100 are; brightened by
+30 % or cut by 2 % at every edge 91 to 94, by 3 % 75, by 5 % 30. Of 79,800 pairs of drawn shapes on white two are found (places and sizes
+are all but the same), and 99 of 100 compressed or scaled copies. Against fingerprints alone, where no thumbnail is at hand, 67 to 82 of
+100 copies of photographs are found, and colour bars are taken for a smooth ramp.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -10,6 +19,12 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 SIDE = 16  # a fingerprint has SIDE * SIDE bits
+
+AGREEMENT, CORRELATION = 0.5, 0.7  # of copies of a photograph
+FLAT_AGREEMENT, FLAT_CORRELATION = 0.25, 0.98  # of a drawing: in most places no edge says anything
+ALONE_AGREEMENT = 0.55  # where there is no thumbnail to compare
+STRUCTURE = 0.5  # of a photograph as many neighbouring places, or more, differ in brightness; of a drawing on plain ground a fifth
+_ROWS = 2048  # compared at a time
 
 
 def fingerprint(rgb: Array) -> bytes:
@@ -20,3 +35,127 @@ def fingerprint(rgb: Array) -> bytes:
     gray = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY)
     small = cv2.resize(gray, (SIDE + 1, SIDE), interpolation=cv2.INTER_AREA)
     return np.packbits(small[:, 1:] > small[:, :-1]).tobytes()
+
+
+class Look(NamedTuple):
+    """What is kept of a picture to find it again.
+
+    `sha256` is its file's, 16 hex digits as in a model's card; where the picture is at hand there are also the fingerprint of its mirror
+    image, and a thumbnail uint8 (SIDE, SIDE, 3).
+    """
+
+    sha256: str
+    fingerprint: bytes
+    mirrored: bytes | None = None
+    thumbnail: Array | None = None
+
+
+def look(rgb: Array, sha256: str) -> Look:
+    """Of a picture, RGB uint8 (height, width, 3)."""
+    rgb = np.ascontiguousarray(rgb)
+    small = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return Look(sha256, fingerprint(rgb), fingerprint(rgb[:, ::-1]), small)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Pictures that are nearly the same, by number: int (pairs,).
+
+    `same` bool: the same file, byte for byte; `mirrored` bool: the other way round.
+    """
+
+    first: Array
+    second: Array
+    same: Array
+    mirrored: Array
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return zip(self.first.tolist(), self.second.tolist(), strict=True)
+
+    def where(self, chosen: Array) -> Pairs:
+        """Those of a mask bool (pairs,)."""
+        return Pairs(first=self.first[chosen], second=self.second[chosen], same=self.same[chosen], mirrored=self.mirrored[chosen])
+
+
+def near(looks: Sequence[Look], others: Sequence[Look] | None = None) -> Pairs:
+    """All pairs among pictures that are at hand, `first` before `second`; or with `others` of which `second` counts, at hand or not."""
+    table, within = _Table(looks), others is None
+    against = table if others is None else _Table(others)
+    found: list[tuple[Array, ...]] = []
+    for begin in range(0, len(looks) if len(against) else 0, _ROWS):
+        rows = np.arange(begin, min(begin + _ROWS, len(looks)))
+        same = table.sha256[rows, None] == against.sha256
+        direct = _alike(table, rows, against, table.prints, table.thumbnails)
+        turned = _alike(table, rows, against, table.mirrored, table.thumbnails[:, :, ::-1])
+        hit = same | direct | turned
+        if within:
+            hit &= rows[:, None] < np.arange(len(against))
+        at, second = np.nonzero(hit)
+        found.append((rows[at], second, same[at, second], (turned & ~direct & ~same)[at, second]))
+    columns = [np.concatenate(column) for column in zip(*found, strict=True)] if found else [np.zeros(0, int)] * 4
+    return Pairs(first=columns[0], second=columns[1], same=columns[2].astype(bool), mirrored=columns[3].astype(bool))
+
+
+class _Table:
+    """Many looks as arrays: bits as -1 and 1, thumbnails float32 (pictures, SIDE, SIDE, 3)."""
+
+    def __init__(self, looks: Sequence[Look]) -> None:
+        self.sha256 = np.array([each.sha256 for each in looks], dtype=str)
+        self.prints = _signs([each.fingerprint for each in looks])
+        self.mirrored = _signs([each.mirrored or each.fingerprint for each in looks])
+        self.at_hand = np.array([each.thumbnail is not None for each in looks], bool)
+        blank = np.zeros((SIDE, SIDE, 3), np.uint8)
+        thumbnails = [blank if each.thumbnail is None else each.thumbnail for each in looks]
+        self.thumbnails = np.array(thumbnails, np.float32).reshape(-1, SIDE, SIDE, 3)
+        self.structured = _structure(self.thumbnails) >= STRUCTURE
+
+    def __len__(self) -> int:
+        return len(self.sha256)
+
+
+def _signs(prints: Sequence[bytes]) -> Array:
+    bits = np.unpackbits(np.frombuffer(b"".join(prints), np.uint8)).reshape(-1, SIDE * SIDE)
+    return 2 * bits.astype(np.float32) - 1
+
+
+def _structure(thumbnails: Array) -> Array:
+    """Of how many neighbours in a row the brightness differs by more than two levels, float (pictures,) in [0, 1]."""
+    differs: Array = np.abs(np.diff(thumbnails.mean(axis=3), axis=2)) > 2
+    return np.asarray(differs.mean(axis=(1, 2)))
+
+
+def _agreement(a: Array, b: Array) -> Array:
+    """How much more two lots of bits, -1 and 1 (n, bits) and (m, bits), agree than by chance: J. Cohen's kappa (1960), (n, m).
+
+    1 for equal ones, 0 for strangers; without it drawings would agree for nothing but the ground that they leave.
+    """
+    differing = (1 - a @ b.T / a.shape[1]) / 2
+    p, q = (a.mean(axis=1)[:, None] + 1) / 2, (b.mean(axis=1) + 1) / 2
+    by_chance = p * (1 - q) + q * (1 - p)
+    return np.asarray(1 - np.divide(differing, by_chance, out=np.ones_like(differing), where=by_chance > 1e-6))
+
+
+def _alike(table: _Table, rows: Array, against: _Table, prints: Array, thumbnails: Array) -> Array:
+    """Which of some rows and all the others show the same, bool (rows, others)."""
+    agreement = _agreement(prints[rows], against.prints)
+    hit: Array = (agreement >= ALONE_AGREEMENT) & ~against.at_hand & table.structured[rows, None]
+    at, second = np.nonzero((agreement >= FLAT_AGREEMENT) & against.at_hand)
+    first = rows[at]
+    correlation = np.empty(len(at), np.float32)
+    for begin in range(0, len(at), 65_536):
+        part = np.s_[begin : begin + 65_536]
+        a, b = (_centred(all_of[which[part]]) for all_of, which in ((thumbnails, first), (against.thumbnails, second)))
+        correlation[part] = (a * b).sum(axis=1)
+    photographs = table.structured[first] & against.structured[second] & (agreement[at, second] >= AGREEMENT)
+    hit[at, second] = correlation >= np.where(photographs, CORRELATION, FLAT_CORRELATION)
+    return hit
+
+
+def _centred(thumbnails: Array) -> Array:
+    """Less the mean of each channel, and of the length 1: (pictures, values). What has one colour alone becomes 0."""
+    values = thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True)
+    values = values.reshape(len(values), -1)
+    return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6))
