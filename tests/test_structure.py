@@ -48,6 +48,7 @@ OUTSIDE = {
     "ray": {"cluster"},
     "jinja2": {"report"},
     "sklearn": {"dataset", "evaluation"},
+    "scipy": {"evaluation"},
     "matplotlib": {"charts"},
     "tensorflow": {
         "maps",
