@@ -693,6 +693,65 @@ def train(
 
 
 @app.command()
+def analyze(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of the zoo, or a .keras or .h5 file.", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="A folder of pictures for each class, or train/ and val/ with those.", show_default=False),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="OUT", help="A folder for what is found.", show_default="DATA_analysis")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", metavar="X", help="What withholding answers below this score buys, 0 to 1.", show_default="the best"),
+    ] = None,
+    examples: Annotated[int, typer.Option("--examples", metavar="N", help="Pictures of each kind that are shown of a class.")] = 6,
+    weights: Weights = None,
+    labels: Labels = None,
+    preprocess: Preprocess = "auto",
+    custom_objects: CustomObjects = None,
+    allow_unsafe: AllowUnsafe = False,
+    method: Method = "gradcam",
+    fit: Fit = "whole",
+    short_side: ShortSide = None,
+    colormap: Colormap = "turbo",
+    alpha: Alpha = 0.5,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    max_megapixels: MaxMegapixels = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Where a model errs: its accuracy on labelled folders, what it confuses, and the pictures that show why, each with its heat."""
+    choice = _choice(model, weights, labels, preprocess, None, custom_objects, allow_unsafe, precision)
+    options = _options(
+        method=method,
+        fit=fit,
+        short_side_px=short_side,
+        colormap=colormap,
+        alpha=alpha,
+        max_megapixels=max_megapixels,
+        overwrite=overwrite,
+    )
+    with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
+        from pipeline import planning
+        from pipeline.compositing import colormap as known_colormap
+
+        catalog.check_choice(choice, ())
+        known_colormap(options.colormap)
+        plan = planning.plan_analysis(data, output=output, threshold=threshold, examples=examples, options=options)
+        terminal.start_up()
+        from pipeline import analysis, models, visualize
+
+        terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
+        session = visualize.open_session(models.load_classifier(choice), options)
+        terminal.put_analysis(analysis.analyze(plan, session, choice=choice, command=_command(), counter=terminal.counter).as_json())
+
+
+@app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the clip and the result go.")] = Path(),
     overwrite: Overwrite = False,

@@ -296,17 +296,28 @@ def find_class(wanted: str, classes: Sequence[ClassName]) -> ClassName:
         if int(wanted) < len(classes):
             return classes[int(wanted)]
         raise CommandError(f"--target {wanted}: the model has {len(classes)} classes, 0 to {len(classes) - 1}")
-    key = _key(wanted)
-    found = [name for name in classes if key in (_key(name.label), name.wnid)]
+    found = classes_called(wanted, classes)
     if len(found) == 1:
         return found[0]
     if found:
         several = ", ".join(f"{name.wnid or name.index} ({name.index})" for name in found)
         raise CommandError(f"--target {wanted}: several classes have this name", remedy=f"give one by its id: {several}")
-    near = difflib.get_close_matches(key, [_key(name.label) for name in classes], n=4, cutoff=0.5)
-    inside = [_key(name.label) for name in classes if key in _key(name.label)][:4]
-    hint = f"near to it: {', '.join(dict.fromkeys(inside + near))}" if inside or near else "give a class name, wnid or index"
+    near = nearest_labels(wanted, classes)
+    hint = f"near to it: {', '.join(near)}" if near else "give a class name, wnid or index"
     raise CommandError(f"--target {wanted}: the model has no such class", remedy=hint)
+
+
+def classes_called(wanted: str, classes: Sequence[ClassName]) -> list[ClassName]:
+    """The classes of that wnid or label (any case; spaces and underscores alike); several where a label belongs to several."""
+    key = _key(wanted)
+    return [name for name in classes if key in (_key(name.label), name.wnid)]
+
+
+def nearest_labels(wanted: str, classes: Sequence[ClassName]) -> list[str]:
+    """Labels that hold what is wanted, and such as are spelled much like it."""
+    key, keys = _key(wanted), [_key(name.label) for name in classes]
+    inside = [known for known in keys if key in known][:4]
+    return list(dict.fromkeys(inside + difflib.get_close_matches(key, keys, n=4, cutoff=0.5)))
 
 
 def _key(label: str) -> str:

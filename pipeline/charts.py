@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
@@ -57,7 +58,7 @@ def draw_learning_curve(path: Path, history: Sequence[Mapping[str, float]], *, t
     if suffix not in (".svg", ".png"):
         raise CommandError(f"{path}: a chart is .svg or .png")
     figure = _figure(9.6, 3.9, LIGHT)
-    figure.suptitle(printable(title), x=0.012, ha="left", color=LIGHT.ink, fontsize=12)
+    figure.suptitle(printable(title).replace("$", r"\$"), x=0.012, ha="left", color=LIGHT.ink, fontsize=12)
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         _draw_course(axes, history, name)
     lines, names = figure.axes[0].get_legend_handles_labels()
@@ -81,7 +82,7 @@ def _draw_course(axes: Axes, history: Sequence[Mapping[str, float]], name: str) 
         axes.set_title(f"{name.capitalize()}: best {shown} at epoch {epochs[best]:g}", loc="left", color=LIGHT.ink, fontsize=10)
     _mark_phases(axes, epochs, [row.get("phase", 0) for row in history], at_top=name == "loss")
     if name == "accuracy":
-        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+        axes.yaxis.set_major_formatter(_percents)
         lowest = np.nanmin([*training, *validation, 1.0])
         axes.set_ylim(max(0.0, min(0.9, lowest - 0.05)), 1.015)
     else:
@@ -106,6 +107,132 @@ def _mark_phases(axes: Axes, epochs: Array, phases: Sequence[float], *, at_top: 
                 fontsize=8.5,
                 color=LIGHT.soft,
             )
+
+
+# ------------------------------------------------------------------------------------------------ where a model errs
+
+
+def confusion(counts: Array, rows: Sequence[str], columns: Sequence[str], *, look: Look = LIGHT) -> bytes:
+    """What pictures of each class (a row) were taken for (a column), as PNG; `counts` int (rows, columns).
+
+    The first columns are the classes of the rows. Depth is the share of its row: right answers in one colour, wrong ones in the other.
+    """
+    count = max(len(rows), len(columns))
+    cell = float(np.clip(14 / max(count, 1), 0.16, 0.55))
+    longest = max(len(name) for name in (*rows, *columns))
+    margin = 0.5 + 0.085 * min(longest, 32)
+    figure = _figure(max(3.4, cell * len(columns) + margin), max(2.6, cell * len(rows) + margin), look)
+    axes = figure.subplots()
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    right = np.arange(len(rows))[:, None] == np.arange(len(columns))
+    strength = np.where(share > 0, 0.12 + 0.88 * share, 0)[..., None]
+    ground, first, second = (np.array(_rgb(colour)) for colour in (look.ground, look.first, look.second))
+    picture = ground * (1 - strength) + np.where(right[..., None], first, second) * strength
+    axes.imshow(picture, interpolation="nearest", aspect="equal")
+    _name_cells(axes, rows, columns, look, size=float(np.clip(cell * 24, 5, 10.5)))
+    if cell >= 0.3:
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            colour = look.ink if picture[row, column] @ (0.299, 0.587, 0.114) > 0.55 else "#ffffff"
+            colour = colour if look is LIGHT or strength[row, column, 0] < 0.6 else "#101114"
+            axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=colour, fontsize=min(10.5, 20 * cell))
+    return _bytes(figure, "png")
+
+
+def _name_cells(axes: Axes, rows: Sequence[str], columns: Sequence[str], look: Look, *, size: float) -> None:
+    _bare(axes, look)
+    axes.spines["bottom"].set_visible(False)
+    axes.grid(visible=False)
+    axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
+    axes.grid(visible=True, which="minor", color=look.line, linewidth=0.6)
+    axes.tick_params(which="minor", length=0)
+    upright = max(map(len, columns)) * size * 0.5 > 0.9 * 72 * float(np.clip(14 / len(columns), 0.16, 0.55))
+    axes.set_xticks(np.arange(len(columns)), [_shortened(name) for name in columns], rotation=90 if upright else 0, fontsize=size)
+    axes.set_yticks(np.arange(len(rows)), [_shortened(name) for name in rows], fontsize=size)
+    axes.set_xlabel("taken for", fontsize=10)
+    axes.set_ylabel("is", fontsize=10)
+
+
+def _shortened(name: str) -> str:
+    shown = printable(name).replace("$", r"\$")  # else it would begin a formula
+    return shown if len(shown) <= 30 else f"{shown[:29]}…"
+
+
+def calibration(
+    confidence: Sequence[float],
+    accuracy: Sequence[float],
+    intervals: Sequence[tuple[float, float]],
+    sizes: Sequence[int],
+    *,
+    look: Look = LIGHT,
+) -> bytes:
+    """How many answers of each tenth of confidence are right, as PNG: a dot with its 95 % interval, and below how many answers there are.
+
+    All in [0, 1] but `sizes`, the number of answers. A model that knows itself has its dots on the line.
+    """
+    figure = _figure(5.2, 4.6, look)
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    for each in (axes, below):
+        _bare(each, look)
+    axes.plot([0, 1], [0, 1], color=look.soft, linewidth=1, linestyle=":")
+    low, high = (np.array([each[end] for each in intervals]) for end in (0, 1))
+    axes.vlines(confidence, low, high, color=look.first, linewidth=1.4, alpha=0.55)
+    axes.plot(confidence, accuracy, "o-", color=look.first, linewidth=1.6, markersize=6)
+    axes.set_ylabel("right")
+    axes.set_ylim(-0.02, 1.02)
+    bins = np.minimum((np.array(confidence) * 10).astype(int), 9)
+    below.bar((bins + 0.5) / 10, sizes, width=0.09, color=look.first, alpha=0.7)
+    below.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=2))
+    below.set_ylabel("answers")
+    below.set_xlabel("confidence")
+    below.set_xlim(-0.01, 1.02)
+    for axis in (axes.yaxis, below.xaxis):
+        axis.set_major_formatter(_percents)
+    return _bytes(figure, "png")
+
+
+def coverage(answered: Array, accuracy: Array, marks: Sequence[tuple[str, float, float]] = (), *, look: Look = LIGHT) -> bytes:
+    """How many answers are right when the least confident are withheld, as PNG; float (thresholds,), from all answers to the fewest.
+
+    `marks` name points (coverage, accuracy) of the curve.
+    """
+    figure = _figure(5.2, 4.6, look)
+    axes = figure.subplots()
+    _bare(axes, look)
+    # The share that is right of a few answers says nothing; it would only pull the scale down.
+    enough = answered >= min(0.05, answered.max())
+    axes.step(answered, accuracy, where="pre", color=look.first, linewidth=2)
+    for number, (name, at, height) in enumerate(marks):
+        axes.plot(at, height, "o", markersize=8, color=look.second, markeredgecolor=look.ground, markeredgewidth=1.5, zorder=3)
+        end = at > 0.6
+        text = axes.annotate(
+            _shortened(name),
+            (at, height),
+            (-9 if end else 9, -15 - 13 * (number % 2)),
+            textcoords="offset points",
+            ha="right" if end else "left",
+            color=look.ink,
+            fontsize=9.5,
+        )
+        text.set_path_effects([withStroke(linewidth=3, foreground=look.ground)])
+    lowest = float(min(accuracy[enough].min(), *(height for _, _, height in marks), 1.0))
+    lowest = max(0.0, lowest - 0.18 * (1.05 - lowest) - 0.02)
+    axes.set_ylim(lowest, 1 + 0.02 * (1 - lowest))
+    axes.set_xlim(0, 1.01)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(_percents)
+    axes.set_xlabel("pictures that get an answer")
+    axes.set_ylabel("answers that are right")
+    return _bytes(figure, "png")
+
+
+def _percents(value: float, _place: float) -> str:
+    return f"{100 * value:.4g} %"
+
+
+def _rgb(colour: str) -> tuple[float, float, float]:
+    red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    return red, green, blue
 
 
 # ------------------------------------------------------------------------------------------------ what all have in common

@@ -119,12 +119,23 @@ def explainer(
 
 def scorer(network: Network, *, preprocess: Callable[[Any], Any] | None = None) -> Callable[[Any], tf.Tensor]:
     """A traced function from pixels, as explainer takes them, to probabilities float32 (batch, classes), without maps."""
+    return _traced(network, lambda pixels: _scored(network, preprocess, pixels)[0])
 
-    def score(pixels: tf.Tensor) -> tf.Tensor:
-        x = preprocess(pixels) if preprocess else pixels
-        return network.scores(network.run_head(network.run_body(x), x))
 
-    return _traced(network, score)
+def describer(network: Network, *, preprocess: Callable[[Any], Any] | None = None) -> Callable[[Any], tuple[tf.Tensor, tf.Tensor]]:
+    """As `scorer`, with features float32 (batch, channels) besides: the means over all positions of the tensor that maps are taken from."""
+
+    def describe(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        scores, activations = _scored(network, preprocess, pixels)
+        return scores, tf.reduce_mean(tf.cast(activations, tf.float32), axis=(1, 2))
+
+    return _traced(network, describe)
+
+
+def _scored(network: Network, preprocess: Callable[[Any], Any] | None, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    x = preprocess(pixels) if preprocess else pixels
+    activations = network.run_body(x)
+    return network.scores(network.run_head(activations, x)), activations
 
 
 def pooled_features(network: Network, *, preprocess: Callable[[Any], Any] | None = None) -> Callable[[Any], tf.Tensor]:

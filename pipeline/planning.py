@@ -126,6 +126,40 @@ def _image(options: Options, path: Path, output: Path, maps: Path | None) -> Job
     return Job(input=path, output=output, maps=maps, warnings=said)
 
 
+ANALYSIS_FILES = ("scores.csv", "confusion.png", "calibration.png", "coverage.png", "analysis.json", "report.html")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisPlan:
+    """Labelled pictures to judge a model by, and where what is found goes: ANALYSIS_FILES in the folder `output`.
+
+    `threshold` is one that is asked for besides the best; `examples` is how many pictures of each kind a page shows of a class.
+    """
+
+    data: dataset.Dataset
+    output: Path
+    threshold: float | None = None
+    examples: int = 6
+
+
+def plan_analysis(data: Path, *, output: Path | None, threshold: float | None, examples: int, options: Options) -> AnalysisPlan:
+    """Look at every picture's header. Raises CommandError where the call is wrong, InputError and OutputError as usual."""
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise CommandError(f"--threshold {threshold:g}: not between 0 and 1")
+    if examples < 0:
+        raise CommandError(f"--examples {examples}: less than 0")
+    named = Path(os.path.abspath(data))  # noqa: PTH100  # Path.resolve would name what a link leads to
+    folder = output or (data if data.name == named.name else named).with_name(f"{named.name}_analysis")
+    if folder.resolve().is_relative_to(data.resolve()):
+        raise CommandError(f"--output {folder}: lies in {data}, where every folder is a class", remedy="name a folder elsewhere")
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file", remedy="name a folder with --output")
+    for name in ANALYSIS_FILES:
+        outputs.check_output(folder / name, sources=(), overwrite=options.overwrite)
+    found = dataset.open_dataset(data, max_megapixels=options.max_megapixels)
+    return AnalysisPlan(data=found, output=folder, threshold=threshold, examples=examples)
+
+
 def plan_order(path: Path, *, kind: Literal["video", "image"], output: Path, maps: Path | None, options: Options) -> Job:
     """The job for one input of a batch. Raises InputError when it cannot be read, OutputError when the output cannot be written."""
     job = (_image if kind == "image" else _video)(options, path, output, maps)

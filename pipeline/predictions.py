@@ -7,7 +7,7 @@ import itertools
 import json
 import tempfile
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -193,12 +193,20 @@ def _from_arrays(state: Mapping[str, Array]) -> list[Thumbnail]:
 def write_ranking(path: Path, outcomes: Sequence[Outcome], *, overwrite: bool, name_models: bool) -> None:
     """CSV with a row for each input and rank, over its whole length; with `name_models` a last column `model`."""
     columns = ["input", "rank", "index", "wnid", "label", "score", *(["model"] if name_models else [])]
+    rows = (
+        {"input": outcome.input, "rank": rank + 1, **prediction.as_json(), "model": outcome.model}
+        for outcome in outcomes
+        for rank, prediction in enumerate(outcome.top)
+    )
+    write_table(path, columns, rows, overwrite=overwrite)
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, overwrite: bool) -> None:
+    """Rows as CSV; what they have besides the columns is left out. Raises OutputError as `outputs.whole` does."""
     with whole(path, overwrite=overwrite) as temporary, _text_file(temporary) as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
-        for outcome in outcomes:
-            for rank, prediction in enumerate(outcome.top):
-                writer.writerow({"input": outcome.input, "rank": rank + 1, **prediction.as_json(), "model": outcome.model})
+        writer.writerows(rows)
 
 
 def write_predictions(path: Path, tracks: Sequence[Track], classes: Sequence[ClassName], *, overwrite: bool, name_inputs: bool) -> None:

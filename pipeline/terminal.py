@@ -114,6 +114,31 @@ class Terminal:
         if rows:
             self.put(table(list(rows.values())))
 
+    def put_analysis(self, found: dict[str, Any]) -> None:
+        """JSON, or what one wants to know first: accuracy, classes, the best threshold, what to look at, and where the page is."""
+        for warning in found["warnings"]:
+            self.say(printable(f"warning: {warning}"))
+        if self.as_json:
+            self.put_json(found)
+            return
+        low, high = (100 * end for end in found["accuracy_interval"])
+        top5 = f"; {100 * found['top5']:.1f} % among the best five" if len(found["labels"]) > 5 else ""
+        self.put(f"accuracy {100 * found['accuracy']:.1f} % of {found['count']} pictures (95 % interval {low:.1f} to {high:.1f} %){top5}")
+        shown = [{**each, "label": printable(each["label"])} for each in found["per_class"]]
+        for each in shown:
+            each |= {key: None if each[key] is None else f"{100 * each[key]:.1f} %" for key in ("precision", "recall")}
+        self.put(table(shown))
+        for name, at in (("best threshold", found["threshold"]["best"]), ("--threshold", found["threshold"]["asked"])):
+            if at is not None:
+                right = "none" if at["accuracy"] is None else f"{100 * at['accuracy']:.1f} %"
+                self.put(f"{name} {at['threshold']:g}: {100 * at['coverage']:.1f} % get an answer, {right} of these are right")
+        across = sum(pair["across"] for pair in found["duplicates"])
+        self.put(
+            f"{len(found['suspects'])} labels suspected, {len(found['duplicates'])} pairs of copies "
+            f"({across} across training and validation), {len(found['unreadable'])} pictures not readable"
+        )
+        self.put(printable(found["report"]))
+
     @contextmanager
     def counter(self, title: str, count: int) -> Iterator[Callable[[], None]]:
         """A progress bar over inputs."""

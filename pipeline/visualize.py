@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,7 +22,10 @@ from pipeline.outputs import whole
 from pipeline.painting import THUMBNAIL_PX, Painter, Seen, as_thumbnail
 from pipeline.planning import Job
 from pipeline.predictions import RawMaps, Track, top_predictions
-from pipeline.records import Colour, Frame, Geometry, Options, Outcome
+from pipeline.records import Colour, Frame, Geometry, Options, Outcome, Thumbnail
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Array = np.ndarray[Any, Any]
 
@@ -78,7 +82,7 @@ def open_session(classifier: Classifier, options: Options) -> Session:
     if options.short_side_px and not classifier.any_size:
         size = "x".join(map(str, classifier.input_px))
         raise CommandError(f"--short-side {options.short_side_px}: {classifier.name} takes pictures of {size} pixels and no others")
-    scale = functools.partial(preprocessing.scale_pixels, mode=classifier.pixels)
+    scale = _scaling(classifier)
     explainers = [maps.explainer(net, method=options.method, targets=targets, preprocess=scale) for net in classifier.networks]
     explain = explainers[0] if len(explainers) == 1 else maps.fused(explainers)
     cv2.setNumThreads(1)  # blending is memory-bound; its threads would only take the network's and the encoder's time
@@ -87,18 +91,35 @@ def open_session(classifier: Classifier, options: Options) -> Session:
 
 def scoring(classifier: Classifier, options: Options) -> dict[str, Any]:
     """What predict.predict needs of a classifier: its name, classes, scores and the geometry of its frames."""
-    session = Session(classifier=classifier, explain=lambda _: None, targets=None, options=options)  # type: ignore[arg-type, return-value]
-    scale = functools.partial(preprocessing.scale_pixels, mode=classifier.pixels)
-    score = maps.scorer(classifier.networks[0], preprocess=scale)
+    score = maps.scorer(classifier.networks[0], preprocess=_scaling(classifier))
     return {
         "name": classifier.name,
         "score": lambda pixels: score(pixels).numpy(),
-        "geometry": session.geometry,
+        "geometry": _unexplained(classifier, options).geometry,
         "classes": classifier.classes,
         "top_k": options.top_k,
         "every": options.every,
         "max_megapixels": options.max_megapixels,
     }
+
+
+def describing(classifier: Classifier) -> Callable[[Array], tuple[Array, Array]]:
+    """From pictures uint8 (batch, height, width, 3) to what `predict` says of them, (batch, classes), and features (batch, channels)."""
+    describe = maps.describer(classifier.networks[0], preprocess=_scaling(classifier))
+
+    def described(pixels: Array) -> tuple[Array, Array]:
+        scores, features = describe(pixels)
+        return scores.numpy(), features.numpy()
+
+    return described
+
+
+def _unexplained(classifier: Classifier, options: Options) -> Session:
+    return Session(classifier=classifier, explain=lambda _: None, targets=None, options=options)  # type: ignore[arg-type, return-value]
+
+
+def _scaling(classifier: Classifier) -> Callable[[Any], Any]:
+    return functools.partial(preprocessing.scale_pixels, mode=classifier.pixels)
 
 
 def explain_within_memory(explain: Callable[[Any], maps.Explanation], pixels: Array) -> maps.Explanation:
@@ -116,6 +137,35 @@ def explain_within_memory(explain: Callable[[Any], maps.Explanation], pixels: Ar
 # ------------------------------------------------------------------------------------------------ one picture
 
 
+class Painted(NamedTuple):
+    """A picture that is read and explained: the finished picture's planes, and all that they were made of."""
+
+    image: Image.Image
+    seen: Seen
+    geometry: Geometry
+    painter: Painter
+    planes: Array
+
+
+def paint_image(path: Path, session: Session) -> Painted:
+    """Read one picture, explain it, and paint the heat beside it. Raises InputError for a damaged picture."""
+    options = session.options
+    image = stills.read_still(path, max_megapixels=options.max_megapixels)
+    geometry = session.geometry(image.width, image.height)
+    [seen] = session.seen(stills.network_picture(image, geometry)[None])
+    panel = stills.with_height(image, options.height_px)
+    painter = session.painter(geometry, session.canvas(panel.size, Colour(matrix="rgb", full_range=True)))
+    planes = tuple(np.ascontiguousarray(plane) for plane in np.moveaxis(np.asarray(panel), 2, 0))
+    picture = painter.paint(Frame(planes, 0, Fraction(1), None), seen, fresh=True)  # type: ignore[arg-type]
+    return Painted(image, seen, geometry, painter, picture)
+
+
+def pair_of(painted: Painted) -> tuple[Thumbnail, Thumbnail]:
+    """What a page shows side by side: the original, and the panel with the heat."""
+    original = as_thumbnail(stills.thumbnail(painted.image, 2 * THUMBNAIL_PX), 0.0)
+    return original, painted.painter.thumbnail(painted.planes, 0.0, heat_alone=True)
+
+
 def visualize_image(job: Job, session: Session) -> tuple[Outcome, Track]:
     """Explain one picture and write it with the heat beside it, and its raw maps where they are asked for.
 
@@ -123,24 +173,18 @@ def visualize_image(job: Job, session: Session) -> tuple[Outcome, Track]:
     """
     started, options = time.perf_counter(), session.options
     before = _fingerprint(job)
-    image = stills.read_still(job.input, max_megapixels=options.max_megapixels)
-    geometry = session.geometry(image.width, image.height)
-    [seen] = session.seen(stills.network_picture(image, geometry)[None])
+    painted = paint_image(job.input, session)
+    seen, painter = painted.seen, painted.painter
     track = Track(job.input, options.top_k)
     track.add(0.0, seen.scores)
-    panel = stills.with_height(image, options.height_px)
-    painter = session.painter(geometry, session.canvas(panel.size, Colour(matrix="rgb", full_range=True)))
-    planes = tuple(np.ascontiguousarray(plane) for plane in np.moveaxis(np.asarray(panel), 2, 0))
-    picture = painter.paint(Frame(planes, 0, Fraction(1), None), seen, fresh=True)  # type: ignore[arg-type]
     if options.report:  # the finished picture, and what a page shows side by side
-        original = as_thumbnail(stills.thumbnail(image, 2 * THUMBNAIL_PX), 0.0)
-        track.thumbnails += [painter.thumbnail(picture, 0.0), original, painter.thumbnail(picture, 0.0, heat_alone=True)]
+        track.thumbnails += [painter.thumbnail(painted.planes, 0.0), *pair_of(painted)]
     if job.maps is not None:
         with closing(RawMaps()) as raw:
             raw.add(0.0, seen.maps, seen.targets, seen.scores[seen.targets])
-            raw.write(job.maps, region=geometry.region, overwrite=options.overwrite)
+            raw.write(job.maps, region=painted.geometry.region, overwrite=options.overwrite)
     with whole(job.output, overwrite=options.overwrite) as temporary:
-        stills.save_still(picture, painter.canvas.width, painter.canvas.height, temporary)
+        stills.save_still(painted.planes, painter.canvas.width, painter.canvas.height, temporary)
         if _fingerprint(job) != before:
             raise ChangedError(f"{job.input}: changed while it was read", remedy="run the same command again")
     return outcome_of(job, session, track, started, duration_seconds=None, warnings=job.warnings), track
