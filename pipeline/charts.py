@@ -16,8 +16,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.errors import CommandError
@@ -43,6 +45,7 @@ LIGHT = Look(ground="#ffffff", ink="#1c1b18", soft="#5f5b53", line="#e2ded6", fi
 DARK = Look(ground="#1a1c20", ink="#ecebe7", soft="#a9a69e", line="#2f3238", first="#4da3e0", second="#f08a4b")
 
 _DPI = 160
+MOST_NAMED = 100  # classes of a confusion whose names could still be read
 
 
 # ------------------------------------------------------------------------------------------------ a training
@@ -116,41 +119,49 @@ def confusion(counts: Array, rows: Sequence[str], columns: Sequence[str], *, loo
     """What pictures of each class (a row) were taken for (a column), as PNG; `counts` int (rows, columns).
 
     The first columns are the classes of the rows. Depth is the share of its row: right answers in one colour, wrong ones in the other.
+    More than MOST_NAMED classes have no names.
     """
     count = max(len(rows), len(columns))
-    cell = float(np.clip(14 / max(count, 1), 0.16, 0.55))
-    longest = max(len(name) for name in (*rows, *columns))
-    margin = 0.5 + 0.085 * min(longest, 32)
-    figure = _figure(max(3.4, cell * len(columns) + margin), max(2.6, cell * len(rows) + margin), look)
-    axes = figure.subplots()
+    cell = 14 / count if count > MOST_NAMED else float(np.clip(14 / count, 0.16, np.clip(2.4 / count, 0.55, 1.1)))
+    size = float(np.clip(cell * 24, 5, 10.5))
+    left, below, upright = _margins(rows, columns, cell, size)
+    width, height = left + cell * len(columns) + 0.15, below + cell * len(rows) + 0.15
+    figure = _figure(width, height, look, arranged=False)
+    axes = figure.add_axes((left / width, below / height, cell * len(columns) / width, cell * len(rows) / height))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     right = np.arange(len(rows))[:, None] == np.arange(len(columns))
     strength = np.where(share > 0, 0.12 + 0.88 * share, 0)[..., None]
     ground, first, second = (np.array(_rgb(colour)) for colour in (look.ground, look.first, look.second))
     picture = ground * (1 - strength) + np.where(right[..., None], first, second) * strength
-    axes.imshow(picture, interpolation="nearest", aspect="equal")
-    _name_cells(axes, rows, columns, look, size=float(np.clip(cell * 24, 5, 10.5)))
-    if cell >= 0.3:
-        for row, column in zip(*np.nonzero(counts), strict=True):
-            colour = look.ink if picture[row, column] @ (0.299, 0.587, 0.114) > 0.55 else "#ffffff"
-            colour = colour if look is LIGHT or strength[row, column, 0] < 0.6 else "#101114"
-            axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=colour, fontsize=min(10.5, 20 * cell))
+    axes.imshow(picture, interpolation="nearest", aspect="auto")
+    _bare(axes, look)
+    axes.grid(visible=False)
+    axes.set_xlabel("taken for", fontsize=10)
+    axes.set_ylabel("is", fontsize=10)
+    if count > MOST_NAMED:
+        return _bytes(figure, "png")
+    axes.spines["bottom"].set_visible(False)
+    axes.hlines(np.arange(len(rows) + 1) - 0.5, -0.5, len(columns) - 0.5, color=look.line, linewidth=0.6)
+    axes.vlines(np.arange(len(columns) + 1) - 0.5, -0.5, len(rows) - 0.5, color=look.line, linewidth=0.6)
+    axes.set_xticks(np.arange(len(columns)), [_shortened(name) for name in columns], rotation=90 if upright else 0, fontsize=size)
+    axes.set_yticks(np.arange(len(rows)), [_shortened(name) for name in rows], fontsize=size)
+    axes.set_xlim(-0.5, len(columns) - 0.5)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    for row, column in zip(*np.nonzero(counts), strict=True) if cell >= 0.3 else ():
+        ink = "#ffffff" if picture[row, column] @ (0.299, 0.587, 0.114) < 0.55 else "#101114"
+        axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=ink, fontsize=min(10.5, 20 * cell))
     return _bytes(figure, "png")
 
 
-def _name_cells(axes: Axes, rows: Sequence[str], columns: Sequence[str], look: Look, *, size: float) -> None:
-    _bare(axes, look)
-    axes.spines["bottom"].set_visible(False)
-    axes.grid(visible=False)
-    axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
-    axes.grid(visible=True, which="minor", color=look.line, linewidth=0.6)
-    axes.tick_params(which="minor", length=0)
-    upright = max(map(len, columns)) * size * 0.5 > 0.9 * 72 * float(np.clip(14 / len(columns), 0.16, 0.55))
-    axes.set_xticks(np.arange(len(columns)), [_shortened(name) for name in columns], rotation=90 if upright else 0, fontsize=size)
-    axes.set_yticks(np.arange(len(rows)), [_shortened(name) for name in rows], fontsize=size)
-    axes.set_xlabel("taken for", fontsize=10)
-    axes.set_ylabel("is", fontsize=10)
+def _margins(rows: Sequence[str], columns: Sequence[str], cell: float, size: float) -> tuple[float, float, bool]:
+    """Inches to the left and below for names of `size` points, and whether those below stand upright."""
+    if max(len(rows), len(columns)) > MOST_NAMED:
+        return 0.75, 0.6, False
+    with as_file(files("pipeline").joinpath("data", "Inter-Medium.otf")) as font:
+        shape = FontProperties(fname=str(font), size=size)
+        wide, tall = (max(TextPath((0, 0), _shortened(n), prop=shape).get_extents().width for n in names) / 72 for names in (rows, columns))
+    upright = tall > 0.9 * cell
+    return wide + 0.45, (tall if upright else size / 72) + 0.45, upright
 
 
 def _shortened(name: str) -> str:
@@ -238,8 +249,9 @@ def _rgb(colour: str) -> tuple[float, float, float]:
 # ------------------------------------------------------------------------------------------------ what all have in common
 
 
-def _figure(width_inches: float, height_inches: float, look: Look) -> Figure:
-    figure = Figure(figsize=(width_inches, height_inches), dpi=_DPI, layout="constrained", facecolor=look.ground)
+def _figure(width_inches: float, height_inches: float, look: Look, *, arranged: bool = True) -> Figure:
+    """With `arranged`, room is made for what stands beside the axes."""
+    figure = Figure(figsize=(width_inches, height_inches), dpi=_DPI, layout="constrained" if arranged else None, facecolor=look.ground)
     FigureCanvasAgg(figure)
     return figure
 
@@ -259,7 +271,11 @@ def _bare(axes: Axes, look: Look) -> None:
 
 def _bytes(figure: Figure, form: str) -> bytes:
     """The figure in that format, all its text in Inter; the same figure gives the same bytes."""
-    figure.draw_without_rendering()  # the numbers on the axes are made by it
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()  # how many numbers stand on an axis depends on the room that it has
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.get_ticklabels()  # they are made when they are asked for
     with as_file(files("pipeline").joinpath("data", "Inter-Medium.otf")) as font:
         for text in figure.findobj(Text):
             properties = text.get_fontproperties().copy()

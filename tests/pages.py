@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline import report
+from pipeline import charts, report
 from pipeline.predictions import Track
 from pipeline.records import ClassName, Prediction
 
@@ -152,6 +152,77 @@ def archive_page(count: int = 200, **given: Any) -> report.ArchivePage:
     return report.ArchivePage(**{"title": "out", "counts": counts, "refreshed": "2026-03-01 12:00", "items": items, **given})
 
 
+def analysis_picture(number: int, label: str, answer: str, **given: Any) -> report.AnalysisPicture:
+    """Every fourth one without its pictures, as one that has gone meanwhile."""
+    there = number % 4 != 3
+    return report.AnalysisPicture(
+        **{
+            "name": f"{label}/{number}.jpg",
+            "label": label,
+            "answer": answer,
+            "score": 0.97 - number * 13 % 60 / 100,
+            "right": label == answer,
+            "original": jpeg(number, 160, 120) if there else None,
+            "heat": jpeg(number + 7, 160, 120) if there else None,
+            **given,
+        }
+    )
+
+
+def analysis_page(number: int = 4, **given: Any) -> report.AnalysisPage:
+    labels = [name.label for name in class_names(number)]
+    counts = np.eye(len(labels), dtype=int) * 17 + np.arange(len(labels))[:, None] % 3
+    chart = {
+        look: charts.confusion(counts, labels, labels, look=colours) for look, colours in (("light", charts.LIGHT), ("dark", charts.DARK))
+    }
+
+    def group(row: int, right: bool) -> list[report.AnalysisPicture]:
+        return [analysis_picture(row * 5 + n, labels[row], labels[row if right else (row + 1) % len(labels)]) for n in range(3)]
+
+    pair = report.AnalysisPair(
+        first=analysis_picture(1, labels[0], labels[0], heat=None),
+        second=report.AnalysisPicture(name="train/3.jpg", label=labels[0], note="learned from, not in this folder"),
+        note="mirrored, one was trained on, the other not",
+    )
+    given = {
+        "title": "mine.keras on animals",
+        "accuracy": 0.913,
+        "interval": (0.844, 0.954),
+        "top5": None,
+        "count": 120,
+        "calibration_error": 0.041,
+        "notes": ["The figures are of 120 pictures that the model was not trained on; 480 that it was are left out of them."],
+        "classes": [
+            report.AnalysisClass(
+                label=label,
+                count=30,
+                precision=None if row == 2 else 0.9,
+                recall=0.95,
+                right=group(row, True),
+                least=group(row, False)[::-1],
+                wrong=group(row, False),
+            )
+            for row, label in enumerate(labels)
+        ],
+        "confusion": counts.tolist() if len(labels) <= 30 else (),
+        "columns": labels,
+        "charts": {name: report.Chart(**chart) for name in ("confusion", "calibration", "coverage")},
+        "thresholds": [
+            report.Threshold(name="none", threshold=0.0, coverage=1.0, accuracy=0.913, wrong=10),
+            report.Threshold(name="so that 99 % are right", threshold=None, coverage=0.0, accuracy=None, wrong=0),
+        ],
+        "suspects": [analysis_picture(2, labels[0], labels[1], note=f"looks like {labels[1]}, 97.0 %")],
+        "suspects_count": 1,
+        "pairs": [pair],
+        "pairs_count": 1,
+        "unreadable": [("tench/9.jpg", "the picture is damaged")],
+        "warnings": ["one picture is only the first of an animation"],
+        "facts": {"Model": "mine.keras", "Command": "visualize analyze mine.keras animals"},
+        **given,
+    }
+    return report.AnalysisPage(**given)
+
+
 class Elements(HTMLParser):
     """The elements of a page with their attributes, and its text by the element that it stands in."""
 
@@ -188,3 +259,4 @@ if __name__ == "__main__":
             (folder / "pictures" / f"{number}{end}.jpg").write_bytes(jpeg(number + 5 * bool(end), 320, 240))
     report.write_pictures_page(folder / "pictures.html", pictures_page(), overwrite=True)
     report.write_archive_page(folder / "archive.html", archive_page(), overwrite=True)
+    report.write_analysis_page(folder / "analysis.html", analysis_page(), overwrite=True)

@@ -336,11 +336,9 @@ def test_the_summary_says_what_one_wants_to_know_first(found: analysis.Analysis,
     ("arguments", "code", "message"),
     [
         (["efficientnet_lite0", "data", "--threshold", "1.5"], 2, "--threshold 1.5: not between 0 and 1"),
-        (["efficientnet_lite0", "data", "--examples", "-1"], 2, "--examples -1: less than 0"),
         (["efficientnet_lite0", "data", "-o", "data/out"], 2, "every folder is a class"),
         (["efficientnet_lite0", "lost"], 1, "lost: cannot be read as a folder of class folders"),
         (["efficientnet_lite0", "data", "-o", "done"], 1, "done/report.html: exists already"),
-        (["lost.keras", "data"], 2, "--model lost.keras: no such file"),
         (["efficientnet_lite0", "data", "--colormap", "none"], 2, "--colormap none: unknown"),
     ],
 )

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from pages import HOSTILE, archive_page, class_names, jpeg, pictures_page, video_page
+from pages import HOSTILE, analysis_page, archive_page, class_names, jpeg, pictures_page, video_page
 
 from pipeline import report
 from pipeline.records import ClassName, Prediction, natural_key, printable
@@ -491,6 +491,46 @@ def test_hostile_names_in_sets_and_archives_are_text(visit: Open, beside: Path, 
         assert watched.wrong == [] and all(url.startswith((beside.as_uri(), "data:")) for url in watched.requests)
 
 
+# ------------------------------------------------------------------------------------------------ an analysis
+
+
+@pytest.fixture
+def analysis(tmp_path: Path) -> Path:
+    report.write_analysis_page(tmp_path / "report.html", analysis_page(), overwrite=False)
+    return tmp_path / "report.html"
+
+
+def test_the_page_of_an_analysis_opens_without_a_word(visit: Open, analysis: Path) -> None:
+    watched = visit(analysis)
+    assert watched.wrong == [] and {url for url in watched.requests if not url.startswith("data:")} == {analysis.as_uri()}
+    assert watched.page.locator(".chart-picture").first.evaluate("image => image.complete && image.naturalWidth > 300")
+    assert watched.page.locator(".matrix").is_hidden()
+    watched.page.get_by_text("As a table").click()
+    assert watched.page.locator(".matrix").is_visible()
+
+
+def test_charts_follow_the_scheme(visit: Open, analysis: Path) -> None:
+    shown = {
+        s: visit(analysis, color_scheme=s).page.locator(".chart-picture").first.evaluate("i => i.currentSrc") for s in ("light", "dark")
+    }
+    assert shown["light"] != shown["dark"]
+
+
+def test_classes_are_filtered_and_counted(visit: Open, tmp_path: Path) -> None:
+    page = analysis_page(40)
+    report.write_analysis_page(tmp_path / "report.html", page, overwrite=False)
+    opened = visit(tmp_path / "report.html").page
+    assert opened.locator("#count").inner_text() == "40 classes" and opened.locator("#classes > details[open]").count() == 0
+    assert opened.locator(".matrix").count() == 0
+    opened.get_by_label("Class").fill("SHARK")
+    named = [each.label for each in page.classes if "shark" in each.label.lower()]
+    assert opened.locator("#classes > details:visible h3").all_inner_texts() == named
+    assert opened.locator("#count").inner_text() == f"{len(named)} of 40 classes"
+    opened.locator("#classes summary:visible").first.focus()
+    opened.keyboard.press("Enter")
+    assert opened.locator("#classes .card:visible").count() == 9
+
+
 # ------------------------------------------------------------------------------------------------ all pages
 
 
@@ -502,7 +542,7 @@ def violations(page: Any, axe: str) -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("kind", ["video", "pictures", "archive"])
+@pytest.mark.parametrize("kind", ["video", "pictures", "archive", "analysis"])
 def test_nothing_keeps_people_from_using_a_page(
     visit: Open, request: pytest.FixtureRequest, axe: str, kind: str, scheme: str, width: int
 ) -> None:

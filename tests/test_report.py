@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pytest
-from pages import HOSTILE, Elements, archive_page, class_names, jpeg, pictures_page, video_page
+from pages import HOSTILE, Elements, analysis_page, archive_page, class_names, jpeg, pictures_page, video_page
 from PIL import Image
 
 from pipeline import report, timeline
@@ -286,6 +287,48 @@ def test_addresses_do_not_leave_the_folder_or_become_schemes(tmp_path: Path) -> 
     )
     row = data_of(Elements((tmp_path / "page.html").read_text(encoding="utf-8")))["items"][0]
     assert row[3:6] == ["javascript%3Aalert%281%29", "a%20b%23c%3F.html", "%FF.jpg"]
+
+
+# ------------------------------------------------------------------------------------------------ an analysis
+
+
+def test_an_analysis_is_there_without_a_script(tmp_path: Path) -> None:
+    page = analysis_page()
+    report.write_analysis_page(tmp_path / "page.html", page, overwrite=False)
+    elements = Elements((tmp_path / "page.html").read_text(encoding="utf-8"))
+    pictures = [attributes for tag, attributes in elements.elements if tag == "img"]
+    assert all({"width", "height", "alt"} <= set(a) and (a["src"] or "").startswith("data:image/") for a in pictures)
+    dark = [a["srcset"] for tag, a in elements.elements if tag == "source"]
+    assert [base64.b64decode((address or "").partition(",")[2]) for address in dark] == [c.dark for c in page.charts.values()]
+    with Image.open(io.BytesIO(page.charts["confusion"].light)) as chart:
+        assert (pictures[0]["width"], pictures[0]["height"]) == (str(chart.width // 2), str(chart.height // 2))
+    cells = [text for tag, text in elements.text if tag == "td"]
+    assert cells[:4] == [page.classes[0].label, "30", "95.0 %", "90.0 %"] and "–" in cells and "no threshold reaches it" in cells
+    for row in page.confusion:
+        numbers = [str(count) for count in row]
+        assert numbers in [cells[at : at + len(numbers)] for at in range(len(cells))]
+    texts = " ".join(text for _, text in elements.text)
+    for said in ("91.3 %", "84.4 % to 95.4 %", "tench/9.jpg", "the picture is damaged", "mirrored", "left out of them", "looks like"):
+        assert said in texts
+    policy = next(a["content"] for tag, a in elements.elements if a.get("http-equiv"))
+    assert policy is not None and "unsafe" not in policy and not [a for _, a in elements.elements if "style" in a]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_in_an_analysis_are_text(tmp_path: Path, name: str) -> None:
+    found = []
+    for text in ("harmless", name):
+        picture = report.AnalysisPicture(name=text, label=text, answer=text, original=jpeg(1), heat="pictures/1.jpg", note=text)
+        item = report.AnalysisClass(label=text, count=1, precision=1.0, recall=1.0, right=[picture], least=[picture], wrong=[picture])
+        page = analysis_page(
+            title=text, classes=[item], columns=[text], confusion=[[1]], notes=[text], warnings=[text], unreadable=[(text, text)],
+            suspects=[picture], pairs=[report.AnalysisPair(first=picture, second=picture, note=text)], facts={text: text},
+        )  # fmt: skip
+        report.write_analysis_page(tmp_path / "page.html", page, overwrite=True)
+        elements = Elements((tmp_path / "page.html").read_text(encoding="utf-8"))
+        found.append([tag for tag, _ in elements.elements])
+        assert not [key for _, attributes in elements.elements for key in attributes if key.startswith("on")]
+    assert found[0] == found[1]
 
 
 # ------------------------------------------------------------------------------------------------ charts as files
