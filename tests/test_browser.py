@@ -522,7 +522,7 @@ def test_classes_are_filtered_and_counted(visit: Open, tmp_path: Path) -> None:
     opened = visit(tmp_path / "report.html").page
     assert opened.locator("#count").inner_text() == "40 classes" and opened.locator("#classes > details[open]").count() == 0
     assert opened.locator(".matrix").count() == 0
-    opened.get_by_label("Class").fill("SHARK")
+    opened.get_by_role("searchbox", name="Class").fill("SHARK")
     named = [each.label for each in page.classes if "shark" in each.label.lower()]
     assert opened.locator("#classes > details:visible h3").all_inner_texts() == named
     assert opened.locator("#count").inner_text() == f"{len(named)} of 40 classes"
