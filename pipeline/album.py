@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +84,7 @@ class Pictures(NamedTuple):
     val: Album
     examples: Sequence[Example]
     learned: Mapping[int, cards.Learned]
+    looks: Mapping[int, duplicates.Look]
     unreadable: Sequence[tuple[str, str]]
 
     def labels(self, part: str) -> Array:
@@ -104,30 +104,36 @@ def read_pictures(plan: TrainingPlan, entry: catalog.Entry, folder: Path, read: 
     examples = plan.data.examples
     try:
         folder.mkdir(parents=True)
-        albums = {part: Album(folder / part) for part in ("train", "val")}
+        parts: tuple[dataset.Part, ...] = ("train", "val")
+        albums = {part: Album(folder / part) for part in parts}
         learned: dict[int, cards.Learned] = {}
+        looks: dict[int, duplicates.Look] = {}
         unreadable: list[tuple[str, str]] = []
         for part, album in albums.items():
             numbers = [number for number, example in enumerate(examples) if example.part == part]
-            look = functools.partial(_look, examples, entry, plan.recipe.max_megapixels)
+            read_one = functools.partial(_look, examples, entry, plan.recipe.max_megapixels)
 
             def failed(number: int, error: HeatreelError) -> None:
                 unreadable.append((examples[number].name, str(error)))
 
-            for pixels, batch in reading.batches(numbers, look, batch_size=READING_BATCH, failed=failed):
+            for pixels, batch in reading.batches(numbers, read_one, batch_size=READING_BATCH, failed=failed):
                 album.add(pixels, [number for number, _ in batch])
-                learned |= dict(batch)
+                for number, look in batch:
+                    example, looks[number] = examples[number], look
+                    learned[number] = cards.Learned(
+                        name=example.name, label=example.label, part=part, sha256=look.sha256, fingerprint=look.fingerprint.hex()
+                    )
                 read(len(learned), len(examples))
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
-    readable = [replace(example) for number, example in enumerate(examples) if number in learned]
+    readable = [example for number, example in enumerate(examples) if number in learned]
     dataset.check_trainable(replace(plan.data, examples=readable))
     if not len(albums["val"].numbers):
         raise InputError(f"{plan.data.root}: no picture of the validation part can be read")
-    return Pictures(albums["train"], albums["val"], examples, learned, unreadable)
+    return Pictures(albums["train"], albums["val"], examples, learned, looks, unreadable)
 
 
-def _look(examples: Sequence[Example], entry: catalog.Entry, max_megapixels: float | None, number: int) -> tuple[Array, cards.Learned]:
+def _look(examples: Sequence[Example], entry: catalog.Entry, max_megapixels: float | None, number: int) -> tuple[Array, duplicates.Look]:
     example = examples[number]
     image = stills.read_still(example.path, max_megapixels=max_megapixels)
     size = (entry.input_px, entry.input_px)
@@ -135,28 +141,23 @@ def _look(examples: Sequence[Example], entry: catalog.Entry, max_megapixels: flo
         image.width, image.height, fit="whole", input_px=size, short_side_px=entry.short_side_px, stride=entry.stride
     )
     pixels = stills.network_picture(image, geometry)
-    assert example.part is not None, "split gives every picture its part"
-    return pixels, cards.Learned(
-        name=example.name,
-        label=example.label,
-        part=example.part,
-        sha256=hashlib.sha256(example.path.read_bytes()).hexdigest()[:16],
-        fingerprint=duplicates.fingerprint(pixels).hex(),
-    )
+    return pixels, duplicates.look(pixels, hashlib.sha256(example.path.read_bytes()).hexdigest()[:16])
 
 
 def doubts(pictures: Pictures) -> list[str]:
     """What makes a validation look better, or a training worse, than it is."""
     warnings = [f"{len(pictures.unreadable)} pictures are damaged and left out"] if pictures.unreadable else []
-    by_content: dict[str, list[cards.Learned]] = defaultdict(list)
-    for each in pictures.learned.values():
-        by_content[each.sha256].append(each)
-    same = [group for group in by_content.values() if len(group) > 1]
-    torn = [group for group in same if len({each.label for each in group}) > 1]
-    if torn:
-        names = "; ".join(" = ".join(each.name for each in group) for group in torn[:3])
-        warnings.append(f"{len(torn)} pictures lie in several classes at once: {names}{' ...' if len(torn) > 3 else ''}")
-    twice = sum(len({each.part for each in group}) > 1 for group in same)
-    if twice:
-        warnings.append(f"{twice} pictures are in training and in validation, which makes the accuracy look better than it is")
+    numbers = sorted(pictures.learned)
+    pairs = [(pictures.learned[numbers[a]], pictures.learned[numbers[b]]) for a, b in duplicates.near([pictures.looks[n] for n in numbers])]
+    labels = [pair for pair in pairs if pair[0].label != pair[1].label]
+    parts = [pair for pair in pairs if pair[0].part != pair[1].part]
+    if labels:
+        warnings.append(f"nearly the same picture in two classes: {_named(labels)}")
+    if parts:
+        warnings.append(f"nearly the same picture in training and in validation, whose accuracy then says too much: {_named(parts)}")
     return warnings
+
+
+def _named(pairs: Sequence[tuple[cards.Learned, cards.Learned]]) -> str:
+    shown = "; ".join(f"{first.name} and {second.name}" for first, second in pairs[:3])
+    return f"{shown}; and {len(pairs) - 3} more pairs" if len(pairs) > 3 else shown

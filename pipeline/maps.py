@@ -138,16 +138,6 @@ def _scored(network: Network, preprocess: Callable[[Any], Any] | None, pixels: t
     return network.scores(network.run_head(activations, x)), activations
 
 
-def pooled_features(network: Network, *, preprocess: Callable[[Any], Any] | None = None) -> Callable[[Any], tf.Tensor]:
-    """A traced function from pixels, as explainer takes them, to the target tensor's mean over positions: float32 (batch, channels)."""
-
-    def features(pixels: tf.Tensor) -> tf.Tensor:
-        activations = network.run_body(preprocess(pixels) if preprocess else pixels)
-        return tf.reduce_mean(tf.cast(activations, tf.float32), axis=(1, 2))
-
-    return _traced(network, features)
-
-
 def _traced(network: Network, function: Callable[[tf.Tensor], Any]) -> Callable[[Any], Any]:
     """The function of float32 pixels as one graph for uint8 pixels of any batch, the network's weights in it as constants."""
     weights = network.weights()

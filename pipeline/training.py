@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline import cards, catalog, charts, dataset, folding, journal, maps, models, network
+from pipeline import cards, catalog, charts, dataset, evaluation, folding, journal, maps, models, network
 from pipeline.album import Album, Pictures, doubts, read_pictures
 from pipeline.errors import CommandError
 from pipeline.outputs import whole
@@ -125,7 +125,7 @@ def _train(plan: TrainingPlan, folder: Path, watcher: Watcher, started: float) -
     if recipe.fine_tune:
         _fine_tune(work, state)
     assert state.best is not None, "there is an epoch at least"
-    interval = _interval(round(state.best["val_accuracy"] * len(pictures.val.numbers)), len(pictures.val.numbers))
+    interval = evaluation.interval(round(state.best["val_accuracy"] * len(pictures.val.numbers)), len(pictures.val.numbers))
     trained = Trained(
         plan=plan,
         train=len(pictures.train.numbers),
@@ -141,13 +141,6 @@ def _train(plan: TrainingPlan, folder: Path, watcher: Watcher, started: float) -
     _save(work, state, finished=True)
     charts.draw_learning_curve(plan.curve, state.history, title=plan.output.name, overwrite=True)
     return trained
-
-
-def _interval(right: int, count: int) -> tuple[float, float]:
-    from scipy.stats import binomtest
-
-    found = binomtest(right, count).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)
 
 
 # ------------------------------------------------------------------------------------------------ the network
@@ -351,7 +344,8 @@ def _seed(models: Sequence[keras.Model | None], seed: int, epoch: int) -> None:
 
 
 def _extractor(net: _Net) -> Callable[[Any], tf.Tensor]:
-    return maps.pooled_features(folding.fold(network.split(net.whole)))
+    describe = maps.describer(folding.fold(network.split(net.whole)))
+    return lambda pixels: describe(pixels)[1]
 
 
 def _features(album: Album, features: Callable[[Any], tf.Tensor], augment: keras.Sequential | None, tick: Callable[[int], None]) -> Array:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import shapes
 import tensorflow as tf
+from PIL import Image
 
 from pipeline import cards, catalog, journal, models, planning, stills, training, visualize
 from pipeline.errors import CommandError, InputError, OutputError
@@ -223,9 +224,13 @@ def test_damaged_pictures_and_such_as_stand_twice_are_told(data: Path, tmp_path:
     root = shapes.make(tmp_path / "data", 4, classes=("circle", "cross"))
     (root / "circle" / "cut.jpg").write_bytes((root / "circle" / "circle000.jpg").read_bytes()[:2000])
     (root / "cross" / "stolen.jpg").write_bytes((root / "circle" / "circle001.jpg").read_bytes())
+    for number in range(4):  # one of the five lies in the other part
+        Image.open(root / "circle" / "circle002.jpg").save(root / "circle" / f"again{number}.jpg", quality=40)
     told = train(root, tmp_path / "m.keras", replace(QUICK, epochs=1))
-    assert [name for name, _ in told.unreadable] == ["circle/cut.jpg"] and told.train + told.val == 9
-    assert any("1 pictures lie in several classes at once: circle/circle001.jpg = cross/stolen.jpg" in warning for warning in told.warnings)
+    assert [name for name, _ in told.unreadable] == ["circle/cut.jpg"] and told.train + told.val == 13
+    assert "nearly the same picture in two classes: circle/circle001.jpg and cross/stolen.jpg" in told.warnings
+    leaked = [warning for warning in told.warnings if warning.startswith("nearly the same picture in training and in validation")]
+    assert len(leaked) == 1 and "circle/again" in leaked[0]
 
 
 def test_a_class_whose_pictures_are_all_damaged_is_refused(tmp_path: Path) -> None:
