@@ -78,11 +78,14 @@ def _status(pid: int, field: str) -> int:
 
 
 def _tree(pid: int) -> Iterator[int]:
+    """The process and its descendants, but for one that is just being made: until it runs a program its memory is its parent's."""
     yield pid
     with suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
-                yield from _tree(int(child))
+                if Path(f"/proc/{child}/cmdline").read_bytes() != words:
+                    yield from _tree(int(child))
 
 
 # ------------------------------------------------------------------------------------------------ work in this process
