@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
@@ -901,14 +901,13 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
             pages.write(outcome, track, session, command=_command(), overwrite=options.overwrite)
 
     try:
-        for number, job in enumerate(jobs):
-            with terminal.bar(job, number, len(jobs)) as tick:
-                outcome, track = _one(job, session, terminal, tick, made)
+        for outcome, track in _done(jobs, session, terminal, made):
             outcomes.append(outcome)
             terminal.report(outcome)
             tracks += [track] if track and not alone else []
             shown += [(outcome, track)] if pictures else []
     except KeyboardInterrupt as stop:
+        job = jobs[min(len(outcomes) - len(plan) + len(jobs), len(jobs) - 1)]  # the refused come first
         raise Stopped(exit_code_of(stop), remedy=_how_to_go_on(job, options, predictions_written=bool(tracks))) from None
     finally:
         write(tracks)
@@ -955,26 +954,44 @@ def _predict(
     return outcomes
 
 
-def _one(
+def _done(
+    jobs: Sequence[Job], session: Session, terminal: Terminal, made: Callable[[Outcome, Track, Path], None]
+) -> Iterator[tuple[Outcome, Track | None]]:
+    """Every job in order with what became of it: pictures many at a time, videos one by one."""
+    from pipeline import visualize
+
+    if not any(job.source or job.pictures for job in jobs):
+        for job, done in visualize.visualize_images(jobs, session):
+            terminal.check()
+            yield _failed(job, done, session, terminal) if isinstance(done, HeatreelError) else done
+        return
+    for number, job in enumerate(jobs):
+        with terminal.bar(job, number, len(jobs)) as tick:
+            yield _video(job, session, terminal, tick, made)
+
+
+def _video(
     job: Job, session: Session, terminal: Terminal, tick: Callable[[Progress], None], made: Callable[[Outcome, Track, Path], None]
 ) -> tuple[Outcome, Track | None]:
-    from pipeline import film, visualize
+    from pipeline import film
 
     def progress(reached: Progress) -> None:
         terminal.check()
         tick(reached)
 
     try:
-        if job.source is None and job.pictures is None:
-            return visualize.visualize_image(job, session)
         return film.visualize_video(job, session, progress=progress, notice=terminal.say, made=made)
     except HeatreelError as error:
         terminal.check()
-        if error.exit_code != 1:
-            raise
-        if isinstance(error, ToolError):
-            terminal.say(error.details, only_verbose=True)
-        return Outcome(input=job.input, model=session.classifier.name, method=session.options.method, error=str(error)), None
+        return _failed(job, error, session, terminal)
+
+
+def _failed(job: Job, error: HeatreelError, session: Session, terminal: Terminal) -> tuple[Outcome, None]:
+    if error.exit_code != 1:
+        raise error
+    if isinstance(error, ToolError):
+        terminal.say(error.details, only_verbose=True)
+    return Outcome(input=job.input, model=session.classifier.name, method=session.options.method, error=str(error)), None
 
 
 def _how_to_go_on(job: Job, options: Options, *, predictions_written: bool) -> str:

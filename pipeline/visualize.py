@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline import catalog, compositing, framing, maps, preprocessing, stills
-from pipeline.errors import ChangedError, CommandError, InputError
+from pipeline.errors import ChangedError, CommandError, HeatreelError, InputError
 from pipeline.models import Classifier
 from pipeline.outputs import whole
 from pipeline.painting import THUMBNAIL_PX, Painter, Seen, as_thumbnail
@@ -134,7 +136,15 @@ def explain_within_memory(explain: Callable[[Any], maps.Explanation], pixels: Ar
     return maps.Explanation(*(tf.concat(tensors, axis=0) for tensors in zip(*parts, strict=True)))
 
 
-# ------------------------------------------------------------------------------------------------ one picture
+# ------------------------------------------------------------------------------------------------ pictures
+
+
+class _Opened(NamedTuple):
+    """A picture that is read: as it is, and as the network sees it, uint8 (height, width, 3)."""
+
+    image: Image.Image
+    geometry: Geometry
+    pixels: Array
 
 
 class Painted(NamedTuple):
@@ -149,11 +159,20 @@ class Painted(NamedTuple):
 
 def paint_image(path: Path, session: Session) -> Painted:
     """Read one picture, explain it, and paint the heat beside it. Raises InputError for a damaged picture."""
-    options = session.options
-    image = stills.read_still(path, max_megapixels=options.max_megapixels)
+    opened = _open(path, session)
+    [seen] = session.seen(opened.pixels[None])
+    return _paint(opened, seen, session)
+
+
+def _open(path: Path, session: Session) -> _Opened:
+    image = stills.read_still(path, max_megapixels=session.options.max_megapixels)
     geometry = session.geometry(image.width, image.height)
-    [seen] = session.seen(stills.network_picture(image, geometry)[None])
-    panel = stills.with_height(image, options.height_px)
+    return _Opened(image, geometry, stills.network_picture(image, geometry))
+
+
+def _paint(opened: _Opened, seen: Seen, session: Session) -> Painted:
+    image, geometry, _ = opened
+    panel = stills.with_height(image, session.options.height_px)
     painter = session.painter(geometry, session.canvas(panel.size, Colour(matrix="rgb", full_range=True)))
     planes = tuple(np.ascontiguousarray(plane) for plane in np.moveaxis(np.asarray(panel), 2, 0))
     picture = painter.paint(Frame(planes, 0, Fraction(1), None), seen, fresh=True)  # type: ignore[arg-type]
@@ -171,10 +190,95 @@ def visualize_image(job: Job, session: Session) -> tuple[Outcome, Track]:
 
     Raises InputError for a damaged picture, OutputError when it cannot be written.
     """
-    started, options = time.perf_counter(), session.options
-    before = _fingerprint(job)
-    painted = paint_image(job.input, session)
-    seen, painter = painted.seen, painted.painter
+    started, before = time.perf_counter(), _fingerprint(job)
+    return _write(job, session, paint_image(job.input, session), before, started)
+
+
+def visualize_images(jobs: Sequence[Job], session: Session) -> Iterator[tuple[Job, tuple[Outcome, Track] | HeatreelError]]:
+    """As visualize_image for many pictures, in their order, each with what became of it.
+
+    Pictures of one size go through the network together, while threads read those that come and paint and write those that were. No more
+    than some twenty megapixels each are read ahead, explained, and written at a time, or two pictures.
+    """
+    waiting, most = iter(jobs), 2
+    with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
+
+        def ahead() -> list[tuple[Job, Future[_Begun]]]:
+            return [(job, readers.submit(_begin, job, session)) for job in itertools.islice(waiting, most)]
+
+        reading, writing = ahead(), list[tuple[Job, Future[tuple[Outcome, Track]]]]()
+        try:
+            while reading or writing:
+                window = [(job, _waited(future)) for job, future in reading]
+                begun = [each for _, each in window if isinstance(each, _Begun)]
+                most = _window(begun, most)
+                written, reading = writing, ahead()
+                seen = _seen_together(begun, session)
+                writing = [
+                    (job, writers.submit(_end, job, session, each, next(seen)) if isinstance(each, _Begun) else _failed(each))
+                    for job, each in window
+                ]
+                yield from ((job, _waited(future)) for job, future in written)
+        finally:
+            for future in (*(future for _, future in reading), *(future for _, future in writing)):
+                future.cancel()
+
+
+READERS, WRITERS = 2, 2
+MOST_TOGETHER, WINDOW_PIXELS = 32, 20_000_000
+
+
+class _Begun(NamedTuple):
+    """A picture that waits for the network; `before` is its file's size and time of change, `started` when it was begun."""
+
+    opened: _Opened
+    before: tuple[int, int]
+    started: float
+
+
+def _begin(job: Job, session: Session) -> _Begun:
+    started, before = time.perf_counter(), _fingerprint(job)
+    return _Begun(_open(job.input, session), before, started)
+
+
+def _window(begun: Sequence[_Begun], most: int) -> int:
+    """How many pictures to take together, by the size of the last ones."""
+    if not begun:
+        return most
+    mean = sum(each.opened.image.width * each.opened.image.height for each in begun) / len(begun)
+    return max(2, min(MOST_TOGETHER, int(WINDOW_PIXELS / mean)))
+
+
+def _seen_together(begun: Sequence[_Begun], session: Session) -> Iterator[Seen]:
+    """What the network says of each, in order; those of one size are one batch."""
+    by_size: dict[tuple[int, ...], list[int]] = {}
+    for number, each in enumerate(begun):
+        by_size.setdefault(each.opened.pixels.shape, []).append(number)
+    found: dict[int, Seen] = {}
+    for numbers in by_size.values():
+        found |= dict(zip(numbers, session.seen(np.stack([begun[number].opened.pixels for number in numbers])), strict=True))
+    return (found[number] for number in range(len(begun)))
+
+
+def _end(job: Job, session: Session, begun: _Begun, seen: Seen) -> tuple[Outcome, Track]:
+    return _write(job, session, _paint(begun.opened, seen, session), begun.before, begun.started)
+
+
+def _waited(future: Future[Any]) -> Any:
+    try:
+        return future.result()
+    except HeatreelError as error:
+        return error
+
+
+def _failed(error: HeatreelError) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future
+
+
+def _write(job: Job, session: Session, painted: Painted, before: tuple[int, int], started: float) -> tuple[Outcome, Track]:
+    options, seen, painter = session.options, painted.seen, painted.painter
     track = Track(job.input, options.top_k)
     track.add(0.0, seen.scores)
     if options.report:  # the finished picture, and what a page shows side by side
