@@ -305,6 +305,11 @@ def _judge(
     if not len(judged):
         judged = np.arange(len(scored.truth))
         warnings.append("the model was trained on every one of these pictures: the figures say how well it remembers, not how good it is")
+    damaged = unreadable[len(plan.data.unreadable) :]  # the header was whole
+    if damaged:
+        warnings.append(
+            f"{len(damaged)} damaged and left out: {'; '.join(reason for _, reason in damaged[:3])}{' ...' * (len(damaged) > 3)}"
+        )
     pairs = duplicates.near(scored.looks)
     copies = _copies(scored, pairs, learned, session.classifier.classes)
     leaked = {number for copy in copies if copy.across for number in (copy.first, copy.second) if isinstance(number, int)}

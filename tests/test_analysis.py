@@ -245,6 +245,14 @@ def test_of_train_and_val_the_figures_are_of_val(trained: Path, tmp_path: Path) 
     assert copy.across and copy.kind == "mirrored" and found.without_copies is not None and found.without_copies[1] == 8
 
 
+def test_many_pictures_lie_beside_the_page(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analysis, "MOST_EMBEDDED", 5)
+    found = analyzed(trained, draw_folder(tmp_path / "data", 4))
+    sources = {a["src"] for tag, a in Elements(found.page.read_text(encoding="utf-8")).elements if tag == "img" and a.get("loading")}
+    beside = {f"pictures/{path.name}" for path in (found.plan.output / "pictures").iterdir()}
+    assert sources == beside and len(beside) == 16
+
+
 # ------------------------------------------------------------------------------------------------ folders and classes
 
 
@@ -329,7 +337,7 @@ def test_the_summary_says_what_one_wants_to_know_first(found: analysis.Analysis,
     assert lines[4].startswith("best threshold 0: 100.0 % get an answer, 98.0 % of these are right")
     assert lines[5].startswith("--threshold 0.6: ")
     assert lines[6] == "1 labels suspected, 2 pairs of copies (0 across training and validation), 2 pictures not readable"
-    assert lines[7] == str(found.page) and "cannot be read and left out" in said.err
+    assert lines[7] == str(found.page) and "left out" in said.err and "broken.png" in said.err
 
 
 @pytest.mark.parametrize(

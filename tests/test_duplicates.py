@@ -83,6 +83,8 @@ def test_the_same_file_is_told_from_one_that_looks_so() -> None:
     first, second, *_ = looks(photographs())
     found = duplicates.near([first, second, first._replace(sha256="other"), second])
     assert list(found) == [(0, 2), (1, 3)] and found.same.tolist() == [False, True] and not found.mirrored.any()
+    blank = duplicates.look(np.full((40, 40, 3), 9, np.uint8), "a")  # of which nothing else could tell
+    assert list(duplicates.near([blank, blank])) == [(0, 1)]
 
 
 def test_fingerprints_alone_find_photographs_and_leave_drawings() -> None:
