@@ -323,13 +323,12 @@ def save_still(data: np.ndarray[Any, Any], width: int, height: int, path: Path) 
 
     Raises OutputError when the format does not hold a picture of that size.
     """
-    rgb = np.moveaxis(data.reshape(3, height, width), 0, 2)
     suffix = path.suffix.lower()
     longest = _LONGEST_PX.get(suffix)
     if longest is not None and max(width, height) > longest:
         message = f"{path.name}: {width} x {height} pixels, and {suffix} holds no more than {longest} a side"
         raise OutputError(message, remedy="name a .png with --output, or lower --height")
-    Image.fromarray(np.ascontiguousarray(rgb)).save(path, **_SAVE_OPTIONS[suffix])
+    Image.merge("RGB", [Image.fromarray(plane) for plane in data.reshape(3, height, width)]).save(path, **_SAVE_OPTIONS[suffix])
 
 
 # ------------------------------------------------------------------------------------------------ folders of frames, animations

@@ -174,7 +174,7 @@ def _paint(opened: _Opened, seen: Seen, session: Session) -> Painted:
     image, geometry, _ = opened
     panel = stills.with_height(image, session.options.height_px)
     painter = session.painter(geometry, session.canvas(panel.size, Colour(matrix="rgb", full_range=True)))
-    planes = tuple(np.ascontiguousarray(plane) for plane in np.moveaxis(np.asarray(panel), 2, 0))
+    planes = tuple(np.asarray(band) for band in panel.split())
     picture = painter.paint(Frame(planes, 0, Fraction(1), None), seen, fresh=True)  # type: ignore[arg-type]
     return Painted(image, seen, geometry, painter, picture)
 
@@ -220,8 +220,10 @@ def visualize_images(jobs: Sequence[Job], session: Session) -> Iterator[tuple[Jo
                 ]
                 yield from ((job, _waited(future)) for job, future in written)
         finally:
-            for future in (*(future for _, future in reading), *(future for _, future in writing)):
+            for _, future in reading:
                 future.cancel()
+            for _, unwritten in writing:
+                unwritten.cancel()
 
 
 READERS, WRITERS = 2, 2
