@@ -57,6 +57,32 @@ def test_a_picture_comes_out_beside_its_heat(cat: Path, tmp_path: Path, open_ses
     assert change[cell][..., 0].mean() > change[cell][..., 2].mean() + 20
 
 
+@pytest.mark.parametrize("pixels", [visualize.WINDOW_PIXELS, 1])  # all together, and two at a time
+def test_many_pictures_are_what_each_is_alone_and_in_order(
+    pixels: int, tmp_path: Path, open_session: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visualize, "WINDOW_PIXELS", pixels)
+    photos = [Image.fromarray(demo.photograph(shot[0])) for shot in demo.SHOTS]
+    for number, size in enumerate([(300, 200), (200, 300), (300, 200), (250, 250), (200, 300), (300, 200), (300, 200)]):
+        photos[number % len(photos)].resize(size).save(tmp_path / f"{number}.png")
+    paths = sorted(tmp_path.iterdir())
+    jobs = [job_for(path, tmp_path / "many" / path.name) for path in paths]
+    paths[2].write_bytes(paths[2].read_bytes()[:3000])  # damaged since
+    paths[4].unlink()
+    session = open_session()
+    found = list(visualize.visualize_images(jobs, session))
+    assert [job for job, _ in found] == jobs
+    for number, (job, done) in enumerate(found):
+        if number in (2, 4):
+            assert isinstance(done, InputError) and str(job.input) in str(done) and not job.output.exists()
+            continue
+        assert isinstance(done, tuple)
+        alone, _ = visualize.visualize_image(job_for(job.input, tmp_path / "alone" / job.input.name), session)
+        assert [p.name for p in done[0].top] == [p.name for p in alone.top]
+        difference = np.asarray(Image.open(job.output), int) - np.asarray(Image.open(tmp_path / "alone" / job.input.name))
+        assert np.abs(difference).max() <= 2 and np.abs(difference).mean() < 0.01  # a batch rounds otherwise in the last digit
+
+
 def test_saved_maps_hold_what_the_contract_says(cat: Path, tmp_path: Path, open_session: Open) -> None:
     options = {"targets": ("banana", "n02123045"), "save_maps": tmp_path / "m.npz"}
     visualize.visualize_image(job_for(cat, tmp_path / "out.png", **options), open_session(**options))
