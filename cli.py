@@ -148,7 +148,9 @@ Crf = Annotated[
 ]
 Preset = Annotated[
     str | None,
-    typer.Option("--preset", metavar="NAME", help="The encoder's speed.", show_default="veryfast for H.264 and HEVC, 10 for AV1"),
+    typer.Option(
+        "--preset", metavar="NAME", help="The encoder's speed.", show_default="veryfast for H.264, superfast for HEVC, 10 for AV1"
+    ),
 ]
 Audio = Annotated[
     str, typer.Option("--audio", metavar="copy|none", help="Keep the sound (AAC where the container cannot hold it), or leave it out.")

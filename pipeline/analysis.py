@@ -81,10 +81,12 @@ class Copy:
 class Analysis:
     """All that was found. `judged` int (pictures,): the pictures that the figures are of, by number into what was scored.
 
-    `without_copies` is the accuracy on those of which nothing that was learned from is a copy, None where there are none such.
+    `without_copies` is the accuracy on those of which nothing that was learned from is a copy, None where there are none such. `told`: the
+    model's file says what it learned from.
     """
 
     model: str
+    told: bool
     classes: Sequence[ClassName]
     plan: AnalysisPlan
     scored: Scored
@@ -317,6 +319,7 @@ def _judge(
     right = scored.answers == scored.truth
     return Analysis(
         model=session.classifier.name,
+        told=bool(learned),
         classes=session.classifier.classes,
         plan=plan,
         scored=scored,
@@ -603,7 +606,8 @@ def _notes(analysis: Analysis) -> list[str]:
             f"The figures are of {count} pictures that the model was not trained on; {analysis.left_out} that it was are left out of them."
         )
     elif not any(scored.parts):
-        notes.append(f"The figures are of all {count} pictures. Nothing says whether the model was trained on any of them.")
+        known = "None of them is among those that the model's file says it learned from." if analysis.told else ""
+        notes.append(f"The figures are of all {count} pictures. {known or 'Nothing says whether the model was trained on any of them.'}")
     if analysis.without_copies is not None:
         accuracy, left = analysis.without_copies
         notes.append(

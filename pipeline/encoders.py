@@ -35,7 +35,7 @@ def _nvenc(name: str) -> Encoder:
     return Encoder(name=name, arguments={"preset": "p4", "rc": "vbr", "cq": 23, "b:v": 0}, hardware=True)
 
 
-# In order of preference. The software presets are where more effort no longer buys much on such pictures.
+# In order of preference. The software presets are where more effort no longer buys much on such pictures (CONTRIBUTING.md has the table).
 ENCODERS: Mapping[str, Sequence[Encoder]] = {
     "h264": (
         _nvenc("h264_nvenc"),
@@ -46,10 +46,10 @@ ENCODERS: Mapping[str, Sequence[Encoder]] = {
     "hevc": (
         _nvenc("hevc_nvenc"),
         Encoder(name="hevc_videotoolbox", arguments={"q:v": 60, "tag:v": "hvc1"}, hardware=True),
-        _software("libx265", crf=24, preset="veryfast", **{"tag:v": "hvc1", "x265-params": "log-level=error"}),
+        _software("libx265", crf=24, preset="superfast", **{"tag:v": "hvc1", "x265-params": "log-level=error"}),
     ),
     "av1": (_nvenc("av1_nvenc"), _software("libsvtav1", crf=32, preset="10")),
-    "vp9": (_software("libvpx-vp9", crf=32, deadline="good", **{"cpu-used": 5, "row-mt": 1, "b:v": 0}),),
+    "vp9": (_software("libvpx-vp9", crf=32, deadline="realtime", **{"cpu-used": 6, "row-mt": 1, "b:v": 0}),),
     "prores": (Encoder(name="prores_ks", arguments={"profile:v": 3, "vendor": "apl0"}, pixels="yuv422p10le"),),
 }
 _QUALITY_ARGUMENTS = ("crf", "cq", "global_quality")

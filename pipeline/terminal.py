@@ -134,8 +134,8 @@ class Terminal:
                 self.put(f"{name} {at['threshold']:g}: {100 * at['coverage']:.1f} % get an answer, {right} of these are right")
         across = sum(pair["across"] for pair in found["duplicates"])
         self.put(
-            f"{len(found['suspects'])} labels suspected, {len(found['duplicates'])} pairs of copies "
-            f"({across} across training and validation), {len(found['unreadable'])} pictures not readable"
+            f"suspected labels: {len(found['suspects'])}; pairs of copies: {len(found['duplicates'])} "
+            f"({across} across training and validation); unreadable pictures: {len(found['unreadable'])}"
         )
         self.put(printable(found["report"]))
 

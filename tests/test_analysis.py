@@ -336,7 +336,7 @@ def test_the_summary_says_what_one_wants_to_know_first(found: analysis.Analysis,
     ]
     assert lines[4].startswith("best threshold 0: 100.0 % get an answer, 98.0 % of these are right")
     assert lines[5].startswith("--threshold 0.6: ")
-    assert lines[6] == "1 labels suspected, 2 pairs of copies (0 across training and validation), 2 pictures not readable"
+    assert lines[6] == "suspected labels: 1; pairs of copies: 2 (0 across training and validation); unreadable pictures: 2"
     assert lines[7] == str(found.page) and "left out" in said.err and "broken.png" in said.err
 
 
