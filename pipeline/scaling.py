@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
@@ -57,14 +58,16 @@ class NetworkPictures:
             _field(frame) if self._interlaced else frame.picture,
             width=g.scaled_width_px,
             height=g.scaled_height_px,
-            format="rgb24",
+            format="gbrp",  # the same values as rgb24's, which swscale packs pixel by pixel
             src_colorspace=_COLORSPACES[self._colour.matrix],
             src_color_range=source_range,
             dst_color_range=ColorRange.JPEG,
             interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
             threads=1,
         )
-        return picture.to_ndarray()[g.top_px : g.top_px + g.height_px, g.left_px : g.left_px + g.width_px]
+        seen = np.s_[g.top_px : g.top_px + g.height_px, g.left_px : g.left_px + g.width_px]
+        green, blue, red = (plane[seen] for plane in planes_of(picture))
+        return np.asarray(cv2.merge([red, green, blue]))
 
 
 def _field(frame: Frame) -> av.VideoFrame:
