@@ -27,6 +27,7 @@ _KR_KB = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627,
 WHITE, INK, ACCENT = (255, 255, 255), (14, 16, 20), (255, 178, 38)
 
 
+@functools.cache
 def plane_matrix(colour: Colour) -> tuple[Array, Array]:
     """The affine map from RGB in [0, 255] to the planes' values: a float64 (3, 3) matrix and a (3,) offset."""
     if colour.matrix == "rgb":
@@ -61,6 +62,12 @@ class Blend(NamedTuple):
 
     keep: Array
     add: Array
+
+    def packed(self, planes: Sequence[int]) -> Array:
+        """For each level keep and what is added to these planes, byte by byte in one number: uint16 or int32 (256,), for one look-up."""
+        columns = [self.keep, *(self.add[plane] for plane in planes)]
+        columns += [self.keep] * (len(columns) % 2)  # three planes or two and one: there is no number of three bytes
+        return np.stack(columns, axis=1).view(np.uint16 if len(columns) == 2 else np.int32)[:, 0]
 
 
 def opacity(alpha: float) -> Array:
@@ -100,20 +107,35 @@ def _enlarged(levels: Array, width: int, height: int) -> Array:
     return np.clip(large, levels.min(), levels.max(), out=large)
 
 
-def _mix(plane: Array, keep: Array, add: Array) -> None:
-    cv2.multiply(plane, keep, dst=plane, scale=1 / 255)
-    cv2.add(plane, add, dst=plane)
+def lay_heat(planes: Planes, heat: Array, blend: Blend, *, over: Planes | None = None) -> None:
+    """Blend heat levels uint8 (height, width) into three planes, in place, or `over` others of their size, which stay as they are.
+
+    Smaller chroma planes take the heat at their own size.
+    """
+    over = planes if over is None else over
+    for members in ((0,), (1, 2)) if planes[1].shape != planes[0].shape else ((0, 1, 2),):
+        size = planes[members[0]].shape
+        fitted = heat if size == heat.shape else cv2.resize(heat, size[::-1], interpolation=cv2.INTER_AREA)
+        _mix([over[n] for n in members], [planes[n] for n in members], fitted, blend.packed(members))
 
 
-def lay_heat(planes: Planes, heat: Array, blend: Blend) -> None:
-    """Blend heat levels uint8 (height, width) into three planes, in place; smaller chroma planes take the heat at their own size."""
-    sizes: dict[tuple[int, ...], tuple[Array, Array]] = {}
-    for plane, add in zip(planes, blend.add, strict=True):
-        if plane.shape not in sizes:
-            fitted = heat if plane.shape == heat.shape else cv2.resize(heat, plane.shape[::-1], interpolation=cv2.INTER_AREA)
-            sizes[plane.shape] = fitted, cv2.LUT(fitted, blend.keep)
-        fitted, keep = sizes[plane.shape]
-        _mix(plane, keep, cv2.LUT(fitted, add))
+_STRIP_ROWS = 128  # what is looked up for so many rows stays in the processor's cache until it is used
+
+
+def _mix(sources: Sequence[Array], targets: Sequence[Array], heat: Array, table: Array) -> None:
+    """target = source * keep / 255 + add for planes of one size, keep and add looked up at once for each heat level."""
+    count, size = table.itemsize, (min(_STRIP_ROWS, heat.shape[0]), heat.shape[1])
+    packed, parts = np.empty(size, table.dtype), [np.empty(size, np.uint8) for _ in range(count)]
+    for top in range(0, heat.shape[0], _STRIP_ROWS):
+        strip = np.s_[top : top + _STRIP_ROWS]
+        rows = heat[strip].shape[0]
+        cv2.LUT(heat[strip], table, dst=packed[:rows])
+        keep, *adds = [part[:rows] for part in parts]
+        cv2.split(packed[:rows].view(np.uint8).reshape(rows, -1, count), [keep, *adds])
+        for source, target, add in zip(sources, targets, adds, strict=False):
+            part = target[strip]
+            cv2.multiply(source[strip], keep, dst=part, scale=1 / 255)
+            cv2.add(part, add, dst=part)
 
 
 # ------------------------------------------------------------------------------------------------ range over time
@@ -188,21 +210,31 @@ class Caption:
     note: str = ""
 
 
-class _Patch:
-    """A small picture under construction: RGB premultiplied by coverage, and the coverage; float32, elements laid over each other."""
+class Patch:
+    """A small picture under construction, elements laid over each other: `layers` float32 (4, height, width).
 
-    def __init__(self, width: int, height: int) -> None:
-        self.rgb = np.zeros((height, width, 3), np.float32)
-        self.cover = np.zeros((height, width), np.float32)
+    The first three are the planes' values premultiplied by coverage, the last is the coverage. Planes are affine in RGB, so elements may
+    be laid in planes as well, each layer by itself.
+    """
 
-    def lay(self, mask: Array, colour: tuple[int, int, int], x: int, y: int, strength: float = 1.0) -> None:
-        height, width = (
-            min(size, limit) for size, limit in zip(mask.shape, (self.cover.shape[0] - y, self.cover.shape[1] - x), strict=True)
-        )
-        part = mask[:height, :width].astype(np.float32) * (strength / 255)
-        where = np.s_[y : y + height, x : x + width]
-        self.cover[where] += part * (1 - self.cover[where])
-        self.rgb[where] += part[..., None] * (np.array(colour, np.float32) - self.rgb[where])
+    def __init__(self, width: int, height: int, colour: Colour) -> None:
+        self.colour = colour
+        self.layers = np.zeros((4, height, width), np.float32)
+
+    @property
+    def height(self) -> int:
+        return self.layers.shape[1]
+
+    @property
+    def width(self) -> int:
+        return self.layers.shape[2]
+
+    def lay(self, mask: Array, rgb: tuple[int, int, int], x: int, y: int, strength: float = 1.0) -> None:
+        matrix, offset = plane_matrix(self.colour)
+        opaque = np.array([*(matrix @ rgb + offset), 1], np.float32)[:, None, None]
+        part = mask[: self.height - y, : self.width - x].astype(np.float32) * np.float32(strength / 255)
+        where = self.layers[:, y : y + part.shape[0], x : x + part.shape[1]]
+        where += part * (opaque - where)
 
 
 @functools.lru_cache(maxsize=256)
@@ -220,7 +252,7 @@ def text_size(width: int, height: int) -> int:
     return max(11, round(0.036 * min(width, height)))
 
 
-def label_patch(caption: Caption, *, em: int, width: int, height: int) -> _Patch | None:
+def label_patch(caption: Caption, *, em: int, width: int, height: int, colour: Colour) -> Patch | None:
     """The label box with letters of `em` pixels, for a panel of that size; None where that is too small for one line of it."""
     margin, pad, small = _even(0.7 * em), round(0.62 * em), max(10, round(0.8 * em))
     box_width = min(_even(15 * em), (width - 2 * margin) // 2 * 2)
@@ -232,8 +264,8 @@ def label_patch(caption: Caption, *, em: int, width: int, height: int) -> _Patch
         steps.pop()
     if box_width < 5 * em or not (steps or note):
         return None
-    patch = _Patch(box_width, _even(sum(steps) - (round(0.42 * em) if steps else 0) + note + 2 * pad))
-    patch.lay(_rounded(box_width, patch.cover.shape[0], 0.5 * em), INK, 0, 0, 0.74)
+    patch = Patch(box_width, _even(sum(steps) - (round(0.42 * em) if steps else 0) + note + 2 * pad), colour)
+    patch.lay(_rounded(patch.width, patch.height, 0.5 * em), INK, 0, 0, 0.74)
     y = pad
     for row, (weight, size), step in zip(caption.rows, lines, steps, strict=False):
         _lay_row(patch, row, weight, size, pad, y, hot=weight == "bold")
@@ -251,9 +283,9 @@ def _bar_height(size: int) -> int:
     return max(2, round(0.17 * size))
 
 
-def _lay_row(patch: _Patch, row: tuple[str, float], weight: str, size: int, pad: int, y: int, *, hot: bool) -> None:
+def _lay_row(patch: Patch, row: tuple[str, float], weight: str, size: int, pad: int, y: int, *, hot: bool) -> None:
     label, score = row
-    width = patch.cover.shape[1] - 2 * pad
+    width = patch.width - 2 * pad
     number = text_mask(percent(score), weight, size, width)
     name = text_mask(label, weight, size, width - number.shape[1] - round(0.6 * size))
     strength = 1.0 if hot else 0.82
@@ -273,19 +305,17 @@ def percent(score: float) -> str:
     return f"{min(int(100 * score + 0.5), 99) if score < 1 else 100}%"
 
 
-def lay_patch(planes: Planes, patch: _Patch, colour: Colour, x: int, y: int) -> None:
+def lay_patch(planes: Planes, patch: Patch, x: int, y: int) -> None:
     """Blend a patch into planes at x, y (even), in place."""
-    matrix, offset = plane_matrix(colour)
-    height, width = patch.cover.shape
-    values = cv2.transform(patch.rgb, matrix.astype(np.float32))
+    height, width, cover = patch.height, patch.width, patch.layers[3]
     for index, plane in enumerate(planes):
-        step = 2 if colour.subsampled and index else 1
-        add: Array = values[..., index] + np.float32(offset[index]) * patch.cover
-        keep: Array = 255 * (1 - patch.cover)
-        if step == 2:
-            add, keep = (cv2.resize(part, (width // 2, height // 2), interpolation=cv2.INTER_AREA) for part in (add, keep))
+        step, add = 1, patch.layers[index]
+        if patch.colour.subsampled and index:
+            step = 2
+            add, cover = (cv2.resize(layer, (width // 2, height // 2), interpolation=cv2.INTER_AREA) for layer in (add, patch.layers[3]))
         part = plane[y // step : y // step + height // step, x // step : x // step + width // step]
-        part[:] = cv2.add(cv2.multiply(part, np.rint(keep).astype(np.uint8), scale=1 / 255), np.rint(add).astype(np.uint8))
+        cv2.multiply(part, cv2.convertScaleAbs(cover, alpha=-255, beta=255), dst=part, scale=1 / 255)
+        cv2.add(part, cv2.convertScaleAbs(add), dst=part)
 
 
 def picture_grid(pictures: Sequence[Array], texts: Sequence[Sequence[str]]) -> Array:
@@ -392,20 +422,26 @@ def _planes_of(data: Array, canvas: Canvas) -> list[Array]:
     return [data[end - h * w : end].reshape(h, w) for end, (h, w) in zip(ends, sizes, strict=True)]
 
 
-def compose(planes: Planes, heats: Sequence[Array], captions: Sequence[Caption], canvas: Canvas, look: Look) -> Array:
-    """One finished picture: the canvas' planes one behind the other, uint8 (bytes,).
+def compose(
+    planes: Planes, heats: Sequence[Array], captions: Sequence[Caption], canvas: Canvas, look: Look, *, into: Array | None = None
+) -> Array:
+    """One finished picture: the canvas' planes one behind the other, uint8 (bytes,), in the memory of an earlier one if that is given.
 
     `planes` are the frame's at the panel's size, `heats` one uint8 (height, width) for each explanation, `captions` likewise.
     """
     step = 2 if canvas.colour.subsampled else 1
-    data = np.empty(canvas.height * canvas.width + 2 * (canvas.height // step) * (canvas.width // step), np.uint8)
+    size = canvas.height * canvas.width + 2 * (canvas.height // step) * (canvas.width // step)
+    data = np.empty(size, np.uint8) if into is None else into
     whole = _planes_of(data, canvas)
     for kind, index, column, row in canvas.cells:
         cell = _cell(whole, canvas, column, row)
         panel = _cropped(cell, planes)
-        _fill(panel, planes if kind in ("source", "overlay") else None, canvas.colour)
-        if kind in ("overlay", "heat"):
-            lay_heat(panel, heats[index], look.overlay if kind == "overlay" else look.heat)
+        if kind == "overlay":
+            lay_heat(panel, heats[index], look.overlay, over=planes)
+        else:
+            _fill(panel, planes if kind == "source" else None, canvas.colour)
+        if kind == "heat":
+            lay_heat(panel, heats[index], look.heat)
         _pad(cell, panel)
         if kind in ("overlay", "list") or (kind == "heat" and canvas.rows == 1):
             _lay_caption(cell, captions[index], canvas, kind=kind)
@@ -445,8 +481,7 @@ def _lay_caption(cell: Planes, caption: Caption, canvas: Canvas, *, kind: str) -
     em = text_size(canvas.panel_width, canvas.panel_height)
     if kind == "list":  # a panel of its own, so as large as it goes
         em = max(em, min(canvas.panel_width // 18, canvas.panel_height // (2 * len(caption.rows) + 2)))
-    patch = label_patch(caption, em=em, width=canvas.panel_width, height=canvas.panel_height)
+    patch = label_patch(caption, em=em, width=canvas.panel_width, height=canvas.panel_height, colour=canvas.colour)
     if patch is not None:
         margin = _even(0.7 * em)
-        y = margin if kind == "list" else canvas.panel_height // 2 * 2 - margin - patch.cover.shape[0]
-        lay_patch(cell, patch, canvas.colour, margin, y)
+        lay_patch(cell, patch, margin, margin if kind == "list" else canvas.panel_height // 2 * 2 - margin - patch.height)

@@ -84,6 +84,23 @@ def test_blending_in_planes_is_blending_in_rgb(colour: Colour) -> None:
     np.testing.assert_allclose([plane[0, 0] for plane in planes], expected, atol=1.5)
 
 
+@pytest.mark.parametrize("colour", [RGB, BT709])
+def test_every_pixel_is_blended_by_its_own_level(colour: Colour) -> None:
+    # More rows than are blended at a time, and a last strip that is shorter; chroma sees the same levels, as they come in twos.
+    levels = np.random.default_rng(1).integers(0, 256, (2 * c._STRIP_ROWS - 35, 71), np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+    height, width = levels.shape
+    table, planes = c.blend_table(c.colormap("turbo"), c.opacity(0.5), colour), planes_of(width, height, colour)
+    before = [plane.copy() for plane in planes]
+    apart = tuple(np.zeros_like(plane) for plane in planes)
+    c.lay_heat(apart, levels, table, over=planes)  # type: ignore[arg-type]
+    assert all(np.array_equal(plane, copy) for plane, copy in zip(planes, before, strict=True))
+    c.lay_heat(planes, levels, table)
+    for plane, other, source, add in zip(planes, apart, before, table.add, strict=True):
+        own = levels[:: height // plane.shape[0], :: width // plane.shape[1]]
+        assert np.array_equal(plane, np.rint(source * (table.keep[own] / 255)) + add[own])
+        assert np.array_equal(plane, other)
+
+
 def test_no_heat_or_no_strength_leaves_the_frame_as_it_is() -> None:
     for heat, alpha in ((0, 0.9), (255, 0.0)):
         planes, (y, u, v), _ = composed(64, 48, BT709, heat=np.full((48, 64), heat, np.uint8), alpha=alpha)
@@ -193,12 +210,23 @@ def test_a_long_label_is_cut_with_an_ellipsis_inside_its_room() -> None:
     assert np.array_equal(long[-9:, -dots.shape[1] + 4 :] > 128, dots[-9:, 4 : dots.shape[1]][:, : dots.shape[1] - 4] > 128)
 
 
+@pytest.mark.parametrize("colour", [BT709, BT601_FULL])
+def test_a_label_drawn_in_planes_is_the_one_drawn_in_rgb(colour: Colour) -> None:
+    caption = c.Caption(rows=ROWS, note="no heat")
+    rgb, planes = (c.label_patch(caption, em=24, width=640, height=480, colour=each) for each in (RGB, colour))
+    assert rgb is not None and planes is not None
+    matrix, offset = c.plane_matrix(colour)
+    expected = np.tensordot(matrix, rgb.layers[:3], 1) + offset[:, None, None] * rgb.layers[3]
+    np.testing.assert_allclose(planes.layers[:3], expected, atol=1e-3)
+    assert np.array_equal(planes.layers[3], rgb.layers[3]) and 0.7 < rgb.layers[3].mean() < 0.9
+
+
 def test_bars_are_as_long_as_their_scores() -> None:
     lengths = []
     for score in (0.25, 0.5, 1.0):
-        patch = c.label_patch(c.Caption(rows=[("", score)]), em=40, width=1000, height=600)
+        patch = c.label_patch(c.Caption(rows=[("", score)]), em=40, width=1000, height=600, colour=RGB)
         assert patch is not None
-        amber = patch.rgb[..., 0] - patch.rgb[..., 2] > 150  # the bar's colour, and nothing else's
+        amber = patch.layers[0] - patch.layers[2] > 150  # the bar's colour, and nothing else's
         lengths.append(int(amber.any(axis=0).sum()))
     assert lengths[1] / lengths[2] == pytest.approx(0.5, abs=0.01)
     assert lengths[0] / lengths[2] == pytest.approx(0.25, abs=0.01)
