@@ -53,12 +53,18 @@ class Painter:
         self.cut = False  # whether a scene begins with what was seen last
         self._heats: list[Array] = []
         self._captions: list[compositing.Caption] = []
+        self._painted: Array | None = None
 
     def paint(self, frame: Frame, seen: Seen, *, fresh: bool) -> Array:
-        """The finished picture's planes; `fresh` is False where `seen` is that of an earlier frame."""
+        """The finished picture's planes, until the next is painted; `fresh` is False where `seen` is that of an earlier frame.
+
+        All are painted in the same memory: six megabytes that are new to the process cost 0.4 ms of page faults a frame.
+        """
         if fresh:
             self._prepare(*self.remember(seen, frame.time_seconds))
-        return compositing.compose(frame.planes, self._heats, self._captions, self.canvas, self._look)
+        given = self._heats, self._captions, self.canvas, self._look
+        self._painted = compositing.compose(frame.planes, *given, into=self._painted)
+        return self._painted
 
     def remember(self, seen: Seen, time_seconds: float) -> tuple[Array, Array, list[float]]:
         """Take in what the network sees at this time; returns the maps, scores and scales to be shown."""

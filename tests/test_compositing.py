@@ -160,6 +160,16 @@ def test_layouts_hold_panels_of_the_true_size(layout: Any, colour: Colour, size:
             assert np.abs(plane.astype(float) - value).max() <= 1
 
 
+@pytest.mark.parametrize("layout", ["side-by-side", "stacked", "overlay", "heatmap", "grid"])
+@pytest.mark.parametrize("colour", [RGB, BT709])
+def test_nothing_is_left_of_an_earlier_picture_in_the_same_memory(layout: Any, colour: Colour) -> None:
+    canvas, look = c.arrange(layout, 203, 151, explanations=1, colour=colour), c.make_look("turbo", 0.5, colour)
+    given: list[Any] = [planes_of(203, 151, colour), [np.full((151, 203), 90, np.uint8)], [c.Caption(rows=ROWS)], canvas, look]
+    fresh = c.compose(*given)
+    for rest in (0, 255):
+        assert np.array_equal(c.compose(*given, into=np.full_like(fresh, rest)), fresh)
+
+
 def test_the_padding_of_odd_sides_repeats_the_edge() -> None:
     planes, (y, _, _), _ = composed(63, 47, BT709)
     assert np.array_equal(y[:47, 63], planes[0][:, 62]) and np.array_equal(y[47, :63], planes[0][46])

@@ -299,6 +299,22 @@ def test_a_tag_that_is_no_utf8_does_not_hide_the_video(clip: Clip, tmp_path: Pat
     assert sources.probe(tmp_path / "latin1.mp4").frames_estimate == 30
 
 
+def test_all_frames_may_come_in_the_same_memory(clip: Clip, tmp_path: Path) -> None:
+    source, path = sources.probe(clip("constant.mp4")), tmp_path / "segment.mp4"
+    with decoding.open_frames(source) as reading:
+        frames = list(reading)
+
+    def in_one_place() -> Iterator[Written]:
+        memory = np.empty(256 * 144 * 3 // 2, np.uint8)
+        for data, pts in copied(iter(frames)):
+            memory[:] = data
+            yield memory, pts
+            memory[:] = 0  # the next is asked for: this one must be on its way
+
+    movie.write_segment(in_one_place(), target_like(source, path, frames[0]), path)
+    assert [clips.read_number(picture) for picture in decoded(path)[1]] == list(range(30))
+
+
 def test_an_encoder_that_refuses_is_an_error_with_its_reason(clip: Clip, tmp_path: Path) -> None:
     source = sources.probe(clip("constant.mp4"))
     refusing = encoders.Encoder(name="libx264", arguments={"preset": "no-such-preset"})
