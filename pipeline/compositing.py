@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -58,16 +58,23 @@ def colormap(name: str) -> Array:
 
 
 class Blend(NamedTuple):
-    """For each heat level: what is kept of the plane (uint8 (256,)), and what is added to each of the three (uint8 (3, 256))."""
+    """For each heat level: what is kept of the plane (uint8 (256,)), and what is added to each of the three (uint8 (3, 256)).
+
+    `packed` holds all that one plane or several of a size need byte by byte in one number, uint16 or int32 (256,): one look-up finds it.
+    """
 
     keep: Array
     add: Array
+    packed: Mapping[tuple[int, ...], Array]
 
-    def packed(self, planes: Sequence[int]) -> Array:
-        """For each level keep and what is added to these planes, byte by byte in one number: uint16 or int32 (256,), for one look-up."""
-        columns = [self.keep, *(self.add[plane] for plane in planes)]
-        columns += [self.keep] * (len(columns) % 2)  # three planes or two and one: there is no number of three bytes
-        return np.stack(columns, axis=1).view(np.uint16 if len(columns) == 2 else np.int32)[:, 0]
+
+_LUMA, _CHROMA, _ALL = (0,), (1, 2), (0, 1, 2)
+
+
+def _packed(keep: Array, add: Array, planes: tuple[int, ...]) -> Array:
+    columns = [keep, *(add[plane] for plane in planes)]
+    columns += [keep] * (len(columns) % 2)  # there is no number of three bytes
+    return np.stack(columns, axis=1).view(np.uint16 if len(columns) == 2 else np.int32)[:, 0]
 
 
 def opacity(alpha: float) -> Array:
@@ -84,8 +91,9 @@ def blend_table(colours: Array, strength: Array, colour: Colour) -> Blend:
     matrix, offset = plane_matrix(colour)
     values = colours.astype(np.float64) @ matrix.T + offset
     keep = np.rint(255 * (1 - strength))
-    add = values * (1 - keep / 255)[:, None]
-    return Blend(keep.astype(np.uint8), np.ascontiguousarray(np.rint(np.clip(add, 0, 255)).astype(np.uint8).T))
+    add = np.rint(np.clip(values * (1 - keep / 255)[:, None], 0, 255)).T.astype(np.uint8)
+    keep = keep.astype(np.uint8)
+    return Blend(keep, add, {planes: _packed(keep, add, planes) for planes in (_LUMA, _CHROMA, _ALL)})
 
 
 def heat_levels(heat: Array, width: int, height: int, region: tuple[float, float, float, float] = (0, 0, 1, 1)) -> Array:
@@ -113,10 +121,10 @@ def lay_heat(planes: Planes, heat: Array, blend: Blend, *, over: Planes | None =
     Smaller chroma planes take the heat at their own size.
     """
     over = planes if over is None else over
-    for members in ((0,), (1, 2)) if planes[1].shape != planes[0].shape else ((0, 1, 2),):
+    for members in (_LUMA, _CHROMA) if planes[1].shape != planes[0].shape else (_ALL,):
         size = planes[members[0]].shape
         fitted = heat if size == heat.shape else cv2.resize(heat, size[::-1], interpolation=cv2.INTER_AREA)
-        _mix([over[n] for n in members], [planes[n] for n in members], fitted, blend.packed(members))
+        _mix([over[n] for n in members], [planes[n] for n in members], fitted, blend.packed[members])
 
 
 _STRIP_ROWS = 128  # what is looked up for so many rows stays in the processor's cache until it is used
@@ -186,13 +194,20 @@ def _font(weight: str, size_px: int) -> ImageFont.FreeTypeFont:
 
 
 @functools.lru_cache(maxsize=2000)
-def text_mask(text: str, weight: str, size_px: int, width_px: int) -> Array:
-    """One line of text as coverage, uint8 (line height, at most width_px); what does not fit ends in an ellipsis."""
+def fitting_text(text: str, weight: str, size_px: int, width_px: int) -> str:
+    """As much of one line as fits, with an ellipsis where that is not all."""
     font = _font(weight, size_px)
     shown = text = " ".join(text.split())
     while shown and font.getlength(shown) > width_px:
         text = text[:-1]
         shown = f"{text.rstrip()}…" if text else ""
+    return shown
+
+
+@functools.lru_cache(maxsize=2000)
+def text_mask(text: str, weight: str, size_px: int, width_px: int) -> Array:
+    """One line of text as coverage, uint8 (line height, at most width_px); what does not fit ends in an ellipsis."""
+    font, shown = _font(weight, size_px), fitting_text(text, weight, size_px, width_px)
     ascent, descent = font.getmetrics()
     image = Image.new("L", (max(1, round(font.getlength(shown) + 0.5)), ascent + descent), 0)
     ImageDraw.Draw(image).text((0, 0), shown, fill=255, font=font)
@@ -217,17 +232,16 @@ class Patch:
     be laid in planes as well, each layer by itself.
     """
 
-    def __init__(self, width: int, height: int, colour: Colour) -> None:
-        self.colour = colour
-        self.layers = np.zeros((4, height, width), np.float32)
+    def __init__(self, layers: Array, colour: Colour) -> None:
+        self.layers, self.colour = layers, colour
 
     @property
     def height(self) -> int:
-        return self.layers.shape[1]
+        return int(self.layers.shape[1])
 
     @property
     def width(self) -> int:
-        return self.layers.shape[2]
+        return int(self.layers.shape[2])
 
     def lay(self, mask: Array, rgb: tuple[int, int, int], x: int, y: int, strength: float = 1.0) -> None:
         matrix, offset = plane_matrix(self.colour)
@@ -256,23 +270,74 @@ def label_patch(caption: Caption, *, em: int, width: int, height: int, colour: C
     """The label box with letters of `em` pixels, for a panel of that size; None where that is too small for one line of it."""
     margin, pad, small = _even(0.7 * em), round(0.62 * em), max(10, round(0.8 * em))
     box_width = min(_even(15 * em), (width - 2 * margin) // 2 * 2)
-    lines = [("bold", em)] + [("plain", small)] * (len(caption.rows) - 1)
-    steps = [round(1.28 * size) + _bar_height(size) + round(0.42 * em) for _, size in lines[: len(caption.rows)]]
+    sizes = [em] + [small] * (len(caption.rows) - 1)
+    steps = [round(1.28 * size) + _bar_height(size) + round(0.42 * em) for size in sizes[: len(caption.rows)]]
     note = round(1.35 * small) if caption.note else 0
     room = height - 2 * margin - 2 * pad - note + round(0.42 * em)
     while steps and sum(steps) > room:
         steps.pop()
     if box_width < 5 * em or not (steps or note):
         return None
-    patch = Patch(box_width, _even(sum(steps) - (round(0.42 * em) if steps else 0) + note + 2 * pad), colour)
-    patch.lay(_rounded(patch.width, patch.height, 0.5 * em), INK, 0, 0, 0.74)
-    y = pad
-    for row, (weight, size), step in zip(caption.rows, lines, steps, strict=False):
-        _lay_row(patch, row, weight, size, pad, y, hot=weight == "bold")
-        y += step
+    box_height = _even(sum(steps) - (round(0.42 * em) if steps else 0) + note + 2 * pad)
+    lines = tuple(_lines(caption.rows[: len(steps)], em, small, pad, box_width - 2 * pad, steps))
+    patch = Patch(_box(box_width, box_height, 0.5 * em, lines, colour).copy(), colour)
+    for line, (_, score) in zip(lines, caption.rows, strict=False):
+        _lay_score(patch, line, score)
     if caption.note:
-        patch.lay(text_mask(caption.note, "plain", small, box_width - 2 * pad), ACCENT, pad, y - round(0.1 * em))
+        patch.lay(text_mask(caption.note, "plain", small, box_width - 2 * pad), ACCENT, pad, pad + sum(steps) - round(0.1 * em))
     return patch
+
+
+class _Line(NamedTuple):
+    """A row of the label without its score: the text that fits beside the number, where it stands, and how large it is."""
+
+    text: str
+    hot: bool
+    size: int
+    x: int
+    y: int
+    width: int
+
+    @property
+    def weight(self) -> str:
+        return "bold" if self.hot else "plain"
+
+    @property
+    def strength(self) -> float:
+        return 1.0 if self.hot else 0.82
+
+    @property
+    def bar_y(self) -> int:
+        return self.y + round(1.28 * self.size)
+
+
+def _lines(rows: Sequence[tuple[str, float]], em: int, small: int, pad: int, width: int, steps: Sequence[int]) -> Iterator[_Line]:
+    y = pad
+    for number, ((text, score), step) in enumerate(zip(rows, steps, strict=True)):
+        line = _Line(text, number == 0, small if number else em, pad, y, width)
+        taken = text_mask(percent(score), line.weight, line.size, width).shape[1]
+        yield line._replace(text=fitting_text(text, line.weight, line.size, width - taken - round(0.6 * line.size)))
+        y += step
+
+
+@functools.lru_cache(maxsize=4)
+def _box(width: int, height: int, radius: float, lines: tuple[_Line, ...], colour: Colour) -> Array:
+    """The layers of a label without its scores, which is mostly the same from frame to frame."""
+    patch = Patch(np.zeros((4, height, width), np.float32), colour)
+    patch.lay(_rounded(width, height, radius), INK, 0, 0, 0.74)
+    for line in lines:
+        bar = _bar_height(line.size)
+        patch.lay(text_mask(line.text, line.weight, line.size, line.width), WHITE, line.x, line.y, line.strength)
+        patch.lay(_rounded(line.width, bar, bar / 2), WHITE, line.x, line.bar_y, 0.16)
+    return patch.layers
+
+
+def _lay_score(patch: Patch, line: _Line, score: float) -> None:
+    number, bar = text_mask(percent(score), line.weight, line.size, line.width), _bar_height(line.size)
+    patch.lay(number, WHITE, line.x + line.width - number.shape[1], line.y, line.strength)
+    filled = round(line.width * min(max(score, 0), 1))
+    if filled:
+        patch.lay(_rounded(filled, bar, bar / 2), ACCENT if line.hot else WHITE, line.x, line.bar_y, 1.0 if line.hot else 0.62)
 
 
 def _even(value: float) -> int:
@@ -281,21 +346,6 @@ def _even(value: float) -> int:
 
 def _bar_height(size: int) -> int:
     return max(2, round(0.17 * size))
-
-
-def _lay_row(patch: Patch, row: tuple[str, float], weight: str, size: int, pad: int, y: int, *, hot: bool) -> None:
-    label, score = row
-    width = patch.width - 2 * pad
-    number = text_mask(percent(score), weight, size, width)
-    name = text_mask(label, weight, size, width - number.shape[1] - round(0.6 * size))
-    strength = 1.0 if hot else 0.82
-    patch.lay(name, WHITE, pad, y, strength)
-    patch.lay(number, WHITE, pad + width - number.shape[1], y, strength)
-    bar, top = _bar_height(size), y + round(1.28 * size)
-    patch.lay(_rounded(width, bar, bar / 2), WHITE, pad, top, 0.16)
-    filled = round(width * min(max(score, 0), 1))
-    if filled:
-        patch.lay(_rounded(filled, bar, bar / 2), ACCENT if hot else WHITE, pad, top, 1.0 if hot else 0.62)
 
 
 def percent(score: float) -> str:

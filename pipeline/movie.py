@@ -85,8 +85,8 @@ class Original:
 def write_segment(frames: Iterable[tuple[np.ndarray[Any, Any], int]], target: Target, path: Path) -> array[int]:
     """Encode frames to a file that begins at time 0, and read it back; returns the pts that were sent.
 
-    Each frame is its 4:2:0 planes one behind the other, uint8 (width * height * 3 / 2,), with its pts in the target's time base; it is on its
-    way when the next is asked for, which may lie in the same memory.
+    Each frame is its 4:2:0 planes one behind the other, uint8 (width * height * 3 / 2,), with its pts in the target's time base. It has
+    left when the next is asked for, which may lie in the same memory.
 
     Raises ToolError when the encoder fails, OutputError when what it wrote is not what was sent.
     """

@@ -220,6 +220,21 @@ def test_a_long_label_is_cut_with_an_ellipsis_inside_its_room() -> None:
     assert np.array_equal(long[-9:, -dots.shape[1] + 4 :] > 128, dots[-9:, 4 : dots.shape[1]][:, : dots.shape[1] - 4] > 128)
 
 
+def test_a_label_shows_nothing_of_the_one_before() -> None:
+    def drawn(*scores: float) -> Array:
+        caption = c.Caption(rows=[(label, score) for (label, _), score in zip(ROWS, scores, strict=True)])
+        patch = c.label_patch(caption, em=24, width=640, height=480, colour=BT709)
+        assert patch is not None
+        return patch.layers
+
+    first, second = (0.97, 0.02, 0.01), (0.4, 0.004, 0.3)
+    before = drawn(*first).copy()
+    after = drawn(*second).copy()
+    assert np.array_equal(drawn(*first), before) and not np.array_equal(before, after)
+    c._box.cache_clear()
+    assert np.array_equal(drawn(*second), after)
+
+
 @pytest.mark.parametrize("colour", [BT709, BT601_FULL])
 def test_a_label_drawn_in_planes_is_the_one_drawn_in_rgb(colour: Colour) -> None:
     caption = c.Caption(rows=ROWS, note="no heat")
