@@ -689,6 +689,7 @@ def train(
         from pipeline import models, training
 
         terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
+        terminal.started()
         with terminal.lesson(plan.output) as watcher:
             trained = training.train(plan, watcher)
         terminal.put_trained(trained)
@@ -750,6 +751,7 @@ def analyze(
 
         terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
         session = visualize.open_session(models.load_classifier(choice), options)
+        terminal.started()
         terminal.put_analysis(analysis.analyze(plan, session, choice=choice, command=_command(), counter=terminal.counter).as_json())
 
 
@@ -883,6 +885,7 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
 
     terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
     session = visualize.open_session(models.load_classifier(choice), options)
+    terminal.started()
     tracks: list[Track] = []
     pictures = not any(job.source or job.pictures for job in jobs)
     shown: list[tuple[Outcome, Track | None]] = [(outcome, None) for outcome in outcomes]
@@ -943,6 +946,7 @@ def _predict(
         terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
         for choice in choices:
             classifier = models.load_classifier(choice)
+            terminal.started()
             with terminal.counter(f"{classifier.name}", len(jobs)) as tick:
                 answers.append(predict.predict(jobs, tick=tick, **visualize.scoring(classifier, options)))
         if grid is not None:

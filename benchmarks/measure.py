@@ -80,7 +80,7 @@ def _prepared(name: str, folder: Path, given: Path | None) -> Clip:
     beginning(clip, one, 1)
     raw, raw_one = folder / "raw.nut", folder / "raw_one.nut"
     for source, result, pictures_of_it in ((clip, output, raw), (one, output_one, raw_one)):
-        visualize_video(source, result)
+        visualize_video(source, result, "--crf", 0)  # without loss: what was encoded once has lost its grain, and is encoded faster
         uncompressed(result, pictures_of_it)
     made = sources.probe(output)
     encoder = encoders.choose_encoder("auto", width_px=made.width_px, height_px=made.height_px)
