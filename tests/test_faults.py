@@ -208,6 +208,7 @@ def killed(process: subprocess.Popen[str], *, only_main: bool) -> str:
     return process.communicate()[1]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_as_if_undisturbed(place: Path, undisturbed: Made) -> None:
     chance = random.Random(1)
     for only_main in (False, True):

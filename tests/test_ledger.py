@@ -611,6 +611,8 @@ print("here", flush=True)
 input()
 with open_ledger(Path(sys.argv[1]), exclusive=sys.argv[2] == "exclusive") as book:
     print("open", flush=True)
+    if sys.argv[2] == "together":
+        input()
     while claim := book.claim(run=1, settings=1, owner=owner, exists=lambda _: False):
         assert book.finish(claim, outcome={"by": owner.pid}, stretches=[seen], frames=1)
         done.append(claim.relative.decode())
@@ -637,15 +639,22 @@ def ends(process: subprocess.Popen[str]) -> list[str]:
     """What it has done."""
     out, err = process.communicate(timeout=20)
     assert process.returncode == 0 and not err, err
-    return out.split()[1:]
+    return [word for word in out.split() if word != "open"]
 
 
 def test_many_claim_and_each_job_is_claimed_once(place: Path) -> None:
     names = [f"{number:04d}" for number in range(600)]
     with open_ledger(place) as book:
         begin(book).enter(*map(entry, names))
-    done = [ends(process) for process in workers(4, place)]
-    assert sorted(itertools.chain(*done)) == names and sum(map(bool, done)) > 1  # several of them came to work
+    at_work = workers(4, place, "together")
+    for process in at_work:  # else one of them may be done before another has opened it
+        assert process.stdout and process.stdout.readline() == "open\n"
+    for process in at_work:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    done = [ends(process) for process in at_work]
+    assert sorted(itertools.chain(*done)) == names and sum(map(bool, done)) > 1
     with contextlib.closing(sqlite3.connect(place)) as db:
         by = db.execute("SELECT count(*) FROM job GROUP BY json_extract(outcome, '$.by')").fetchall()
         assert sorted(count for (count,) in by) == sorted(len(names) for names in done if names)

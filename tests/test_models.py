@@ -234,6 +234,7 @@ def test_a_mixed_precision_model_gives_its_own_scores(tmp_path: Path) -> None:
     assert heat.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_zoo_weights_come_from_a_file_of_ones_own(tmp_path: Path) -> None:
     entry = catalog.entry("mobilenet_v3_small")
     keras.utils.set_random_seed(5)

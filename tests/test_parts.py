@@ -58,6 +58,7 @@ def test_a_transport_stream_is_made_in_one_go(clip: Callable[[str], Path], tmp_p
         assert bool(parts.parts_of(job_for(clip(name), tmp_path / "o.mp4", **options), Options(**options))) == split
 
 
+@pytest.mark.slow
 def test_in_parts_it_is_the_same_video(long: Path, tmp_path: Path, open_session: Open) -> None:
     options = {**QUICK, "save_maps": tmp_path / "whole.npz"}
     whole, whole_track = film.visualize_video(job_for(long, tmp_path / "whole.mp4", **options), open_session(**options))

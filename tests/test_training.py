@@ -181,6 +181,7 @@ def test_the_same_seed_gives_the_same_model_and_going_on_too(augment: bool, data
     assert other.history[0] != whole.history[0]
 
 
+@pytest.mark.slow
 def test_what_was_interrupted_is_not_replaced_or_mixed_unasked(data: Path, tmp_path: Path) -> None:
     output, recipe = tmp_path / "m.keras", replace(QUICK, epochs=2)
     with pytest.raises(KeyboardInterrupt):
