@@ -24,8 +24,10 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import measure
 import tensorflow as tf
+from clips import VISUALIZE, make_clip
+from harness import Usage, markdown, run, spread, surroundings
+from measure import SIZES
 
 from pipeline import catalog, embedded, folding, maps, models, network, preprocessing
 
@@ -56,7 +58,7 @@ def rates(functions: dict[str, Callable[[Array], Any]], batch: int, *, rounds: i
                 function(pixels)
                 calls += 1
             found[name].append(batch * calls / (time.perf_counter() - started))
-    return {name: measure.spread(values) for name, values in found.items()}
+    return {name: spread(values) for name, values in found.items()}
 
 
 def networks(options: argparse.Namespace, *, gpu: bool) -> list[dict[str, Any]]:
@@ -76,26 +78,21 @@ def networks(options: argparse.Namespace, *, gpu: bool) -> list[dict[str, Any]]:
 
 def videos(devices: list[str], rounds: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
-        clip = measure.make_clip(Path(folder) / "clip.mp4", *measure.SIZES["1080p"])
-        found: dict[str, list[measure.Usage]] = {device: [] for device in devices}
+        clip = make_clip(Path(folder) / "clip.mp4", *SIZES["1080p"])
+        found: dict[str, list[Usage]] = {device: [] for device in devices}
         for _ in range(rounds):
             for device in devices:
                 output = Path(folder) / "output.mp4"
-                found[device].append(measure.run(measure.VISUALIZE, "video", clip, "-o", output, "--overwrite", "-q", "--device", device))
+                found[device].append(run(VISUALIZE, "video", clip, "-o", output, "--overwrite", "-q", "--device", device))
     return [
         {
             "device": device,
-            "frames": measure.SIZES["1080p"][2],
+            "frames": SIZES["1080p"][2],
             "wall_s": median(usage.wall_seconds for usage in usages),
             "cpu_s": median(usage.cpu_seconds for usage in usages),
         }
         for device, usages in found.items()
     ]
-
-
-def markdown(rows: list[dict[str, Any]]) -> str:
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *[[measure._shown(value) for value in row.values()] for row in rows]]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> None:
@@ -108,7 +105,7 @@ def main() -> None:
     device = models.use_device(options.device)
     gpu = device != "cpu"
     details = tf.config.experimental.get_device_details(tf.config.get_visible_devices("GPU")[0]) if gpu else {}
-    found = {**measure.surroundings(), "device": details.get("device_name", device)}
+    found = {**surroundings(), "device": details.get("device_name", device)}
     print(", ".join(f"{key} {value}" for key, value in found.items()), end="\n\n", flush=True)
     results = {"maps": networks(options, gpu=gpu), "video": videos(["cpu", device] if gpu else ["cpu"], options.rounds)}
     for rows in results.values():

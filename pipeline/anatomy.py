@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from pipeline import models
+from pipeline import cards, catalog, models
 from pipeline.errors import ModelError
 from pipeline.network import Network, run, split
-from pipeline.records import ModelChoice
+from pipeline.records import ModelChoice, printable
 
 
 def describe(choice: ModelChoice, size: tuple[int, int] | None) -> dict[str, Any]:
-    """Layers with output shapes and parameters for pictures of `size` (height, width), the model's own where None.
+    """Layers with output shapes and parameters for pictures of `size` (height, width), the model's own where None; of a model that was
+    trained here also its labels, and how it was trained.
 
     Raises ModelError when the model cannot be explained, or does not take that size.
     """
@@ -37,7 +39,14 @@ def describe(choice: ModelChoice, size: tuple[int, int] | None) -> dict[str, Any
         "classes": network.class_count,
         "map": f"{network.target.name}, {'x'.join(str(side) for side in shapes[network.target.number][1:])}",
         "head": "closed form: one matrix product" if network.class_weights is not None else "gradient of the head",
+        **_learned(choice),
     }
+
+
+def _learned(choice: ModelChoice) -> dict[str, Any]:
+    """What the file of a model that was trained here says of that."""
+    card = cards.read_card(Path(choice.model)) if catalog.is_file(choice.model) else None
+    return {} if card is None else {"labels": ", ".join(map(printable, card.labels)), "base": card.base, **card.facts}
 
 
 def output_shapes(network: Network, height: int, width: int) -> dict[int, tuple[int, ...]]:

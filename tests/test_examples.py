@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -17,7 +18,7 @@ from PIL import Image
 from test_structure import commands_of
 
 import cli
-from pipeline import status
+from pipeline import sources, status
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -70,6 +71,16 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
+def test_a_classifier_of_ones_own_from_beginning_to_end(place: Path) -> None:
+    done = run(["sh", EXAMPLES / "train_your_own.sh", "shapes"], place, PYTHON=sys.executable)
+    assert done.returncode == 0, done.stderr
+    told = json.loads((place / "shapes" / "analysis" / "analysis.json").read_text())
+    assert told["accuracy"] == 1.0 and told["labels"] == ["circle", "cross", "triangle"]
+    assert [Path(each["input"]).name for each in told["suspects"]] == ["really_a_cross.jpg"]
+    assert len(list((place / "shapes" / "seen").iterdir())) == 6 and sources.probe(place / "shapes" / "frames.mp4").frames_listed == 40
+
+
 def program(path: Path, text: str) -> None:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
@@ -78,7 +89,7 @@ def program(path: Path, text: str) -> None:
 def run(command: list[Any], place: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     path = f"{place / 'bin'}:{os.environ['PATH']}"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path, **environment}
-    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
 def check_divided(place: Path, errors: list[str]) -> None:

@@ -18,7 +18,7 @@ import shapes
 import tensorflow as tf
 from PIL import Image
 
-from pipeline import cards, catalog, journal, models, planning, stills, training, visualize
+from pipeline import anatomy, cards, catalog, journal, models, planning, stills, training, visualize
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.preprocessing import scale_pixels
 from pipeline.records import ModelChoice, Options, Pixels, Recipe
@@ -115,6 +115,8 @@ def test_the_file_carries_names_and_what_was_learned_from(trained: training.Trai
     assert sorted(each.name for each in card.learned) == sorted(str(p.relative_to(data)) for p in data.rglob("*.jpg"))
     assert sum(each.part == "val" for each in card.learned) == 9
     assert list(card.history) == list(trained.history)
+    shown = anatomy.describe(ModelChoice(model=str(trained.plan.output)), None)
+    assert shown["labels"] == "circle, cross, triangle" and shown["pictures"] == "36 to train on, 9 to validate on"
 
 
 def test_the_file_is_a_plain_keras_model_that_needs_nothing_of_ours(trained: training.Trained, session: visualize.Session) -> None:
