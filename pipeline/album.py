@@ -140,8 +140,8 @@ def _look(examples: Sequence[Example], entry: catalog.Entry, max_megapixels: flo
     geometry = framing.frame_geometry(
         image.width, image.height, fit="whole", input_px=size, short_side_px=entry.short_side_px, stride=entry.stride
     )
-    pixels = stills.network_picture(image, geometry)
-    return pixels, duplicates.look(pixels, hashlib.sha256(example.path.read_bytes()).hexdigest()[:16])
+    look = duplicates.look(stills.thumbnail(image, duplicates.LOOK_PX), dataset.sha256_of(example.path))
+    return stills.network_picture(image, geometry), look
 
 
 def doubts(pictures: Pictures) -> list[str]:

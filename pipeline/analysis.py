@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -14,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline import cards, catalog, charts, duplicates, evaluation, reading, report, stills, visualize
+from pipeline import cards, catalog, charts, dataset, duplicates, evaluation, reading, report, stills, visualize
 from pipeline.dataset import Dataset, Example
 from pipeline.errors import CommandError, HeatreelError, InputError
 from pipeline.outputs import whole
@@ -30,7 +29,6 @@ Small = tuple[str | bytes, str | bytes | None]  # a picture and its heat, as JPE
 Kind = Literal["the same file", "nearly the same", "mirrored"]
 Counter = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 
-LOOK_PX = 320  # the longer side of what a picture is compared with others by
 MOST_EMBEDDED = 300  # pictures; more would make a page of many megabytes, and lie in a folder beside it
 MOST_SHOWN = 60  # suspects and pairs on the page; the data beside it has all
 MOST_ROWS = 30  # classes of the table of what was taken for what; the chart and the data beside it have all
@@ -240,9 +238,9 @@ def _score(
 
     def read(number: int) -> tuple[Array, duplicates.Look]:
         path = data.examples[number].path
-        digest = _sha256(path)
+        digest = dataset.sha256_of(path)
         image = stills.read_still(path, max_megapixels=session.options.max_megapixels)
-        look = duplicates.look(stills.thumbnail(image, LOOK_PX), digest)
+        look = duplicates.look(stills.thumbnail(image, duplicates.LOOK_PX), digest)
         return stills.network_picture(image, session.geometry(image.width, image.height)), look
 
     def failed(number: int, error: HeatreelError) -> None:
@@ -271,15 +269,6 @@ def _score(
         parts=parts,
         trained=np.array([look.sha256 in taught or (by_folder and part == "train") for look, part in zip(looks, parts, strict=True)], bool),
     )
-
-
-def _sha256(path: Path) -> str:
-    """The first 16 hex digits, as a model's card has them."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _parts(examples: Sequence[Example], looks: Sequence[duplicates.Look], learned: Sequence[cards.Learned]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import unicodedata
 from collections import Counter, defaultdict
@@ -133,6 +134,15 @@ def _warnings(root: Path, parts: dict[Part | None, list[Path]], unreadable: Sequ
 
 def _many(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def sha256_of(path: Path) -> str:
+    """The first 16 hex digits of a file's SHA-256, as a model's card has them. Raises InputError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 # ------------------------------------------------------------------------------------------------ training and validation

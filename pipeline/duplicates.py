@@ -19,6 +19,7 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 SIDE = 16  # a fingerprint has SIDE * SIDE bits
+LOOK_PX = 320  # the longer side of what a picture is compared with others by
 
 AGREEMENT, CORRELATION = 0.5, 0.7  # of copies of a photograph
 FLAT_AGREEMENT, FLAT_CORRELATION = 0.25, 0.98  # of a drawing: in most places no edge says anything
