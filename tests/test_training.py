@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -314,6 +315,30 @@ def test_the_command_answers_in_json_and_its_model_works_with_m_alone(data: Path
     assert {each["label"] for each in json.loads(shown.stdout)["top"]} == set(shapes.CLASSES)
     again = visualize_command("train", "data", cwd=tmp_path)
     assert again.returncode == 1 and "exists already" in again.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_training_that_is_stopped_or_killed_goes_on(
+    number: int, code: int, data: Path, trained: training.Trained, tmp_path: Path
+) -> None:
+    settings = ("--no-augment", "--epochs", 6, "--seed", 3)  # those of `trained`
+    command = [*CLI, "train", str(data), "-o", "m.keras", *map(str, settings)]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch   2 "):
+                process.send_signal(number)
+                break
+        said = process.stderr.read()
+    assert process.returncode == code
+    assert number == signal.SIGKILL or "with --resume goes on" in said
+    left = cards.read_card(tmp_path / "m.keras")
+    assert left is not None and not left.finished and len(left.history) >= 1
+    done = visualize_command("train", data, "-o", "m.keras", *settings, "--resume", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["history"] == [dict(row) for row in trained.history]
+    assert same(tmp_path / "m.keras", trained.plan.output)
 
 
 def test_wrong_settings_are_refused_before_anything_is_read(tmp_path: Path) -> None:
