@@ -114,6 +114,8 @@ def train(plan: TrainingPlan, watcher: Watcher) -> Trained:
 def _train(plan: TrainingPlan, folder: Path, watcher: Watcher, started: float) -> Trained:
     recipe, entry = plan.recipe, catalog.entry(plan.recipe.base)
     shutil.rmtree(folder / "pictures", ignore_errors=True)
+    if not plan.resume:
+        (folder / TRAINING_STATE).unlink(missing_ok=True)  # of a training that nobody goes on with
     pictures = read_pictures(plan, entry, folder / "pictures", watcher.read)
     warnings = [*plan.data.warnings, *doubts(pictures)]
     net = _build(entry, recipe, len(plan.data.labels))
