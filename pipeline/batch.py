@@ -222,6 +222,7 @@ class _Batch:
         self._unsettled: deque[Callable[[], None]] = deque()
         self._counts: Mapping[State, int] = {}
         self._shown = self._sized = self._published = 0.0
+        self._unpublished = ""
 
     # -------------------------------------------------------------------------------------------- the loop
 
@@ -348,7 +349,9 @@ class _Batch:
         try:
             self._write_gallery(known is not None, last=last)
         except OutputError as error:  # the work goes on without it
-            self._log.write(f"the archive's page is not written: {error}")
+            if str(error) != self._unpublished:  # it is tried again and again
+                self._log.write(f"the archive's page is not written: {error}")
+            self._unpublished = str(error)
         self._published = time.monotonic() + max(PUBLISH_SECONDS, 50 * (time.monotonic() - started))
 
     def _write_gallery(self, ours: bool, *, last: bool) -> None:

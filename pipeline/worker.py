@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipeline import film, models, pages, parts, planning, visualize
+from pipeline import film, journal, models, pages, parts, planning, visualize
 from pipeline.errors import BusyError, ChangedError, HeatreelError, InputError, Stopped, ToolError, is_disk_full
 from pipeline.orders import Order, Result, Setup
 from pipeline.outputs import whole
@@ -45,6 +45,7 @@ class Worker:
     def _done(self, order: Order, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:
         before = _read_receipt(order, self._settings)
         if before is not None:
+            journal.discard(order.output)  # what was killed between the two left its folder
             return before
         _check_as_found(order.found)
         options = replace(self.session.options, overwrite=order.overwrite)
