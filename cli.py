@@ -973,8 +973,8 @@ def _done(
         return
     for number, job in enumerate(jobs):
         with terminal.bar(job, number, len(jobs)) as tick:
-            done = _video(job, session, terminal, tick, made)
-        yield done  # the bar is gone by then
+            ended = _video(job, session, terminal, tick, made)
+        yield ended  # the bar is gone by then
 
 
 def _video(
