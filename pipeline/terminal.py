@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import io
 import itertools
@@ -76,10 +75,9 @@ class Terminal:
         """Before what is heavy is imported.
 
         The notes of TensorFlow, oneDNN and CUDA come from native code, straight to descriptor 2: they get another one. And nothing that an
-        import makes is garbage: to look through it again and again took a seventh of a picture's time, once more at the end a fifth.
+        import makes is garbage: to look through it again and again took a seventh of a picture's time.
         """
         gc.disable()
-        atexit.register(gc.freeze)
         if self.verbose:
             return
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -92,7 +90,6 @@ class Terminal:
 
     def started(self) -> None:
         """The model is loaded; from now on there may be garbage."""
-        gc.freeze()
         gc.enable()
 
     def report(self, outcome: Outcome) -> None:

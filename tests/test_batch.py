@@ -656,7 +656,7 @@ def test_shards(tmp_path: Path) -> None:
     shards = [begin("given", "-o", "out", "--shard", f"{k}/2", cwd=tmp_path, code=dying("before")) for k in (1, 2)]
     assert [end(shard).code for shard in shards] == [-signal.SIGKILL] * 2
     # A worker holds two videos, and its second may have come as far by then.
-    receipts = names(out / ".heatreel" / "receipts")
+    receipts = [name for name in names(out / ".heatreel" / "receipts") if not name.startswith(".")]  # one may have been half written
     assert {name[: len("ledger-1")] for name in receipts} == {"ledger-1", "ledger-2"}, receipts
     killed = {path: path.stat() for path in out.glob("*.mp4")}
     assert 2 <= len(killed) <= len(receipts) <= 4
