@@ -906,7 +906,7 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
             pages.write(outcome, track, session, command=_command(), overwrite=options.overwrite)
 
     try:
-        for outcome, track in _done(jobs, session, terminal, made):
+        for outcome, track in _done(jobs, session, terminal, made, pictures=pictures):
             outcomes.append(outcome)
             terminal.report(outcome)
             tracks += [track] if track and not alone else []
@@ -961,12 +961,12 @@ def _predict(
 
 
 def _done(
-    jobs: Sequence[Job], session: Session, terminal: Terminal, made: Callable[[Outcome, Track, Path], None]
+    jobs: Sequence[Job], session: Session, terminal: Terminal, made: Callable[[Outcome, Track, Path], None], *, pictures: bool
 ) -> Iterator[tuple[Outcome, Track | None]]:
     """Every job in order with what became of it: pictures many at a time, videos one by one."""
     from pipeline import visualize
 
-    if not any(job.source or job.pictures for job in jobs):
+    if pictures:
         for job, done in visualize.visualize_images(jobs, session):
             terminal.check()
             yield _failed(job, done, session, terminal) if isinstance(done, HeatreelError) else done

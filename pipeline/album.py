@@ -17,6 +17,7 @@ from pipeline import cards, catalog, dataset, duplicates, framing, reading, stil
 from pipeline.dataset import Example
 from pipeline.errors import HeatreelError, InputError, OutputError
 from pipeline.planning import TrainingPlan
+from pipeline.records import Geometry
 
 Array = np.ndarray[Any, Any]
 
@@ -101,7 +102,8 @@ def read_pictures(plan: TrainingPlan, entry: catalog.Entry, folder: Path, read: 
 
     Raises InputError when too few of a class can be read, OutputError when the disk refuses.
     """
-    examples = plan.data.examples
+    examples, size = plan.data.examples, (entry.input_px, entry.input_px)
+    fitted = functools.partial(framing.frame_geometry, fit="whole", input_px=size, short_side_px=entry.short_side_px, stride=entry.stride)
     try:
         folder.mkdir(parents=True)
         parts: tuple[dataset.Part, ...] = ("train", "val")
@@ -111,7 +113,9 @@ def read_pictures(plan: TrainingPlan, entry: catalog.Entry, folder: Path, read: 
         unreadable: list[tuple[str, str]] = []
         for part, album in albums.items():
             numbers = [number for number, example in enumerate(examples) if example.part == part]
-            read_one = functools.partial(_look, examples, entry, plan.recipe.max_megapixels)
+
+            def read_one(number: int) -> tuple[Array, duplicates.Look]:
+                return read_example(examples[number], fitted, max_megapixels=plan.recipe.max_megapixels)
 
             def failed(number: int, error: HeatreelError) -> None:
                 unreadable.append((examples[number].name, str(error)))
@@ -133,15 +137,17 @@ def read_pictures(plan: TrainingPlan, entry: catalog.Entry, folder: Path, read: 
     return Pictures(albums["train"], albums["val"], examples, learned, looks, unreadable)
 
 
-def _look(examples: Sequence[Example], entry: catalog.Entry, max_megapixels: float | None, number: int) -> tuple[Array, duplicates.Look]:
-    example = examples[number]
+def read_example(
+    example: Example, geometry: Callable[[int, int], Geometry], *, max_megapixels: float | None
+) -> tuple[Array, duplicates.Look]:
+    """A labelled picture as the network sees it, uint8 (height, width, 3), and what it is found again by.
+
+    `geometry` fits a picture of that width and height to the network. Raises InputError when it cannot be read.
+    """
+    digest = dataset.sha256_of(example.path)
     image = stills.read_still(example.path, max_megapixels=max_megapixels)
-    size = (entry.input_px, entry.input_px)
-    geometry = framing.frame_geometry(
-        image.width, image.height, fit="whole", input_px=size, short_side_px=entry.short_side_px, stride=entry.stride
-    )
-    look = duplicates.look(stills.thumbnail(image, duplicates.LOOK_PX), dataset.sha256_of(example.path))
-    return stills.network_picture(image, geometry), look
+    look = duplicates.look(stills.thumbnail(image, duplicates.LOOK_PX), digest)
+    return stills.network_picture(image, geometry(image.width, image.height)), look
 
 
 def doubts(pictures: Pictures) -> list[str]:

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline import cards, catalog, charts, dataset, duplicates, evaluation, reading, report, stills, visualize
+from pipeline import album, cards, catalog, charts, duplicates, evaluation, reading, report, stills, visualize
 from pipeline.dataset import Dataset, Example
 from pipeline.errors import CommandError, HeatreelError, InputError
 from pipeline.outputs import whole
+from pipeline.pages import MOST_EMBEDDED
 from pipeline.painting import THUMBNAIL_PX, as_thumbnail
 from pipeline.planning import AnalysisPlan
 from pipeline.predict import BATCH_SIZE
@@ -29,7 +30,6 @@ Small = tuple[str | bytes, str | bytes | None]  # a picture and its heat, as JPE
 Kind = Literal["the same file", "nearly the same", "mirrored"]
 Counter = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 
-MOST_EMBEDDED = 300  # pictures; more would make a page of many megabytes, and lie in a folder beside it
 MOST_SHOWN = 60  # suspects and pairs on the page; the data beside it has all
 MOST_ROWS = 30  # classes of the table of what was taken for what; the chart and the data beside it have all
 MOST_COLUMNS = 100  # classes whose scores are in the table of all pictures
@@ -237,11 +237,7 @@ def _score(
     describe = visualize.describing(session.classifier)
 
     def read(number: int) -> tuple[Array, duplicates.Look]:
-        path = data.examples[number].path
-        digest = dataset.sha256_of(path)
-        image = stills.read_still(path, max_megapixels=session.options.max_megapixels)
-        look = duplicates.look(stills.thumbnail(image, duplicates.LOOK_PX), digest)
-        return stills.network_picture(image, session.geometry(image.width, image.height)), look
+        return album.read_example(data.examples[number], session.geometry, max_megapixels=session.options.max_megapixels)
 
     def failed(number: int, error: HeatreelError) -> None:
         unreadable.append((data.examples[number].name, str(error)))

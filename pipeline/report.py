@@ -71,7 +71,7 @@ def write_video_page(path: Path, page: VideoPage, *, overwrite: bool) -> None:
         thumbnails=[
             {
                 "seconds": max(0.0, shot.time_seconds - page.begins_seconds),
-                "address": _jpeg_address(shot.jpeg),
+                "address": _embedded(shot.jpeg),
                 "width": shot.width_px,
                 "height": shot.height_px,
             }
@@ -208,7 +208,7 @@ def write_pictures_page(path: Path, page: PicturesPage, *, overwrite: bool) -> N
 
 
 def _picture_address(picture: str | bytes | None) -> str | None:
-    return _jpeg_address(picture) if isinstance(picture, bytes) else None if picture is None else _address(picture)
+    return _embedded(picture) if isinstance(picture, bytes) else None if picture is None else _address(picture)
 
 
 class _Labels:
@@ -384,18 +384,14 @@ def write_analysis_page(path: Path, page: AnalysisPage, *, overwrite: bool) -> N
     """Write the page of an analysis. Raises OutputError as `outputs.whole` does."""
     charts = {
         name: {
-            "light": _png_address(chart.light),
-            "dark": _png_address(chart.dark),
+            "light": _embedded(chart.light, "png"),
+            "dark": _embedded(chart.dark, "png"),
             "width": int.from_bytes(chart.light[16:20], "big") // 2,  # of the PNG's header
             "height": int.from_bytes(chart.light[20:24], "big") // 2,
         }
         for name, chart in page.charts.items()
     }
     _write_page(path, "analysis", overwrite=overwrite, page=page, charts=charts, address=_picture_address)
-
-
-def _png_address(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 # ------------------------------------------------------------------------------------------------ from records to markup
@@ -456,8 +452,8 @@ def _address(relative: str) -> str:
     return quote(os.fsencode(relative), safe="/")
 
 
-def _jpeg_address(jpeg: bytes) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+def _embedded(picture: bytes, kind: str = "jpeg") -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def _percent(score: float) -> str:

@@ -7,6 +7,7 @@ computed once. Pictures are seen as every other command shows them to the networ
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import shutil
@@ -234,7 +235,7 @@ class _Work:
     folder: Path
     watcher: Watcher
 
-    @property
+    @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """What a training that goes on must have in common with the interrupted one. More epochs may be asked for."""
         recipe = asdict(self.plan.recipe)

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from pipeline import catalog, compositing, framing, maps, preprocessing, stills
+from pipeline import catalog, compositing, framing, maps, preprocessing, reading, stills
 from pipeline.errors import ChangedError, CommandError, HeatreelError, InputError
 from pipeline.models import Classifier
 from pipeline.outputs import whole
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Array = np.ndarray[Any, Any]
+
+WRITERS = 2
+MOST_TOGETHER, WINDOW_PIXELS = 8, 20_000_000  # on a CPU 8 are as fast as 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +96,12 @@ def open_session(classifier: Classifier, options: Options) -> Session:
 
 def scoring(classifier: Classifier, options: Options) -> dict[str, Any]:
     """What predict.predict needs of a classifier: its name, classes, scores and the geometry of its frames."""
+    session = Session(classifier=classifier, explain=lambda _: None, targets=None, options=options)  # type: ignore[arg-type, return-value]
     score = maps.scorer(classifier.networks[0], preprocess=_scaling(classifier))
     return {
         "name": classifier.name,
         "score": lambda pixels: score(pixels).numpy(),
-        "geometry": _unexplained(classifier, options).geometry,
+        "geometry": session.geometry,
         "classes": classifier.classes,
         "top_k": options.top_k,
         "every": options.every,
@@ -114,10 +118,6 @@ def describing(classifier: Classifier) -> Callable[[Array], tuple[Array, Array]]
         return scores.numpy(), features.numpy()
 
     return described
-
-
-def _unexplained(classifier: Classifier, options: Options) -> Session:
-    return Session(classifier=classifier, explain=lambda _: None, targets=None, options=options)  # type: ignore[arg-type, return-value]
 
 
 def _scaling(classifier: Classifier) -> Callable[[Any], Any]:
@@ -201,18 +201,18 @@ def visualize_images(jobs: Sequence[Job], session: Session) -> Iterator[tuple[Jo
     than some twenty megapixels each are read ahead, explained, and written at a time, or two pictures.
     """
     waiting, most = iter(jobs), 2
-    with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
+    with ThreadPoolExecutor(reading.READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
 
         def ahead() -> list[tuple[Job, Future[_Begun]]]:
             return [(job, readers.submit(_begin, job, session)) for job in itertools.islice(waiting, most)]
 
-        reading, writing = ahead(), list[tuple[Job, Future[tuple[Outcome, Track]]]]()
+        opening, writing = ahead(), list[tuple[Job, Future[tuple[Outcome, Track]]]]()
         try:
-            while reading or writing:
-                window = [(job, _waited(future)) for job, future in reading]
+            while opening or writing:
+                window = [(job, _waited(future)) for job, future in opening]
                 begun = [each for _, each in window if isinstance(each, _Begun)]
                 most = _window(begun, most)
-                written, reading = writing, ahead()
+                written, opening = writing, ahead()
                 seen = _seen_together(begun, session)
                 writing = [
                     (job, writers.submit(_end, job, session, each, next(seen)) if isinstance(each, _Begun) else _failed(each))
@@ -220,14 +220,10 @@ def visualize_images(jobs: Sequence[Job], session: Session) -> Iterator[tuple[Jo
                 ]
                 yield from ((job, _waited(future)) for job, future in written)
         finally:
-            for _, future in reading:
+            for _, future in opening:
                 future.cancel()
             for _, unwritten in writing:
                 unwritten.cancel()
-
-
-READERS, WRITERS = 2, 2
-MOST_TOGETHER, WINDOW_PIXELS = 8, 20_000_000  # on a CPU 8 are as fast as 32
 
 
 class _Begun(NamedTuple):

@@ -180,6 +180,15 @@ def test_what_cannot_be_is_refused_at_once_and_nothing_is_changed(
     assert files(tmp_path) == before
 
 
+def test_garbage_is_collected_once_the_model_is_loaded(cat: Path, tmp_path: Path) -> None:
+    probe = "import sys, gc, atexit, cli; sys.argv[0] = 'visualize'; atexit.register(lambda: print(gc.isenabled()))\n"
+    probe += "from pipeline import terminal; old = terminal.Terminal.start_up\n"
+    probe += "terminal.Terminal.start_up = lambda self: (old(self), print(gc.isenabled()))\ncli.main()"
+    command = [sys.executable, "-c", probe, "image", "cat.jpg", "-o", "heat.jpg"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "True"]
+
+
 def test_an_existing_output_is_touched_only_when_told_so(cat: Path, tmp_path: Path) -> None:
     output = tmp_path / "cat_output.jpg"
     output.write_text("precious")
