@@ -627,7 +627,7 @@ def predict(
             stills.check_writable_format(grid)
         for path in (csv, grid):
             if path is not None:
-                outputs.check_output(path, sources=paths, overwrite=overwrite)
+                outputs.check_output(path, sources=outputs.identified(paths), overwrite=overwrite)
         plan = planning.plan_predictions(paths, max_megapixels=max_megapixels)
         terminal.finish(_predict(plan, choices, device, options, terminal, csv=csv, grid=grid))
 

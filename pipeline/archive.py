@@ -154,7 +154,7 @@ def prepare(request: Request) -> Path:
     compositing.colormap(request.options.colormap)
     options = request.options
     encoders.choose_encoder(options.codec, width_px=640, height_px=360, crf=options.crf, preset=options.preset)
-    outputs.check_output(home(request.output) / "ledger.sqlite", sources=(), overwrite=True)
+    outputs.check_output(home(request.output) / "ledger.sqlite", sources=frozenset(), overwrite=True)
     others = {path.name.partition("-of-")[2] for path in ledger_files(request.output)}
     mine = ledger_file(request.output, request.rules.shard).name.partition("-of-")[2]
     if others - {mine}:

@@ -78,6 +78,6 @@ def encode_pictures(pictures: Iterable[np.ndarray[Any, Any]], path: Path, *, wid
 
 def make_clip(output: Path, *, overwrite: bool) -> None:
     """Write the clip as H.264. Raises OutputError when it exists already or cannot be written."""
-    check_output(output, sources=(), overwrite=overwrite)
+    check_output(output, sources=frozenset(), overwrite=overwrite)
     with whole(output, overwrite=overwrite) as temporary:
         encode_pictures(clip_pictures(), temporary, width=WIDTH, height=HEIGHT, fps=FPS, output=output)

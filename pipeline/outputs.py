@@ -7,15 +7,28 @@ import itertools
 import os
 import re
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline import processes
 from pipeline.errors import CommandError, OutputError
 
+FileId = tuple[int, int]
 
-def check_output(output: Path, *, sources: Sequence[Path], overwrite: bool) -> None:
+
+def identified(paths: Iterable[Path]) -> frozenset[FileId]:
+    """What files are, by whatever name or link they are reached: device and inode. What is not there, or cannot be asked, is left out."""
+    found = set()
+    for path in paths:
+        with suppress(OSError, ValueError):
+            status = path.stat()
+            found.add((status.st_dev, status.st_ino))
+    return frozenset(found)
+
+
+def check_output(output: Path, *, sources: frozenset[FileId], overwrite: bool) -> None:
     """Refuse, before any work, an output that must not or cannot be written. Changes nothing on disk.
 
     Raises OutputError when it exists (without `overwrite`), is one of the sources (by hard or symbolic link too), or lies in a
@@ -36,7 +49,7 @@ def check_output(output: Path, *, sources: Sequence[Path], overwrite: bool) -> N
         raise OutputError(f"{output}: the folder {folder} is not writable", remedy="name another place with --output")
     if output.is_dir():
         raise OutputError(f"{output}: is a folder", remedy="name a file")
-    if any(output.exists() and source.exists() and output.samefile(source) for source in sources):
+    if identified([output]) & sources:
         raise OutputError(f"{output}: is the input itself", remedy="name another file with --output")
     if os.path.lexists(output) and not overwrite:
         raise OutputError(f"{output}: exists already", remedy="add --overwrite to replace it, or name another file with --output")
@@ -138,12 +151,12 @@ def name_outputs(inputs: Sequence[Path], *, output: Path | None, suffixes: Seque
         raise CommandError(f"--output {output}: several inputs need a folder, and this is a file")
     paths = list(zip(inputs, suffixes, strict=True))
     named = [_beside(path, output, path.stem, suffix) for path, suffix in paths]
+    times = Counter(named)
     unique = [
-        name if named.count(name) == 1 else _beside(path, output, path.name, suffix)
-        for name, (path, suffix) in zip(named, paths, strict=True)
+        name if times[name] == 1 else _beside(path, output, path.name, suffix) for name, (path, suffix) in zip(named, paths, strict=True)
     ]
-    for name in unique:
-        if unique.count(name) > 1:
+    for name, count in Counter(unique).items():
+        if count > 1:
             raise CommandError(f"{name}: several inputs would be written to this name", remedy="give each input once")
     return unique
 

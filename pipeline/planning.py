@@ -53,7 +53,8 @@ def plan_images(paths: Sequence[Path], *, output: Path | None, options: Options)
     suffixes = [stills.output_suffix(path) for path in pictures]
     named = outputs.name_outputs(pictures, output=output, suffixes=suffixes)
     if options.report and named:
-        outputs.check_output(outputs.pictures_page_of(named[0], count=len(named)), sources=pictures, overwrite=options.overwrite)
+        page = outputs.pictures_page_of(named[0], count=len(named))
+        outputs.check_output(page, sources=outputs.identified(pictures), overwrite=options.overwrite)
     for name in named:
         stills.check_writable_format(name)
     return _plan(pictures, named, options, functools.partial(_image, options))
@@ -155,7 +156,7 @@ def plan_analysis(data: Path, *, output: Path | None, threshold: float | None, e
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file", remedy="name a folder with --output")
     for name in ANALYSIS_FILES:
-        outputs.check_output(folder / name, sources=(), overwrite=options.overwrite)
+        outputs.check_output(folder / name, sources=frozenset(), overwrite=options.overwrite)
     found = dataset.open_dataset(data, max_megapixels=options.max_megapixels)
     return AnalysisPlan(data=found, output=folder, threshold=threshold, examples=examples)
 
@@ -164,7 +165,7 @@ def plan_order(path: Path, *, kind: Literal["video", "image"], output: Path, map
     """The job for one input of a batch. Raises InputError when it cannot be read, OutputError when the output cannot be written."""
     job = (_image if kind == "image" else _video)(options, path, output, maps)
     for file in (output, maps) if maps else (output,):
-        outputs.check_output(file, sources=[path], overwrite=options.overwrite)
+        outputs.check_output(file, sources=outputs.identified([path]), overwrite=options.overwrite)
     return job
 
 
@@ -186,11 +187,11 @@ def _sequence(path: Path, options: Options) -> stills.PictureSequence | None:
 def _plan(
     paths: Sequence[Path], named: Sequence[Path], options: Options, make: Callable[[Path, Path, Path | None], Job]
 ) -> list[Job | Refusal]:
-    several = len(paths) > 1
+    several, inputs = len(paths) > 1, outputs.identified(paths)
     plan: list[Job | Refusal] = []
     for file in (options.predictions, options.timeline, options.contact_sheet):
         if file is not None:
-            outputs.check_output(file, sources=paths, overwrite=options.overwrite)
+            outputs.check_output(file, sources=inputs, overwrite=options.overwrite)
     if several and (options.timeline or options.contact_sheet):
         raise CommandError("--timeline and --contact-sheet are for one video at a time")
     for path, name in zip(paths, named, strict=True):
@@ -201,7 +202,7 @@ def _plan(
             job = make(path, name, maps)
             page = outputs.page_of(name) if options.report and (job.source or job.pictures) else None
             for output in (file for file in (name, maps, page) if file):
-                outputs.check_output(output, sources=paths, overwrite=options.overwrite)
+                outputs.check_output(output, sources=inputs, overwrite=options.overwrite)
         except OSError as error:  # such as a name that is too long
             plan.append(Refusal(input=path, error=InputError(f"{path}: cannot be read: {error.strerror or error}")))
         except HeatreelError as error:
@@ -247,7 +248,7 @@ def plan_training(root: Path, *, output: Path | None, recipe: Recipe, resume: bo
     if unfinished and not (goes_on or overwrite):
         raise OutputError(f"{output}: a training of it was interrupted", remedy="add --resume to go on, or --overwrite to begin anew")
     for path in (output, curve):
-        outputs.check_output(path, sources=[], overwrite=overwrite or (goes_on and unfinished))
+        outputs.check_output(path, sources=frozenset(), overwrite=overwrite or (goes_on and unfinished))
     found = dataset.open_dataset(root, max_megapixels=recipe.max_megapixels)
     dataset.check_trainable(found)
     return TrainingPlan(

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import archive, ledger, movie
 from pipeline.errors import CommandError, InputError
-from pipeline.outputs import check_output, whole
+from pipeline.outputs import check_output, identified, whole
 
 PLAYERS = {"mpv": "--start={:.3f}", "ffplay": "-ss {:.3f}", "vlc": "--start-time={:.3f}"}
 
@@ -100,7 +100,7 @@ def cut(hit: Hit, folder: Path, *, overwrite: bool) -> Path | None:
     if not hit.output.exists():
         raise InputError(f"{hit.output}: is not there any more", remedy="run the batch again")
     clip = folder / f"{hit.output.stem}_{hit.label.replace(os.sep, ' ')}_{hit.start_seconds:.3f}{hit.output.suffix}"
-    check_output(clip, sources=[hit.output], overwrite=overwrite)
+    check_output(clip, sources=identified([hit.output]), overwrite=overwrite)
     with whole(clip, overwrite=overwrite) as temporary:
         movie.cut(hit.output, *hit.within_output, temporary)
     return clip
