@@ -17,7 +17,7 @@ import typer
 from pipeline import catalog
 from pipeline.errors import CommandError, HeatreelError, Stopped, ToolError
 from pipeline.records import ModelChoice, Options, Outcome, Progress, Recipe, printable
-from pipeline.terminal import Terminal, exit_code_of, open_missing_streams, open_terminal, table, tell
+from pipeline.terminal import Terminal, end, exit_code_of, open_missing_streams, open_terminal, table, tell
 
 if TYPE_CHECKING:
     from pipeline.archive import Request
@@ -685,11 +685,10 @@ def train(
             max_megapixels=max_megapixels,
         )
         plan = planning.plan_training(data, output=output, recipe=recipe, resume=resume, overwrite=overwrite)
-        terminal.start_up()
-        from pipeline import models, training
+        with terminal.starting_up():
+            from pipeline import models, training
 
         terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
-        terminal.started()
         with terminal.lesson(plan.output) as watcher:
             trained = training.train(plan, watcher)
         terminal.put_trained(trained)
@@ -746,12 +745,11 @@ def analyze(
         catalog.check_choice(choice, ())
         known_colormap(options.colormap)
         plan = planning.plan_analysis(data, output=output, threshold=threshold, examples=examples, options=options)
-        terminal.start_up()
-        from pipeline import analysis, models, visualize
+        with terminal.starting_up():
+            from pipeline import analysis, models, visualize
 
         terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
         session = visualize.open_session(models.load_classifier(choice), options)
-        terminal.started()
         terminal.put_analysis(analysis.analyze(plan, session, choice=choice, command=_command(), counter=terminal.counter).as_json())
 
 
@@ -787,8 +785,8 @@ def demo(
 def doctor(as_json: Json = False, verbose: Verbose = False) -> None:
     """What this machine offers: ffmpeg and its encoders, GPU, TensorFlow, weights, free space."""
     with open_terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
-        terminal.start_up()
-        from pipeline import doctor as examination
+        with terminal.starting_up():
+            from pipeline import doctor as examination
 
         findings = examination.examine()
         if as_json:
@@ -830,8 +828,8 @@ def models_show(
     choice = _choice(model, None, None, "auto", None, custom_objects, allow_unsafe)
     catalog.check_choice(choice, ())
     with open_terminal(as_json=as_json, quiet=False, verbose=False) as terminal:
-        terminal.start_up()
-        from pipeline import anatomy
+        with terminal.starting_up():
+            from pipeline import anatomy
 
         shown = anatomy.describe(choice, size)
         if as_json:
@@ -848,8 +846,8 @@ def models_fetch(
     """Download the ImageNet weights of models of the zoo into Keras' cache."""
     entries = [catalog.entry(name) for name in names]
     with open_terminal(as_json=False, quiet=False, verbose=verbose) as terminal:
-        terminal.start_up()
-        from pipeline import models
+        with terminal.starting_up():
+            from pipeline import models
 
         failures = []
         for entry in entries:
@@ -880,12 +878,11 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
     jobs = [job for job in plan if isinstance(job, Job)]
     if not jobs:
         return outcomes
-    terminal.start_up()
-    from pipeline import models, predictions, visualize
+    with terminal.starting_up():
+        from pipeline import models, predictions, visualize
 
     terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
     session = visualize.open_session(models.load_classifier(choice), options)
-    terminal.started()
     tracks: list[Track] = []
     pictures = not any(job.source or job.pictures for job in jobs)
     shown: list[tuple[Outcome, Track | None]] = [(outcome, None) for outcome in outcomes]
@@ -940,13 +937,12 @@ def _predict(
     refused = [Outcome(input=r.input, model="", method="none", error=str(r.error)) for r in plan if isinstance(r, Refusal)]
     answers = []
     if jobs:
-        terminal.start_up()
-        from pipeline import models, predict, visualize
+        with terminal.starting_up():
+            from pipeline import models, predict, visualize
 
         terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
         for choice in choices:
             classifier = models.load_classifier(choice)
-            terminal.started()
             with terminal.counter(f"{classifier.name}", len(jobs)) as tick:
                 answers.append(predict.predict(jobs, tick=tick, **visualize.scoring(classifier, options)))
         if grid is not None:
@@ -1092,6 +1088,8 @@ def main() -> None:
     except CommandError as error:
         tell(printable(f"error: {error}"))
         sys.exit(error.exit_code)
+    except SystemExit as finished:
+        end(finished)
 
 
 if __name__ == "__main__":

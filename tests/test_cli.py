@@ -180,13 +180,34 @@ def test_what_cannot_be_is_refused_at_once_and_nothing_is_changed(
     assert files(tmp_path) == before
 
 
-def test_garbage_is_collected_once_the_model_is_loaded(cat: Path, tmp_path: Path) -> None:
-    probe = "import sys, gc, atexit, cli; sys.argv[0] = 'visualize'; atexit.register(lambda: print(gc.isenabled()))\n"
-    probe += "from pipeline import terminal; old = terminal.Terminal.start_up\n"
-    probe += "terminal.Terminal.start_up = lambda self: (old(self), print(gc.isenabled()))\ncli.main()"
-    command = [sys.executable, "-c", probe, "image", "cat.jpg", "-o", "heat.jpg"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert result.stdout.split() == ["False", "True"]
+ENDING = """
+import atexit, contextlib, gc, sys
+sys.argv[0] = "visualize"
+import cli
+from pipeline.terminal import Terminal
+
+class Last:
+    def __del__(self): print("taken apart")
+
+last, starts = Last(), Terminal.starting_up
+@contextlib.contextmanager
+def starting_up(self):
+    with starts(self):
+        print("imports:", gc.isenabled())
+        yield
+    print("afterwards:", gc.isenabled(), gc.get_freeze_count() > 300_000)
+Terminal.starting_up = starting_up
+atexit.register(print, "the end")
+cli.main()
+"""
+
+
+def test_what_imports_make_is_neither_collected_nor_taken_apart(cat: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_text("no picture")
+    command = [sys.executable, "-c", ENDING, "image", "cat.jpg", "broken.jpg", "-o", "out"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 1 and "broken.jpg: is not a picture" in result.stderr and (tmp_path / "out" / "cat_output.jpg").exists()
+    assert result.stdout.split("\n") == ["imports: False", "afterwards: True True", "the end", ""]
 
 
 def test_an_existing_output_is_touched_only_when_told_so(cat: Path, tmp_path: Path) -> None:
