@@ -24,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from PIL import Image
 
-from pipeline import catalog, demo, maps, models, preprocessing, stills, visualize
+from pipeline import catalog, demo, maps, models, preprocessing, scaling, stills, visualize
 from pipeline.records import Method, ModelChoice, Options
 
 Array = np.ndarray[Any, Any]
@@ -80,7 +80,7 @@ def main() -> None:
     options = parser.parse_args()
     classifier = models.load_classifier(ModelChoice(model=catalog.DEFAULT))
     scoring = visualize.scoring(classifier, Options())
-    pictures = [stills.network_picture(photo, scoring["geometry"](*photo.size)) for photo in photographs(options.photos)]
+    pictures = [scaling.network_picture(scaling.frame_of(photo), scoring["geometry"](*photo.size)) for photo in photographs(options.photos)]
     print(f"{len(pictures)} photographs, {options.steps} steps\n{'map':<14} {'deletion':>9} {'insertion':>9}")
     for name, make in ways(classifier, options.methods).items():
         results = []

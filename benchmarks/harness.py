@@ -40,6 +40,11 @@ class Usage(NamedTuple):
         return Usage(self.cpu_seconds - other.cpu_seconds, self.wall_seconds - other.wall_seconds)
 
 
+def middle(usages: Sequence[Usage]) -> Usage:
+    """The medians of their seconds."""
+    return Usage(median(usage.cpu_seconds for usage in usages), median(usage.wall_seconds for usage in usages))
+
+
 def run(*command: object, watch_memory: bool = False) -> Usage:
     """Run a command to its end. Exits with the end of its stderr when it fails."""
     words = [str(part) for part in command]

@@ -11,7 +11,7 @@ from statistics import median
 
 import cv2
 from clips import VISUALIZE
-from harness import Row, Usage, ratios, run, spread, used
+from harness import Row, Usage, middle, ratios, run, spread, used
 from networks import embedded, noise
 
 from pipeline import demo, stills
@@ -63,7 +63,7 @@ def photographs(options: argparse.Namespace) -> list[Row]:
             start, whole = (_images(folder, Path(name) / "out") for folder in (one, many))
             forward = used(lambda: [networks.forward(batch) for batch in batches])
             decode = used(lambda: [stills.read_still(path) for path in paths])
-            rounds.append((start, whole.beyond(start), forward, decode))
+            rounds.append((start, whole, forward, decode))
     return _photograph_rows(rounds, f"{BATCH_SIZE} of {pixels.shape[2]}x{pixels.shape[1]}")
 
 
@@ -74,7 +74,8 @@ def _images(folder: Path, output: Path) -> Usage:
 
 def _photograph_rows(rounds: Sequence[tuple[Usage, Usage, Usage, Usage]], batch: str) -> list[Row]:
     names = ("start-up", "whole beyond start-up", f"forward alone, batch {batch}", "decode alone, one thread")
-    columns = list(zip(*rounds, strict=True))
+    start = middle([usage for usage, *_ in rounds])
+    columns = list(zip(*((first, whole.beyond(start), forward, decode) for first, whole, forward, decode in rounds), strict=True))
     rows: list[Row] = [
         {
             "part": name,

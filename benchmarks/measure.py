@@ -19,7 +19,7 @@ import growth
 import images
 import peers
 from clips import BATCH_SIZE, FPS, beginning, ffmpeg, make_clip, to_null, uncompressed, visualize_video
-from harness import Row, Usage, alternating, cpus, ratios, report, spread, used
+from harness import Row, Usage, alternating, cpus, middle, ratios, report, spread, used
 from networks import Networks, embedded, noise, of_zoo
 
 from pipeline import encoders, sources
@@ -95,8 +95,7 @@ def _cost_rows(clip: Clip, networks: Networks, repeat: int) -> list[Row]:
     for _ in range(repeat):
         starts.append(visualize_video(clip.one, output))
         runs.append(_repetition(clip, networks, output))
-    start = Usage(median(usage.cpu_seconds for usage in starts), median(usage.wall_seconds for usage in starts))
-    costs = [c._replace(whole=c.whole.beyond(start)) for c in runs]
+    costs = [c._replace(whole=c.whole.beyond(middle(starts))) for c in runs]
     name = f"{clip.name} {clip.size[0]}x{clip.size[1]}"
     parts = {part: [getattr(c, part) for c in costs] for part in ("decode", "network", "encode", "floor", "whole")}
     rows = [_part_row(name, part, usages, frames) for part, usages, frames in _with_start(starts, parts, clip.frames)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline import catalog, demo, framing, maps, models, stills
+from pipeline import catalog, demo, framing, maps, models, scaling, stills
 from pipeline.predictions import top_predictions
 from pipeline.records import ModelChoice
 
@@ -25,7 +25,7 @@ geometry = framing.frame_geometry(
 )
 
 explain = maps.explainer(classifier.networks[0])
-explanation = explain(stills.network_picture(picture, geometry)[None])
+explanation = explain(scaling.network_picture(scaling.frame_of(picture), geometry)[None])
 
 for prediction in top_predictions(explanation.scores.numpy()[0], classifier.classes, 3):
     print(f"{prediction.score:6.1%}  {prediction.name.label}")

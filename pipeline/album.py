@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from pipeline import cards, catalog, dataset, duplicates, framing, reading, stills
+from pipeline import cards, catalog, dataset, duplicates, framing, reading, scaling, stills
 from pipeline.dataset import Example
 from pipeline.errors import HeatreelError, InputError, OutputError
 from pipeline.planning import TrainingPlan
@@ -147,7 +147,7 @@ def read_example(
     digest = dataset.sha256_of(example.path)
     image = stills.read_still(example.path, max_megapixels=max_megapixels)
     look = duplicates.look(stills.thumbnail(image, duplicates.LOOK_PX), digest)
-    return stills.network_picture(image, geometry(image.width, image.height)), look
+    return scaling.network_picture(scaling.frame_of(image), geometry(image.width, image.height)), look
 
 
 def doubts(pictures: Pictures) -> list[str]:

@@ -447,6 +447,7 @@ class Look:
     heat: Blend
 
 
+@functools.lru_cache(maxsize=8)
 def make_look(colormap_name: str, alpha: float, colour: Colour) -> Look:
     colours = colormap(colormap_name)
     return Look(overlay=blend_table(colours, opacity(alpha), colour), heat=blend_table(colours, np.ones(256), colour))

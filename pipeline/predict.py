@@ -70,7 +70,7 @@ def predict(
     def read(number: int) -> tuple[Array, tuple[Array, float]]:
         started = time.perf_counter()
         image = stills.read_still(jobs[number].input, max_megapixels=max_megapixels)
-        pixels = stills.network_picture(image, geometry(image.width, image.height))
+        pixels = scaling.network_picture(scaling.frame_of(image), geometry(image.width, image.height))
         return pixels, (stills.thumbnail(image, THUMBNAIL_PX), started)
 
     def failed(number: int, error: HeatreelError) -> None:
@@ -144,8 +144,7 @@ def write_picture_grid(path: Path, pictures: Sequence[Array], texts: Sequence[Se
     """Pictures, RGB uint8 (height, width, 3), with lines of text under each, as one picture. Raises OutputError."""
     grid = compositing.picture_grid(pictures, texts)
     with whole(path, overwrite=overwrite) as temporary:
-        planes = np.concatenate([grid[..., channel].ravel() for channel in range(3)])
-        stills.save_still(planes, grid.shape[1], grid.shape[0], temporary)
+        stills.save_still(np.ascontiguousarray(grid.transpose(2, 0, 1)), temporary)
 
 
 def _line(answer: Answer, several: bool) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Iterable
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
+import av.filter
 import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
@@ -14,8 +16,10 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from pipeline.decoding import planes_of
 from pipeline.records import Colour, Frame, Geometry
 
-_COLORSPACES = {"bt601": Colorspace.ITU601, "bt709": Colorspace.ITU709, "bt2020": Colorspace.BT2020}
+if TYPE_CHECKING:
+    from PIL import Image
 
+PHOTOGRAPH_COLOUR = Colour(matrix="rgb", full_range=True)
 PICTURES_COLOUR = Colour(matrix="bt709", full_range=False)
 PICTURES_COLOUR_TAGS = {"range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "iec61966-2-1"}
 
@@ -38,36 +42,68 @@ def frames_of_pictures(
         yield Frame(planes_of(picture), round(moment / time_base), time_base, picture)
 
 
+def frame_of(photograph: Image.Image) -> Frame:
+    """An RGB picture as a frame in PHOTOGRAPH_COLOUR: planes of red, green and blue."""
+    picture = av.VideoFrame(photograph.width, photograph.height, "yuv444p")  # three planes of one size; nobody converts their values
+    for target, band in zip(planes_of(picture), photograph.split(), strict=True):
+        target[:] = np.asarray(band)
+    return Frame(planes_of(picture), 0, Fraction(1), picture)
+
+
+def network_picture(photograph: Frame, geometry: Geometry) -> np.ndarray[Any, Any]:
+    """What the network sees of a frame in PHOTOGRAPH_COLOUR, as NetworkPictures gives it. Many threads may call it."""
+    scaler = getattr(_kept, "scaler", None)
+    if scaler is None or scaler.geometry != geometry:
+        scaler = _kept.scaler = NetworkPictures(PHOTOGRAPH_COLOUR, geometry)
+    return np.asarray(scaler(photograph))
+
+
+_kept = threading.local()  # photographs mostly have one size
+
+
 class NetworkPictures:
     """Frames as the network sees them; keeps ffmpeg's scaler, whose set-up costs more than one use of it.
+
+    Its bicubic kernel is given Keys' a of -0.5 (IEEE Trans. ASSP 29(6), 1981, equation 15), which Pillow has and networks learned with;
+    ffmpeg's own is -0.6. Where a picture becomes smaller the kernel grows with the step, which is the antialiasing.
 
     Of interlaced frames it takes one field, every other line: two moments in one picture are combs at every moving edge.
     """
 
     def __init__(self, colour: Colour, geometry: Geometry, *, interlaced: bool = False) -> None:
         self._colour = colour
-        self._geometry = geometry
+        self.geometry = geometry
         self._interlaced = interlaced
-        self._reformatter = VideoReformatter()
+        self._made_for: tuple[str, int, int] | None = None
+        self._graph: av.filter.Graph
 
     def __call__(self, frame: Frame) -> np.ndarray[Any, Any]:
-        """RGB uint8 (height, width, 3), bicubic with antialiasing, within a level of the mean of Pillow's bicubic."""
-        g = self._geometry
-        source_range = ColorRange.JPEG if self._colour.full_range else ColorRange.MPEG
-        picture = self._reformatter.reformat(
-            _field(frame) if self._interlaced else frame.picture,
-            width=g.scaled_width_px,
-            height=g.scaled_height_px,
-            format="gbrp",  # the same values as rgb24's, which swscale packs pixel by pixel
-            src_colorspace=_COLORSPACES[self._colour.matrix],
-            src_color_range=source_range,
-            dst_color_range=ColorRange.JPEG,
-            interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT,
-            threads=1,
-        )
+        """RGB uint8 (height, width, 3), bicubic with antialiasing."""
+        g = self.geometry
+        picture = _field(frame) if self._interlaced else frame.picture
+        given = picture.format.name, picture.width, picture.height
+        if given != self._made_for:
+            self._graph, self._made_for = self._graph_for(*given), given
+        self._graph.vpush(picture)
+        planes = planes_of(self._graph.vpull())
         seen = np.s_[g.top_px : g.top_px + g.height_px, g.left_px : g.left_px + g.width_px]
-        green, blue, red = (plane[seen] for plane in planes_of(picture))
-        return np.asarray(cv2.merge([red, green, blue]))
+        red, green, blue = planes if self._colour.matrix == "rgb" else (planes[2], planes[0], planes[1])
+        return np.asarray(cv2.merge([red[seen], green[seen], blue[seen]]))
+
+    def _graph_for(self, name: str, width: int, height: int) -> av.filter.Graph:
+        wanted, colour = self.geometry, self._colour
+        scale = f"{wanted.scaled_width_px}:{wanted.scaled_height_px}:flags=bicubic+accurate_rnd+full_chroma_int:param0=0:param1=0.5"
+        scale += f":in_range={'full' if colour.full_range else 'limited'}:out_range=full"
+        scale += "" if colour.matrix == "rgb" else f":in_color_matrix={colour.matrix}"
+        graph = av.filter.Graph()
+        graph.threads = 1
+        graph.link_nodes(
+            graph.add_buffer(width=width, height=height, format=av.VideoFormat(name), time_base=Fraction(1)),
+            graph.add("scale", scale),
+            graph.add("format", name if colour.matrix == "rgb" else "gbrp"),  # rgb24 has the same values, packed pixel by pixel
+            graph.add("buffersink"),
+        ).configure()
+        return graph
 
 
 def _field(frame: Frame) -> av.VideoFrame:

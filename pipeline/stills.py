@@ -10,7 +10,7 @@ import stat
 import struct
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.errors import CommandError, HeatreelError, InputError, OutputError
-from pipeline.records import Geometry, natural_key
+from pipeline.records import natural_key
 from pipeline.signatures import HEAD_BYTES, PICTURE_SUFFIXES, picture_format, webp_moves
 
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -298,13 +298,6 @@ def _through_profile(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def network_picture(image: Image.Image, geometry: Geometry) -> np.ndarray[Any, Any]:
-    """RGB uint8 (height, width, 3): bicubic with antialiasing, then the geometry's centre."""
-    scaled = image.resize((geometry.scaled_width_px, geometry.scaled_height_px), Image.Resampling.BICUBIC)
-    left, top = geometry.left_px, geometry.top_px
-    return np.asarray(scaled.crop((left, top, left + geometry.width_px, top + geometry.height_px)))
-
-
 def thumbnail(image: Image.Image, longest_px: int) -> np.ndarray[Any, Any]:
     """RGB uint8, its longer side `longest_px` or less."""
     small = image.copy()
@@ -318,17 +311,22 @@ def with_height(image: Image.Image, height_px: int | None) -> Image.Image:
     return image.resize((max(1, round(image.width * height_px / image.height)), height_px), Image.Resampling.LANCZOS)
 
 
-def save_still(data: np.ndarray[Any, Any], width: int, height: int, path: Path) -> None:
-    """Write planes R, G, B one behind the other, uint8 (3 * height * width,), in the format of the suffix.
+def merged(planes: Iterable[np.ndarray[Any, Any]]) -> Image.Image:
+    """A picture of planes R, G, B, each uint8 (height, width)."""
+    return Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
+
+
+def save_still(planes: np.ndarray[Any, Any], path: Path) -> None:
+    """Write planes R, G, B, uint8 (3, height, width), in the format of the suffix.
 
     Raises OutputError when the format does not hold a picture of that size.
     """
-    suffix = path.suffix.lower()
+    suffix, (_, height, width) = path.suffix.lower(), planes.shape
     longest = _LONGEST_PX.get(suffix)
     if longest is not None and max(width, height) > longest:
         message = f"{path.name}: {width} x {height} pixels, and {suffix} holds no more than {longest} a side"
         raise OutputError(message, remedy="name a .png with --output, or lower --height")
-    Image.merge("RGB", [Image.fromarray(plane) for plane in data.reshape(3, height, width)]).save(path, **_SAVE_OPTIONS[suffix])
+    merged(planes).save(path, **_SAVE_OPTIONS[suffix])
 
 
 # ------------------------------------------------------------------------------------------------ folders of frames, animations

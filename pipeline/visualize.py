@@ -9,15 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import tensorflow as tf
 
-from pipeline import catalog, compositing, framing, maps, preprocessing, reading, stills
+from pipeline import catalog, compositing, framing, maps, preprocessing, reading, scaling, stills
 from pipeline.errors import ChangedError, CommandError, HeatreelError, InputError
 from pipeline.models import Classifier
 from pipeline.outputs import whole
@@ -26,13 +25,10 @@ from pipeline.planning import Job
 from pipeline.predictions import RawMaps, Track, top_predictions
 from pipeline.records import Colour, Frame, Geometry, Options, Outcome, Thumbnail
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 Array = np.ndarray[Any, Any]
 
 WRITERS = 2
-MOST_TOGETHER, WINDOW_PIXELS = 8, 20_000_000  # on a CPU 8 are as fast as 32
+MOST_TOGETHER, WINDOW_PIXELS = 16, 20_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +136,10 @@ def explain_within_memory(explain: Callable[[Any], maps.Explanation], pixels: Ar
 
 
 class _Opened(NamedTuple):
-    """A picture that is read: as it is, and as the network sees it, uint8 (height, width, 3)."""
+    """A picture that is read: as it is, at its panel's size, and what the network sees of it, uint8 (height, width, 3)."""
 
-    image: Image.Image
+    photograph: Frame
+    panel: Frame
     geometry: Geometry
     pixels: Array
 
@@ -150,7 +147,7 @@ class _Opened(NamedTuple):
 class Painted(NamedTuple):
     """A picture that is read and explained: the finished picture's planes, and all that they were made of."""
 
-    image: Image.Image
+    photograph: Frame
     seen: Seen
     geometry: Geometry
     painter: Painter
@@ -166,22 +163,22 @@ def paint_image(path: Path, session: Session) -> Painted:
 
 def _open(path: Path, session: Session) -> _Opened:
     image = stills.read_still(path, max_megapixels=session.options.max_megapixels)
-    geometry = session.geometry(image.width, image.height)
-    return _Opened(image, geometry, stills.network_picture(image, geometry))
+    geometry, photograph = session.geometry(image.width, image.height), scaling.frame_of(image)
+    panel = stills.with_height(image, session.options.height_px)
+    pixels = scaling.network_picture(photograph, geometry)
+    return _Opened(photograph, photograph if panel is image else scaling.frame_of(panel), geometry, pixels)
 
 
 def _paint(opened: _Opened, seen: Seen, session: Session) -> Painted:
-    image, geometry, _ = opened
-    panel = stills.with_height(image, session.options.height_px)
-    painter = session.painter(geometry, session.canvas(panel.size, Colour(matrix="rgb", full_range=True)))
-    planes = tuple(np.asarray(band) for band in panel.split())
-    picture = painter.paint(Frame(planes, 0, Fraction(1), None), seen, fresh=True)  # type: ignore[arg-type]
-    return Painted(image, seen, geometry, painter, picture)
+    photograph, panel, geometry, _ = opened
+    height, width = panel.planes[0].shape
+    painter = session.painter(geometry, session.canvas((width, height), scaling.PHOTOGRAPH_COLOUR))
+    return Painted(photograph, seen, geometry, painter, painter.paint(panel, seen, fresh=True))
 
 
 def pair_of(painted: Painted) -> tuple[Thumbnail, Thumbnail]:
     """What a page shows side by side: the original, and the panel with the heat."""
-    original = as_thumbnail(stills.thumbnail(painted.image, 2 * THUMBNAIL_PX), 0.0)
+    original = as_thumbnail(stills.thumbnail(stills.merged(painted.photograph.planes), 2 * THUMBNAIL_PX), 0.0)
     return original, painted.painter.thumbnail(painted.planes, 0.0, heat_alone=True)
 
 
@@ -243,7 +240,7 @@ def _window(begun: Sequence[_Begun], most: int) -> int:
     """How many pictures to take together, by the size of the last ones."""
     if not begun:
         return most
-    mean = sum(each.opened.image.width * each.opened.image.height for each in begun) / len(begun)
+    mean = sum(each.opened.photograph.planes[0].size for each in begun) / len(begun)
     return max(2, min(MOST_TOGETHER, int(WINDOW_PIXELS / mean)))
 
 
@@ -286,7 +283,8 @@ def _write(job: Job, session: Session, painted: Painted, before: tuple[int, int]
             raw.add(0.0, seen.maps, seen.targets, seen.scores[seen.targets])
             raw.write(job.maps, region=painted.geometry.region, overwrite=options.overwrite)
     with whole(job.output, overwrite=options.overwrite) as temporary:
-        stills.save_still(painted.planes, painter.canvas.width, painter.canvas.height, temporary)
+        height, width = painter.canvas.height, painter.canvas.width
+        stills.save_still(painted.planes.reshape(3, height, width), temporary)
         if _fingerprint(job) != before:
             raise ChangedError(f"{job.input}: changed while it was read", remedy="run the same command again")
     return outcome_of(job, session, track, started, duration_seconds=None, warnings=job.warnings), track

@@ -235,6 +235,45 @@ def test_network_pictures_are_pillows_bicubic(clip: Clip) -> None:
     assert np.abs(ours - reference).mean() < 1.0
 
 
+def cubic_weights(length: int, wanted: int) -> np.ndarray[Any, Any]:
+    """Keys' kernel with a = -0.5, as wide as a step where the picture becomes smaller; float64 (wanted, length), by the formula."""
+    step = length / wanted
+    centres = (np.arange(wanted)[:, None] + 0.5) * step
+    x = np.abs(np.arange(length) + 0.5 - centres) / max(step, 1)
+    near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    weights = np.where(x < 1, near, np.where(x < 2, far, 0))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("size", [(500, 375), (120, 90)])
+def test_photographs_are_scaled_by_the_kernel_networks_learned_with(size: tuple[int, int]) -> None:
+    photo = Image.fromarray(demo.photograph("chelsea.png")).resize(size)
+    geometry = frame_geometry(*size, fit="squash", input_px=(352, 256), short_side_px=256, stride=32)
+    across, down = cubic_weights(size[0], 352), cubic_weights(size[1], 256)
+    exact = np.einsum("yj,jkc,xk->yxc", down, np.asarray(photo, float), across).clip(0, 255)
+    pillows = np.asarray(photo.resize((352, 256), Image.Resampling.BICUBIC))
+    ours = scaling.network_picture(scaling.frame_of(photo), geometry)
+    inner = np.s_[8:-8, 8:-8]  # what lies beyond the edge is nobody's to know
+    error, pillows_error = (np.sqrt(np.square(each[inner] - exact[inner]).mean()) for each in (ours, pillows))
+    assert ours.shape == (256, 352, 3) and error < 0.35 and error < 1.1 * pillows_error
+    assert np.abs(ours[inner] - exact[inner]).max() < 3
+
+
+def test_photographs_of_any_size_follow_one_another() -> None:
+    colours = [np.full((h, w, 3), (200, 100, 50), np.uint8) for w, h in ((60, 40), (31, 77), (60, 40), (1, 1))]
+    for colour in colours:
+        for input_px in ((32, 32), (64, 32)):
+            geometry = frame_geometry(*colour.shape[1::-1], fit="squash", input_px=input_px, short_side_px=32, stride=32)
+            seen = scaling.network_picture(scaling.frame_of(Image.fromarray(colour)), geometry)
+            assert seen.shape == (*input_px[::-1], 3) and (seen == colour[0, 0]).all()
+
+
+def test_a_crop_is_the_centre_of_a_scaled_photograph() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    geometry = frame_geometry(60, 40, fit="crop", input_px=(32, 32), short_side_px=40, stride=32)
+    assert np.array_equal(scaling.network_picture(scaling.frame_of(Image.fromarray(photo)), geometry), photo[4:36, 14:46])
+
+
 def test_a_crop_is_the_centre_of_the_scaled_frame(clip: Clip) -> None:
     source = sources.probe(clip("constant.mp4"))
     with decoding.open_frames(source) as frames:

@@ -17,7 +17,7 @@ from PIL import Image
 from pyarrow import parquet
 from test_cli import COMMAND, visualize
 
-from pipeline import demo, maps, planning, predict, stills
+from pipeline import demo, maps, planning, predict, scaling, stills
 from pipeline import visualize as visualization
 from pipeline.predictions import Track, write_predictions
 from pipeline.records import ClassName, Options
@@ -56,7 +56,7 @@ def test_batches_give_what_single_pictures_give_in_natural_order(photographs: Pa
     geometry = visualization.scoring(classifier, Options())["geometry"]
     for answer in (answers[1], answers[5], answers[40]):  # of both sizes, from different batches
         image = stills.read_still(answer.outcome.input)
-        alone = explain(stills.network_picture(image, geometry(*image.size))[None]).scores.numpy()[0]
+        alone = explain(scaling.network_picture(scaling.frame_of(image), geometry(*image.size))[None]).scores.numpy()[0]
         assert answer.outcome.top[0].name.index == alone.argmax()
         assert [p.score for p in answer.outcome.top] == pytest.approx(np.sort(alone)[:-4:-1].tolist(), abs=1e-5)
 

@@ -19,7 +19,7 @@ import shapes
 import tensorflow as tf
 from PIL import Image
 
-from pipeline import anatomy, cards, catalog, journal, models, planning, stills, training, visualize
+from pipeline import anatomy, cards, catalog, journal, models, planning, scaling, stills, training, visualize
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.preprocessing import scale_pixels
 from pipeline.records import ModelChoice, Options, Pixels, Recipe
@@ -214,7 +214,7 @@ def test_the_best_epoch_is_kept_and_is_as_good_as_it_was_said_to_be(tmp_path: Pa
     for each in card.learned:
         if each.part == "val":
             image = stills.read_still(data / each.name)
-            [seen] = kept.seen(stills.network_picture(image, kept.geometry(image.width, image.height))[None])
+            [seen] = kept.seen(scaling.network_picture(scaling.frame_of(image), kept.geometry(image.width, image.height))[None])
             losses.append(-np.log(seen.scores[each.label]))
     assert np.mean(losses) == pytest.approx(told.best["val_loss"], rel=1e-3)
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from test_media import audio_packets, decoded
 
-from pipeline import catalog, demo, encoders, film, maps, planning, stills, visualize
+from pipeline import catalog, demo, encoders, film, maps, planning, scaling, stills, visualize
 from pipeline.errors import InputError, OutputError, ToolError
 from pipeline.predictions import write_predictions
 from pipeline.records import Colour, Options
@@ -93,7 +93,7 @@ def test_saved_maps_hold_what_the_contract_says(cat: Path, tmp_path: Path, open_
     assert saved["maps"].shape == (1, 2, 8, 12) and saved["maps"].dtype == np.float32 and (saved["maps"] >= 0).all()
     assert saved["targets"].tolist() == [[banana, tabby]]
     assert saved["region"].tolist() == [0, 0, 1, 1] and saved["time_seconds"].tolist() == [0]
-    pixels = stills.network_picture(stills.read_still(cat), geometry)[None]
+    pixels = scaling.network_picture(scaling.frame_of(stills.read_still(cat)), geometry)[None]
     alone = maps.explainer(open_session().classifier.networks[0], targets=[tabby])(pixels)
     np.testing.assert_allclose(saved["maps"][0, 1], alone.maps.numpy()[0, 0], atol=1e-5)
     np.testing.assert_allclose(saved["scores"][0], alone.scores.numpy()[0, [banana, tabby]], atol=1e-6)
