@@ -595,8 +595,11 @@ def dataset_of(pictures: Iterator[Array], geometry: Geometry) -> tf.data.Dataset
         there, picture = tf.numpy_function(pull, [], (tf.bool, tf.uint8))
         return tf.ensure_shape(there, ()), tf.ensure_shape(picture, shape)
 
+    plain = (
+        tf.autograph.experimental.do_not_convert
+    )  # nothing here needs AutoGraph, which would parse their sources for a tenth of a second
     numbers = tf.data.Dataset.counter()
-    return numbers.map(element).take_while(lambda there, _: there).map(lambda _, picture: picture)
+    return numbers.map(plain(element)).take_while(plain(lambda there, _: there)).map(plain(lambda _, picture: picture))
 
 
 class _End(NamedTuple):
