@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.errors import CommandError
-from pipeline.records import Colour, Layout
+from pipeline.records import Colour, Layout, percent
 
 Array = np.ndarray[Any, Any]
 Planes = tuple[Array, Array, Array]
@@ -346,13 +346,6 @@ def _even(value: float) -> int:
 
 def _bar_height(size: int) -> int:
     return max(2, round(0.17 * size))
-
-
-def percent(score: float) -> str:
-    """A score for people: whole percents, and never a rounded 0 % or 100 % for what is neither."""
-    if 0 < score < 0.01:
-        return "<1%"
-    return f"{min(int(100 * score + 0.5), 99) if score < 1 else 100}%"
 
 
 def lay_patch(planes: Planes, patch: Patch, x: int, y: int) -> None:

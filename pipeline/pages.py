@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline import children, compositing, report
+from pipeline import children, report
 from pipeline.outputs import page_of, pictures_page_of
 from pipeline.predict import write_picture_grid
 from pipeline.predictions import Track
-from pipeline.records import Options, Outcome, clock
+from pipeline.records import Options, Outcome, clock, percent
 from pipeline.visualize import Session
 
 MOST_EMBEDDED = 300  # pictures; more would make a page of many megabytes, and are linked instead
@@ -43,7 +43,7 @@ def write_contact_sheet(path: Path, track: Track, session: Session, *, overwrite
         bgr = cv2.imdecode(np.frombuffer(thumbnail.jpeg, np.uint8), cv2.IMREAD_COLOR)
         assert bgr is not None, "it was encoded here"
         pictures.append(bgr[..., ::-1])
-        best = [f"{session.classifier.classes[indices[frame, 0]].label} {compositing.percent(scores[frame, 0])}"] if indices.size else []
+        best = [f"{session.classifier.classes[indices[frame, 0]].label} {percent(scores[frame, 0])}"] if indices.size else []
         texts.append([clock(thumbnail.time_seconds), *best])
     write_picture_grid(path, pictures, texts, overwrite=overwrite)
 

@@ -16,7 +16,7 @@ from pipeline.errors import HeatreelError
 from pipeline.outputs import whole
 from pipeline.planning import Job
 from pipeline.predictions import Track, top_predictions
-from pipeline.records import Geometry, Outcome, VideoSource, printable
+from pipeline.records import Geometry, Outcome, VideoSource, percent, printable
 
 Array = np.ndarray[Any, Any]
 
@@ -149,5 +149,5 @@ def write_picture_grid(path: Path, pictures: Sequence[Array], texts: Sequence[Se
 
 def _line(answer: Answer, several: bool) -> str:
     top = answer.outcome.top
-    said = f"{top[0].name.label} {compositing.percent(top[0].score)}" if top else "failed"
+    said = f"{top[0].name.label} {percent(top[0].score)}" if top else "failed"
     return f"{answer.outcome.model}: {said}" if several else said

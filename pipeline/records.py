@@ -270,6 +270,13 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
 
 
+def percent(score: float) -> str:
+    """A score for people: whole percents, and never a rounded 0 % or 100 % for what is neither."""
+    if 0 < score < 0.01:
+        return "<1%"
+    return f"{min(int(100 * score + 0.5), 99) if score < 1 else 100}%"
+
+
 def printable(text: str) -> str:
     """For one line of a terminal or a picture: line breaks, control characters and what is no UTF-8 in a file's name as escapes."""
     return "".join(c if c.isprintable() or c == "\u200d" else c.encode("unicode_escape").decode() for c in text)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from pipeline.errors import HeatreelError, InputError, OutputError, Stopped
-from pipeline.records import Outcome, Progress, clock, printable
+from pipeline.records import Outcome, Progress, clock, percent, printable
 
 if TYPE_CHECKING:
     from pipeline.batch import Overview, Summary
@@ -274,7 +274,7 @@ class Terminal:
 
 def _result_line(source: object, output: object, frames: int, seconds: float | None, best: Sequence[tuple[str, float]]) -> str:
     """What an input has become; `seconds` is None for a picture."""
-    top = ", ".join(f"{label} {100 * score:.0f}%" for label, score in best)
+    top = ", ".join(f"{label} {percent(score)}" for label, score in best)
     told = "" if seconds is None else f" ({frames} frames in {seconds:.1f} s)"
     return printable(f"{source} -> {output}{told}{': ' if top else ''}{top}")
 

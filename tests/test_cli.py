@@ -64,6 +64,13 @@ def test_version_is_the_distributions(tmp_path: Path) -> None:
     assert visualize("--version", cwd=tmp_path).stdout.strip() == f"visualize {version('heatreel')}"
 
 
+def test_the_result_line_names_scores_as_the_label_in_the_picture_does(cat: Path, tmp_path: Path) -> None:
+    result = visualize("image", cat.name, "-k", 1000, cwd=tmp_path)
+    shown = re.findall(r" (<?\d+%)(?:,|$)", result.stderr.strip())
+    assert result.returncode == 0 and len(shown) == 1000
+    assert shown[-1] == "<1%" and "0%" not in shown  # of a thousand softmax scores none is nothing, and most are under a hundredth
+
+
 def test_pictures_good_and_bad_in_one_call(cat: Path, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not a picture")
     shutil.copy(cat, tmp_path / "second.jpg")

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import compositing as c
 from pipeline.errors import CommandError
-from pipeline.records import Colour
+from pipeline.records import Colour, percent
 
 RGB = Colour(matrix="rgb", full_range=True)
 BT709 = Colour(matrix="bt709", full_range=False)
@@ -262,7 +262,7 @@ def test_bars_are_as_long_as_their_scores() -> None:
     [(0, "0%"), (1e-6, "<1%"), (0.0099, "<1%"), (0.01, "1%"), (0.125, "13%"), (0.994, "99%"), (0.9999, "99%"), (1.0, "100%")],
 )
 def test_percents_never_round_to_certainty(score: float, text: str) -> None:
-    assert c.percent(score) == text
+    assert percent(score) == text
 
 
 def test_the_running_range_follows_by_its_time_constants() -> None:
