@@ -17,6 +17,7 @@ from pipeline import cards, catalog, dataset, duplicates, framing, reading, scal
 from pipeline.dataset import Example
 from pipeline.errors import HeatreelError, InputError, OutputError
 from pipeline.planning import TrainingPlan
+from pipeline.preprocessing import untuned
 from pipeline.records import Geometry
 
 Array = np.ndarray[Any, Any]
@@ -50,7 +51,7 @@ class Album:
         whole = parts[0]
         for part in parts[1:]:
             whole = whole.concatenate(part)
-        return whole.prefetch(2)
+        return untuned(whole).prefetch(2)
 
     def shuffled(self, batch_size: int, seed: int) -> tf.data.Dataset:
         """The same in an order that the seed chooses; sizes come as often as they are in the album."""
@@ -60,7 +61,7 @@ class Album:
             part = self._of(size).shuffle(min(held, len(self._numbers[size])), seed=seed)
             parts.append(part.batch(batch_size).map(_decoder(size)))
         shares = [len(numbers) / len(self.numbers) for numbers in self._numbers.values()]
-        return tf.data.Dataset.sample_from_datasets(parts, weights=shares, seed=seed).prefetch(2)
+        return untuned(tf.data.Dataset.sample_from_datasets(parts, weights=shares, seed=seed)).prefetch(2)
 
     def _of(self, size: tuple[int, int]) -> tf.data.Dataset:
         records = tf.data.FixedLengthRecordDataset(str(self._file(size)), 3 * size[0] * size[1])

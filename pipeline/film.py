@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from pipeline import children, decoding, encoders, integrity, movie, scaling, sources, stills
+from pipeline import children, decoding, encoders, integrity, movie, preprocessing, scaling, sources, stills
 from pipeline.compositing import Canvas
 from pipeline.errors import ChangedError, CommandError, InputError, OutputError, Stopped, ToolError
 from pipeline.journal import STRAIGHTENED, Journal, Segment, open_journal
@@ -599,7 +599,8 @@ def dataset_of(pictures: Iterator[Array], geometry: Geometry) -> tf.data.Dataset
         tf.autograph.experimental.do_not_convert
     )  # nothing here needs AutoGraph, which would parse their sources for a tenth of a second
     numbers = tf.data.Dataset.counter()
-    return numbers.map(plain(element)).take_while(plain(lambda there, _: there)).map(plain(lambda _, picture: picture))
+    elements = numbers.map(plain(element)).take_while(plain(lambda there, _: there))
+    return preprocessing.untuned(elements.map(plain(lambda _, picture: picture)))
 
 
 class _End(NamedTuple):

@@ -1,7 +1,8 @@
-"""Pixel scalings against those of Keras, mode by mode and model by model."""
+"""Pixel scalings against those of Keras, mode by mode and model by model; what datasets do on their way there."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline import catalog
+from pipeline import catalog, film
+from pipeline.album import Album
 from pipeline.preprocessing import scale_pixels
-from pipeline.records import Pixels
+from pipeline.records import Geometry, Pixels
 
 Array = np.ndarray[Any, Any]
 ZOO = [entry for entry in catalog.ENTRIES.values() if entry.builder is not None]
@@ -68,3 +70,15 @@ def test_what_is_given_is_left(mode: Pixels) -> None:
     array = pixels()
     np.testing.assert_allclose(scale_pixels(array, mode), eager, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(array, pixels())
+
+
+def test_no_dataset_has_the_tuner_that_may_be_waited_for(tmp_path: Path) -> None:
+    """It would be waited for in one run of three, so it is looked for where tf.data says whether it is there: in the options."""
+    assert tf.data.Dataset.range(1).options().autotune.enabled is not False
+    album = Album(tmp_path / "album")
+    album.add(np.zeros((2, 8, 8, 3), np.uint8), [0, 1])
+    geometry = Geometry(scaled_width_px=8, scaled_height_px=8, width_px=8, height_px=8)
+    frames = film.dataset_of(iter([np.full((8, 8, 3), 7, np.uint8)]), geometry).batch(8).prefetch(1)
+    for each in (frames, album.batches(2), album.shuffled(2, seed=0).map(lambda pixels, _: pixels)):
+        assert each.options().autotune.enabled is False
+    assert [batch.numpy().tolist() for batch in frames] == [np.full((1, 8, 8, 3), 7).tolist()]
