@@ -388,7 +388,7 @@ def cut(video: Path, start_seconds: float, end_seconds: float, output: Path) -> 
 def verify(path: Path, output: Path, expected_seconds: np.ndarray[Any, Any]) -> None:
     """Raises OutputError unless the file's video has exactly the frames at those times, float64 (frames,); messages name `output`."""
     try:
-        with sources.open_container(path) as container:
+        with sources.open_container(path, decoders=False) as container:
             stream = container.streams.video[0]
             pts = [packet.pts for packet in container.demux(stream) if packet.size and packet.pts is not None]
             written = np.sort(np.asarray(pts, np.float64)) * float(stream.time_base or 1)

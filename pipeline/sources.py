@@ -58,9 +58,13 @@ def probe(path: Path, *, stream: int | None = None, fps: Fraction | None = None,
         raise _refusal(path, getattr(error, "strerror", None) or str(error)) from error
 
 
-def open_container(path: Path) -> Any:
-    """The file in PyAV, which never opens another one for it. Raises av.FFmpegError."""
-    return av.open(f"file:{path}", format=named_format(path), options=SAFE, timeout=OPEN_TIMEOUT_SECONDS, **_LENIENT)
+def open_container(path: Path, *, decoders: bool = True) -> Any:
+    """The file in PyAV, which never opens another one for it. Raises av.FFmpegError.
+
+    For whoever wants packets alone: without `decoders` no picture is decoded on opening, which takes 60 ms for a 3840x1080 one of H.264.
+    """
+    options = SAFE if decoders else {**SAFE, "codec_whitelist": "none"}
+    return av.open(f"file:{path}", format=named_format(path), options=options, timeout=OPEN_TIMEOUT_SECONDS, **_LENIENT)
 
 
 def named_format(path: Path) -> str | None:

@@ -217,6 +217,13 @@ def test_every_codec_keeps_frames_and_times(clip: Clip, tmp_path: Path, codec: A
     np.testing.assert_allclose(times, decoded(clip("variable.mp4"))[0][1:], atol=1.1e-3)
     if codec != "prores":  # 10 bits: the barcode reader takes 8
         assert [clips.read_number(p) for p in pictures] == list(range(1, 30))
+    assert packets(output, decoders=False) == packets(output, decoders=True)
+
+
+def packets(path: Path, *, decoders: bool) -> list[tuple[int | None, int, bytes]]:
+    with sources.open_container(path, decoders=decoders) as container:
+        stream = container.streams.video[0]
+        return [(packet.pts, packet.duration, bytes(packet)) for packet in container.demux(stream) if packet.size]
 
 
 def test_network_pictures_are_pillows_bicubic(clip: Clip) -> None:
