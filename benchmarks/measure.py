@@ -82,6 +82,7 @@ def _prepared(name: str, folder: Path, given: Path | None) -> Clip:
     for source, result, pictures_of_it in ((clip, output, raw), (one, output_one, raw_one)):
         visualize_video(source, result, "--crf", 0)  # without loss: what was encoded once has lost its grain, and is encoded faster
         uncompressed(result, pictures_of_it)
+    os.sync()  # gigabytes are on their way to the disk, and the command that is measured waits until its own result is there
     made = sources.probe(output)
     encoder = encoders.choose_encoder("auto", width_px=made.width_px, height_px=made.height_px)
     arguments = [part for key, value in encoder.arguments.items() for part in (f"-{key}", value)]
