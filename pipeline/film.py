@@ -595,9 +595,8 @@ def dataset_of(pictures: Iterator[Array], geometry: Geometry) -> tf.data.Dataset
         there, picture = tf.numpy_function(pull, [], (tf.bool, tf.uint8))
         return tf.ensure_shape(there, ()), tf.ensure_shape(picture, shape)
 
-    plain = (
-        tf.autograph.experimental.do_not_convert
-    )  # nothing here needs AutoGraph, which would parse their sources for a tenth of a second
+    # Nothing here needs AutoGraph, which would parse their sources for a tenth of a second.
+    plain = tf.autograph.experimental.do_not_convert
     numbers = tf.data.Dataset.counter()
     elements = numbers.map(plain(element)).take_while(plain(lambda there, _: there))
     return preprocessing.untuned(elements.map(plain(lambda _, picture: picture)))

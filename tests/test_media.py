@@ -223,6 +223,7 @@ def test_every_codec_keeps_frames_and_times(clip: Clip, tmp_path: Path, codec: A
 def packets(path: Path, *, decoders: bool) -> list[tuple[int | None, int, bytes]]:
     with sources.open_container(path, decoders=decoders) as container:
         stream = container.streams.video[0]
+        assert (stream.pix_fmt is not None) == decoders  # found by decoding the first picture
         return [(packet.pts, packet.duration, bytes(packet)) for packet in container.demux(stream) if packet.size]
 
 
