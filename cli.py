@@ -881,10 +881,11 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
     with terminal.starting_up():
         from pipeline import models, predictions, visualize
 
-    terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
+    pictures = not any(job.source or job.pictures for job in jobs)
+    at_once = 1 if pictures and len(jobs) == 1 else models.AT_ONCE
+    terminal.say(f"running on {models.use_device(device, at_once=at_once)}", only_verbose=True)
     session = visualize.open_session(models.load_classifier(choice), options)
     tracks: list[Track] = []
-    pictures = not any(job.source or job.pictures for job in jobs)
     shown: list[tuple[Outcome, Track | None]] = [(outcome, None) for outcome in outcomes]
 
     def write(done: Sequence[Track]) -> None:

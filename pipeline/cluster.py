@@ -63,8 +63,8 @@ def open_engine(setup: Setup, count: int | None, *, address: str | None) -> Engi
             count = workers.worker_count()
         nodes = [(n["Resources"].get("CPU", 0.0), n["Resources"].get("GPU", 0.0)) for n in ray.nodes() if n["Alive"]]
         count, cores, gpus = shares(nodes, count, device=setup.device)
-        threads = setup.threads or (None if address is None else max(1, int(cores)))  # on a cluster no more than was asked of it
-        return RayEngine(ray, _absolute(replace(setup, threads=threads)), count, cores=cores, gpus=gpus)
+        granted = setup.cores or (None if address is None else max(1, int(cores)))  # on a cluster no more than was asked of it
+        return RayEngine(ray, _absolute(replace(setup, cores=granted)), count, cores=cores, gpus=gpus)
     except BaseException:
         ray.shutdown()
         raise

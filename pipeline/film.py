@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from pipeline import children, decoding, encoders, integrity, movie, preprocessing, scaling, sources, stills
+from pipeline import children, decoding, encoders, integrity, models, movie, preprocessing, scaling, sources, stills
 from pipeline.compositing import Canvas
 from pipeline.errors import ChangedError, CommandError, InputError, OutputError, Stopped, ToolError
 from pipeline.journal import STRAIGHTENED, Journal, Segment, open_journal
@@ -269,18 +269,8 @@ class Film:
         failures: list[BaseException] = []
         shown = self._pictures(self._aligned(frames, begin, number), waiting, failures)
         batches = iter(dataset_of(shown, self.view.geometry).batch(self.view.batch_size).prefetch(1))
-        pixels = next(batches, None)  # before its turn comes
-        asked = time.perf_counter()
-        with ExitStack() as held:
-            held.enter_context(self.session.turn)
-            self._started += time.perf_counter() - asked
-            if self._stopping():
-                raise Stopped(128 + signal.SIGINT)
-            while pixels is not None:
-                answers = self.session.seen(pixels)
-                pixels = next(batches, None)
-                if pixels is None:
-                    held.close()  # what is left is painting: the network is free for another
+        with closing(self._in_turn(batches)) as admitted, closing(self.session.explained(admitted)) as explained:
+            for answers in explained:
                 batch: list[Explained] = []
                 for seen in answers:
                     while (head := waiting.popleft()) is not None and latest is not None and not head.key:
@@ -293,6 +283,18 @@ class Film:
             raise failures[0]
         if latest is not None:
             yield [Explained(item.frame, latest, False, item.segment) for item in waiting if item is not None]
+
+    def _in_turn(self, batches: Iterator[Array]) -> Generator[Array]:
+        """The same, from when it is this video's turn at the network until the last has been taken: what is left then is painting."""
+        first = next(batches, None)
+        asked = time.perf_counter()
+        with self.session.turn:
+            self._started += time.perf_counter() - asked
+            if self._stopping():
+                raise Stopped(128 + signal.SIGINT)
+            if first is not None:
+                yield first
+                yield from batches
 
     def _pictures(
         self, items: Iterator[_Waiting | None], waiting: deque[_Waiting | None], failures: list[BaseException]
@@ -473,11 +475,12 @@ class View:
         self.warnings: list[str] = []
         self.painter, self.encoder = self._fitted(session, shape.width_px, shape.height_px, hardware)
         held = 3 * shape.width_px * shape.height_px // 2
-        waiting = 5 * self.options.every * held  # batches being filled, waiting, explained, queued, painted
+        batches = 4 + models.AT_ONCE + 1  # being filled, waiting, queued, painted, and at the network, with one that is next there
+        waiting = batches * self.options.every * held
         fitting = max(1, FRAMES_BUDGET_BYTES // waiting)
         # With --every a thousand frames may lie between two pictures for the network: they do not wait for the second.
-        self.most_waiting = max(1, FRAMES_BUDGET_BYTES // (5 * held))
-        self.batch_size = self.options.batch_size or min(fitting, 32 if tf.config.get_visible_devices("GPU") else 8)
+        self.most_waiting = max(1, FRAMES_BUDGET_BYTES // (batches * held))
+        self.batch_size = self.options.batch_size or min(fitting, 32 if tf.config.get_visible_devices("GPU") else 4)
 
     def _fitted(self, session: Session, width: int, height: int, hardware: bool) -> tuple[Painter, encoders.Encoder]:
         """Panels of the size asked for, or of the nearest that an encoder takes."""

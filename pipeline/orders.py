@@ -16,13 +16,13 @@ How = Literal["done", "part", "parts", "seam", "error", "changed", "busy", "full
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What every worker is opened with. `settings` is the hash of all that changes pixels, `threads` those of its network (None: all)."""
+    """What every worker is opened with. `settings` is the hash of all that changes pixels, `cores` how many it may use (None: all)."""
 
     choice: ModelChoice
     options: Options
     settings: str
     device: str = "auto"
-    threads: int | None = None
+    cores: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Which process it was, so that later another one can tell whether it still runs: a process id alone is used again."""
+"""How many cores a process has, and which process it was, so that later another one can tell whether it still runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FIRST_NAMESPACE = "pid:[4026531836]"  # of every Linux outside containers: PROC
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """One process of one boot of one host. `started` is when, in the system's own count (Linux: clock ticks since boot).
+    """One process of one boot of one host. `started` is when, in the system's count (Linux: clock ticks since boot); ids are used again.
 
     A container's `host` carries its space of process ids, for two of them may share a name. `boot` is "" where the system tells none.
     """
@@ -36,6 +36,11 @@ class Process:
         if started is None:
             raise ProcessLookupError(f"no process {pid}")
         return cls(host=host(), boot=_boot(), pid=pid, started=started)
+
+
+def cores() -> int:
+    """How many cores this process may use, by what the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_running(process: Process) -> bool | None:

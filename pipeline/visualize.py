@@ -5,18 +5,19 @@ from __future__ import annotations
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 import tensorflow as tf
 
-from pipeline import catalog, compositing, framing, maps, preprocessing, reading, scaling, stills
+from pipeline import catalog, compositing, framing, maps, models, preprocessing, scaling, stills
 from pipeline.errors import ChangedError, CommandError, HeatreelError, InputError
 from pipeline.models import Classifier
 from pipeline.outputs import whole
@@ -27,8 +28,10 @@ from pipeline.records import Colour, Frame, Geometry, Options, Outcome, Thumbnai
 
 Array = np.ndarray[Any, Any]
 
-WRITERS = 2
-MOST_TOGETHER, WINDOW_PIXELS = 16, 20_000_000
+T = TypeVar("T")
+
+THREADS = models.AT_ONCE + 1  # for pictures: one of them may wait for the disk
+MOST_TOGETHER, TOGETHER_PIXELS = 4, 20_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,17 @@ class Session:
         """Explain a batch of pictures, uint8 (batch, height, width, 3)."""
         scores, targets, raw = (tensor.numpy() for tensor in explain_within_memory(self.explain, pixels))
         return [Seen(*row) for row in zip(scores, targets, raw, np.asarray(pixels), strict=True)]
+
+    def explained(self, batches: Iterable[Array]) -> Generator[list[Seen]]:
+        """What `seen` gives of each batch, in order; some are at the network at once, and one more waits for its turn there."""
+        going: deque[Future[list[Seen]]] = deque()
+        with ThreadPoolExecutor(models.AT_ONCE) as threads:
+            for pixels in batches:
+                going.append(threads.submit(self.seen, pixels))
+                if len(going) > models.AT_ONCE:
+                    yield going.popleft().result()
+            while going:
+                yield going.popleft().result()
 
     def canvas(self, size: tuple[int, int], colour: Colour) -> compositing.Canvas:
         """For panels of that size (width, height)."""
@@ -194,33 +208,39 @@ def visualize_image(job: Job, session: Session) -> tuple[Outcome, Track]:
 def visualize_images(jobs: Sequence[Job], session: Session) -> Iterator[tuple[Job, tuple[Outcome, Track] | HeatreelError]]:
     """As visualize_image for many pictures, in their order, each with what became of it.
 
-    Pictures of one size go through the network together, while threads read those that come and paint and write those that were. No more
-    than some twenty megapixels each are read ahead, explained, and written at a time, or two pictures.
+    Each of some threads takes a few pictures at a time, less than some twenty megapixels, and does all for them: it reads them, explains
+    those of one size together, paints and writes them.
     """
-    waiting, most = iter(jobs), 2
-    with ThreadPoolExecutor(reading.READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
-
-        def ahead() -> list[tuple[Job, Future[_Begun]]]:
-            return [(job, readers.submit(_begin, job, session)) for job in itertools.islice(waiting, most)]
-
-        opening, writing = ahead(), list[tuple[Job, Future[tuple[Outcome, Track]]]]()
+    waiting, most = iter(jobs), 1
+    groups: deque[Future[_Group]] = deque()
+    with ThreadPoolExecutor(THREADS) as threads:
         try:
-            while opening or writing:
-                window = [(job, _waited(future)) for job, future in opening]
-                begun = [each for _, each in window if isinstance(each, _Begun)]
-                most = _window(begun, most)
-                written, opening = writing, ahead()
-                seen = _seen_together(begun, session)
-                writing = [
-                    (job, writers.submit(_end, job, session, each, next(seen)) if isinstance(each, _Begun) else _failed(each))
-                    for job, each in window
-                ]
-                yield from ((job, _waited(future)) for job, future in written)
+            while True:
+                while len(groups) <= THREADS and (group := list(itertools.islice(waiting, most))):
+                    groups.append(threads.submit(_do_together, group, session))
+                if not groups:
+                    return
+                done, pixels = groups.popleft().result()
+                most = max(1, min(MOST_TOGETHER, TOGETHER_PIXELS // pixels)) if pixels else most
+                yield from done
         finally:
-            for _, future in opening:
-                future.cancel()
-            for _, unwritten in writing:
-                unwritten.cancel()
+            for waits in groups:
+                waits.cancel()
+
+
+class _Group(NamedTuple):
+    """What became of some pictures, in their order, and how many pixels the largest of them has, 0 where none could be read."""
+
+    done: Sequence[tuple[Job, tuple[Outcome, Track] | HeatreelError]]
+    most_pixels: int
+
+
+def _do_together(jobs: Sequence[Job], session: Session) -> _Group:
+    begun = [(job, _unless_failed(_begin, job, session)) for job in jobs]
+    opened = [each.opened for _, each in begun if isinstance(each, _Begun)]
+    seen = _seen_together(opened, session)
+    done = [(job, _unless_failed(_end, job, session, each, next(seen)) if isinstance(each, _Begun) else each) for job, each in begun]
+    return _Group(done, max((each.photograph.planes[0].size for each in opened), default=0))
 
 
 class _Begun(NamedTuple):
@@ -236,40 +256,26 @@ def _begin(job: Job, session: Session) -> _Begun:
     return _Begun(_open(job.input, session), before, started)
 
 
-def _window(begun: Sequence[_Begun], most: int) -> int:
-    """How many pictures to take together, by the size of the last ones."""
-    if not begun:
-        return most
-    mean = sum(each.opened.photograph.planes[0].size for each in begun) / len(begun)
-    return max(2, min(MOST_TOGETHER, int(WINDOW_PIXELS / mean)))
-
-
-def _seen_together(begun: Sequence[_Begun], session: Session) -> Iterator[Seen]:
+def _seen_together(opened: Sequence[_Opened], session: Session) -> Iterator[Seen]:
     """What the network says of each, in order; those of one size are one batch."""
     by_size: dict[tuple[int, ...], list[int]] = {}
-    for number, each in enumerate(begun):
-        by_size.setdefault(each.opened.pixels.shape, []).append(number)
+    for number, each in enumerate(opened):
+        by_size.setdefault(each.pixels.shape, []).append(number)
     found: dict[int, Seen] = {}
     for numbers in by_size.values():
-        found |= dict(zip(numbers, session.seen(np.stack([begun[number].opened.pixels for number in numbers])), strict=True))
-    return (found[number] for number in range(len(begun)))
+        found |= dict(zip(numbers, session.seen(np.stack([opened[number].pixels for number in numbers])), strict=True))
+    return (found[number] for number in range(len(opened)))
 
 
 def _end(job: Job, session: Session, begun: _Begun, seen: Seen) -> tuple[Outcome, Track]:
     return _write(job, session, _paint(begun.opened, seen, session), begun.before, begun.started)
 
 
-def _waited(future: Future[Any]) -> Any:
+def _unless_failed(work: Callable[..., T], *arguments: Any) -> T | HeatreelError:
     try:
-        return future.result()
+        return work(*arguments)
     except HeatreelError as error:
         return error
-
-
-def _failed(error: HeatreelError) -> Future[Any]:
-    future: Future[Any] = Future()
-    future.set_exception(error)
-    return future
 
 
 def _write(job: Job, session: Session, painted: Painted, before: tuple[int, int], started: float) -> tuple[Outcome, Track]:

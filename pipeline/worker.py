@@ -26,9 +26,7 @@ class Worker:
 
     def __init__(self, setup: Setup) -> None:
         """Raises CommandError and ModelError as load_classifier and open_session do."""
-        if setup.threads:
-            tf.config.threading.set_intra_op_parallelism_threads(setup.threads)
-        self.device = models.use_device(setup.device)
+        self.device = models.use_device(setup.device, cores=setup.cores, at_once=models.AT_ONCE)
         self.session = replace(visualize.open_session(models.load_classifier(setup.choice), setup.options), turn=threading.Lock())
         self._settings = setup.settings
 

@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from pipeline import processes
 from pipeline.orders import ORDERS, Advanced, Broken, Ended, Event, Lost, Order, Ready, Result, Setup
 from pipeline.records import Progress
 
@@ -31,8 +32,7 @@ def worker_count() -> int:
     gpus = gpu_count()
     if gpus:
         return gpus
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores // CORES, _memory_bytes() // MEMORY_BYTES))
+    return max(1, min(processes.cores() // CORES, _memory_bytes() // MEMORY_BYTES))
 
 
 def gpu_count() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,10 +21,12 @@ class Devices:
         self.gpus = [SimpleNamespace(name=f"GPU:{number}", capability=c) for number, c in enumerate(capabilities)]
         self.visible: list[Any] = list(self.gpus)
         self.growing: list[Any] = []
+        self.threads = 0
         monkeypatch.setattr(tf.config, "list_physical_devices", lambda _kind: self.gpus)
         monkeypatch.setattr(tf.config, "get_visible_devices", lambda _kind: self.visible)
         monkeypatch.setattr(tf.config, "set_visible_devices", lambda chosen, _kind: setattr(self, "visible", chosen))
         monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: on and self.growing.append(gpu))
+        monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", lambda count: setattr(self, "threads", count))
         monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {"compute_capability": gpu.capability})
 
 
@@ -39,6 +42,15 @@ def test_the_cpu_is_taken_where_it_is_asked_for_or_alone(monkeypatch: pytest.Mon
     assert models.use_device("cpu") == "cpu" and devices.visible == []
     devices = Devices(monkeypatch)
     assert models.use_device("auto") == "cpu" and devices.visible == devices.growing == []
+
+
+@pytest.mark.parametrize(("cores", "at_once", "threads"), [(2, 1, 2), (2, 2, 1), (1, 2, 1), (4, 2, 3)])
+def test_who_brings_a_batch_is_one_of_the_threads(cores: int, at_once: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = Devices(monkeypatch)
+    models.use_device("cpu", cores=cores, at_once=at_once)
+    assert devices.threads == threads
+    models.use_device("cpu", at_once=at_once)
+    assert devices.threads == max(1, len(os.sched_getaffinity(0)) - at_once + 1)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ SHOWS = {"terminal"}  # what the user sees: it alone draws bars, beside the comm
 BASE = {"errors", "records", "orders"}
 # A part may stand on these besides the base: they are below it, and know nothing of it.
 BELOW = {
-    "models": {"cards", "catalog", "embedded", "network", "folding"},
+    "models": {"cards", "catalog", "embedded", "network", "folding", "processes"},
     "folding": {"network"},
     "outputs": {"processes"},
     "predictions": {"outputs"},

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import clips
 import numpy as np
 import pyarrow.parquet
 import pytest
+import tensorflow as tf
 from PIL import Image
 from test_media import audio_packets, decoded
 
-from pipeline import catalog, demo, encoders, film, maps, planning, scaling, stills, visualize
+from pipeline import catalog, demo, encoders, film, maps, models, planning, scaling, stills, visualize
 from pipeline.errors import InputError, OutputError, ToolError
 from pipeline.predictions import write_predictions
 from pipeline.records import Colour, Options
@@ -57,13 +59,14 @@ def test_a_picture_comes_out_beside_its_heat(cat: Path, tmp_path: Path, open_ses
     assert change[cell][..., 0].mean() > change[cell][..., 2].mean() + 20
 
 
-@pytest.mark.parametrize("pixels", [visualize.WINDOW_PIXELS, 1])  # all together, and two at a time
+@pytest.mark.parametrize("pixels", [visualize.TOGETHER_PIXELS, 1])  # several together, and one at a time
 def test_many_pictures_are_what_each_is_alone_and_in_order(
     pixels: int, tmp_path: Path, open_session: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visualize, "WINDOW_PIXELS", pixels)
+    monkeypatch.setattr(visualize, "TOGETHER_PIXELS", pixels)
     photos = [Image.fromarray(demo.photograph(shot[0])) for shot in demo.SHOTS]
-    for number, size in enumerate([(300, 200), (200, 300), (300, 200), (250, 250), (200, 300), (300, 200), (300, 200)]):
+    wide, tall = (300, 200), (200, 300)
+    for number, size in enumerate([wide, tall, wide, (250, 250), tall, wide, tall, wide, wide]):
         photos[number % len(photos)].resize(size).save(tmp_path / f"{number}.png")
     paths = sorted(tmp_path.iterdir())
     jobs = [job_for(path, tmp_path / "many" / path.name) for path in paths]
@@ -81,6 +84,39 @@ def test_many_pictures_are_what_each_is_alone_and_in_order(
         assert [p.name for p in done[0].top] == [p.name for p in alone.top]
         difference = np.asarray(Image.open(job.output), int) - np.asarray(Image.open(tmp_path / "alone" / job.input.name))
         assert np.abs(difference).max() <= 2 and np.abs(difference).mean() < 0.01  # a batch rounds otherwise in the last digit
+
+
+def test_two_batches_are_at_the_network_at_once_and_come_out_in_order(open_session: Open) -> None:
+    session, together, drawn = open_session(), threading.Barrier(2, timeout=20), []
+
+    def explain(pixels: Any) -> maps.Explanation:
+        together.wait()  # one by one, they would wait here for good
+        time.sleep(0 if pixels[0, 0, 0, 0] % 2 else 0.05)  # the second of two is done first
+        return session.explain(pixels)
+
+    def batches() -> Iterator[np.ndarray[Any, Any]]:
+        for number in range(6):
+            drawn.append(number)
+            yield np.full((2, 64, 64, 3), number, np.uint8)
+
+    answers = replace(session, explain=explain).explained(batches())
+    for number, answer in enumerate(answers):
+        assert [seen.pixels.max() for seen in answer] == [number, number]
+        assert len(drawn) <= number + 1 + models.AT_ONCE  # no more of them wait
+    assert drawn == list(range(6)) and number == 5
+
+
+def test_an_error_of_one_batch_is_raised_and_no_further_one_is_begun(open_session: Open) -> None:
+    begun: list[int] = []
+
+    def explain(pixels: Any) -> maps.Explanation:
+        begun.append(int(pixels[0, 0, 0, 0]))
+        raise tf.errors.InternalError(None, None, "broken")
+
+    answers = replace(open_session(), explain=explain).explained(np.full((1, 64, 64, 3), n, np.uint8) for n in range(9))
+    with pytest.raises(tf.errors.InternalError, match="broken"):
+        next(answers)
+    assert sorted(begun) == list(range(models.AT_ONCE + 1))
 
 
 def test_saved_maps_hold_what_the_contract_says(cat: Path, tmp_path: Path, open_session: Open) -> None:
