@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 
 VISUALIZE = str(Path(sysconfig.get_path("scripts")) / "visualize")
 FPS = Fraction(25)
-BATCH_SIZE = 8  # what --batch-size auto is on a CPU for frames up to 1080p
+BATCH_SIZE = 4  # what --batch-size auto is on a CPU for frames up to 1080p
 
 
 def ffmpeg(*arguments: object) -> Usage:

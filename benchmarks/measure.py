@@ -9,6 +9,7 @@ import argparse
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from harness import Row, Usage, alternating, cpus, middle, ratios, report, sprea
 from networks import Networks, embedded, noise, of_zoo
 
 from pipeline import encoders, sources
+from pipeline.models import AT_ONCE
 
 SIZES = {"1080p": (1920, 1080, 120), "240p": (426, 240, 500)}  # width, height, frames: about as long to run
 LONGEST_CLIP_FRAMES = 300  # of a given clip: its uncompressed result has to lie on the disk
@@ -130,12 +132,13 @@ def _encoding_usage(raw: Path, encoder: Sequence[object]) -> Usage:
 
 
 def _network_usage(networks: Networks, clip: Clip) -> Usage:
-    """The forward pass alone on as many frames, the last batch short, less one frame."""
+    """The forward pass alone on as many frames, as many batches at once as the command has there, the last one short, less one frame."""
     pixels = noise(BATCH_SIZE, networks.fitted(*clip.size))
     batches = [pixels[: min(BATCH_SIZE, clip.frames - done)] for done in range(0, clip.frames, BATCH_SIZE)]
     for batch in (pixels, batches[-1], pixels[:1]):
         networks.forward(batch)  # the kernels of a shape are made at its first use, which is start-up
-    return used(lambda: [networks.forward(batch) for batch in batches]).beyond(used(lambda: networks.forward(pixels[:1])))
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        return used(lambda: list(threads.map(networks.forward, batches))).beyond(used(lambda: networks.forward(pixels[:1])))
 
 
 # ------------------------------------------------------------------------------------------------ maps, memory
