@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 
 VISUALIZE = str(Path(sysconfig.get_path("scripts")) / "visualize")
 FPS = Fraction(25)
-BATCH_SIZE = 4  # what --batch-size auto is on a CPU for frames up to 1080p
+BATCH_SIZE = 4  # what the command's own is on a CPU for frames up to 1080p
 
 
 def ffmpeg(*arguments: object) -> Usage:
@@ -31,8 +31,7 @@ def to_null(path: Path, *arguments: object) -> Usage:
 
 
 def visualize_video(clip: Path, output: Path, *arguments: object, watch_memory: bool = False) -> Usage:
-    options = ("-o", output, "--overwrite", "--quiet", "--batch-size", BATCH_SIZE)
-    return run(VISUALIZE, "video", clip, *options, *arguments, watch_memory=watch_memory)
+    return run(VISUALIZE, "video", clip, "-o", output, "--overwrite", "--quiet", *arguments, watch_memory=watch_memory)
 
 
 def uncompressed(video: Path, output: Path, *, frames: int | None = None) -> Path:
