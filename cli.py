@@ -746,9 +746,9 @@ def analyze(
         known_colormap(options.colormap)
         plan = planning.plan_analysis(data, output=output, threshold=threshold, examples=examples, options=options)
         with terminal.starting_up():
-            from pipeline import analysis, models, visualize
+            from pipeline import analysis, models, reading, visualize
 
-        terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
+        terminal.say(f"running on {models.use_device(device, at_once=reading.AT_ONCE)}", only_verbose=True)
         session = visualize.open_session(models.load_classifier(choice), options)
         terminal.put_analysis(analysis.analyze(plan, session, choice=choice, command=_command(), counter=terminal.counter).as_json())
 
@@ -879,10 +879,10 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
     if not jobs:
         return outcomes
     with terminal.starting_up():
-        from pipeline import models, predictions, visualize
+        from pipeline import models, predictions, reading, visualize
 
     pictures = not any(job.source or job.pictures for job in jobs)
-    at_once = 1 if pictures and len(jobs) == 1 else models.AT_ONCE
+    at_once = 1 if pictures and len(jobs) == 1 else reading.AT_ONCE
     terminal.say(f"running on {models.use_device(device, at_once=at_once)}", only_verbose=True)
     session = visualize.open_session(models.load_classifier(choice), options)
     tracks: list[Track] = []
@@ -939,9 +939,10 @@ def _predict(
     answers = []
     if jobs:
         with terminal.starting_up():
-            from pipeline import models, predict, visualize
+            from pipeline import models, predict, reading, visualize
 
-        terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
+        alone = len(jobs) == 1 and not jobs[0].source
+        terminal.say(f"running on {models.use_device(device, at_once=1 if alone else reading.AT_ONCE)}", only_verbose=True)
         for choice in choices:
             classifier = models.load_classifier(choice)
             with terminal.counter(f"{classifier.name}", len(jobs)) as tick:

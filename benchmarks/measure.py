@@ -24,7 +24,7 @@ from harness import Row, Usage, alternating, cpus, middle, ratios, report, sprea
 from networks import Networks, embedded, noise, of_zoo
 
 from pipeline import encoders, sources
-from pipeline.models import AT_ONCE
+from pipeline.reading import AT_ONCE
 
 SIZES = {"1080p": (1920, 1080, 120), "240p": (426, 240, 500)}  # width, height, frames: about as long to run
 LONGEST_CLIP_FRAMES = 300  # of a given clip: its uncompressed result has to lie on the disk

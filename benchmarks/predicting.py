@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from PIL import Image
 
-from pipeline import catalog, demo, models, planning, predict, visualize
+from pipeline import catalog, demo, models, planning, predict, reading, visualize
 from pipeline.records import ModelChoice, Options
 
 
@@ -49,26 +49,27 @@ def main() -> None:
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
+    models.use_device("auto", at_once=reading.AT_ONCE)
     scoring = visualize.scoring(models.load_classifier(ModelChoice(model=catalog.DEFAULT)), Options())
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.photos or make_photographs(Path(scratch), options.count)
         jobs = [job for job in planning.plan_predictions([folder]) if isinstance(job, planning.Job)]
         seen = scoring["geometry"](500, 375)
-        batch = np.random.default_rng(0).integers(0, 256, (predict.BATCH_SIZE, seen.height_px, seen.width_px, 3), np.uint8)
-        batches = -(-len(jobs) // predict.BATCH_SIZE)
+        batch = np.random.default_rng(0).integers(0, 256, (scoring["batch_size"], seen.height_px, seen.width_px, 3), np.uint8)
+        batches = [batch] * -(-len(jobs) // len(batch))
         nothing = {**scoring, "score": lambda pixels: np.zeros((len(pixels), 1000), np.float32)}
-        predict.predict(jobs[: 2 * predict.BATCH_SIZE], **scoring)  # the first use of a shape is start-up
+        predict.predict(jobs[:64], **scoring)  # the first use of a shape is start-up
         rounds = [
             (
                 rate(len(jobs), lambda: predict.predict(jobs, **nothing)),
-                rate(batches * predict.BATCH_SIZE, lambda: [scoring["score"](batch) for _ in range(batches)]),
+                rate(len(batches) * len(batch), lambda: list(reading.computed(scoring["score"], batches))),
                 rate(len(jobs), lambda: predict.predict(jobs, **scoring)),
             )
             for _ in range(options.repeat)
         ]
-    reading, forward, whole = (median(values) for values in zip(*rounds, strict=True))
-    limit = 1 / (1 / reading + 1 / forward)
-    print(f"{len(jobs)} pictures: reading {reading:.0f}/s, network {forward:.0f}/s, both on the same cores {limit:.0f}/s at best")
+    read, forward, whole = (median(values) for values in zip(*rounds, strict=True))
+    limit = 1 / (1 / read + 1 / forward)
+    print(f"{len(jobs)} pictures: reading {read:.0f}/s, network {forward:.0f}/s, both on the same cores {limit:.0f}/s at best")
     print(f"predict {whole:.0f}/s: {whole / forward:.2f} of the network, {whole / limit:.2f} of what the cores allow")
 
 

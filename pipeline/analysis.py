@@ -13,14 +13,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline import album, cards, catalog, charts, duplicates, evaluation, reading, report, stills, visualize
+from pipeline import album, cards, catalog, charts, duplicates, evaluation, models, reading, report, stills, visualize
 from pipeline.dataset import Dataset, Example
 from pipeline.errors import CommandError, HeatreelError, InputError
 from pipeline.outputs import whole
 from pipeline.pages import MOST_EMBEDDED
 from pipeline.painting import THUMBNAIL_PX, as_thumbnail
 from pipeline.planning import AnalysisPlan
-from pipeline.predict import BATCH_SIZE
 from pipeline.predictions import write_table
 from pipeline.records import ClassName, ModelChoice, Thumbnail, printable
 from pipeline.visualize import Session
@@ -244,8 +243,9 @@ def _score(
         tick()
 
     seen: dict[int, tuple[Array, Array, duplicates.Look]] = {}
-    for pixels, batch in reading.batches(range(len(data.examples)), read, batch_size=BATCH_SIZE, failed=failed):
-        for (number, look), scores, features in zip(batch, *describe(pixels), strict=True):
+    batches = reading.batches(range(len(data.examples)), read, batch_size=models.batch_size(), failed=failed)
+    for batch, described in reading.computed(lambda given: (given[1], describe(given[0])), batches):
+        for (number, look), scores, features in zip(batch, *described, strict=True):
             seen[number] = scores, features, look
             tick()
     if not seen:
@@ -379,23 +379,26 @@ def _paint(analysis: Analysis, shown: Mapping[int, bool], session: Session, tick
     # The panel has twice the size of what is shown of it, whatever the picture's own.
     small = replace(session, options=replace(session.options, top_k=0, height_px=2 * THUMBNAIL_PX, layout="side-by-side"))
     folder = None if len(shown) <= MOST_EMBEDDED else analysis.plan.output / "pictures"
-    found: dict[int, Small] = {}
-    for number, with_heat in shown.items():
-        path, heat = analysis.scored.examples[number].path, None
+    overwrite = session.options.overwrite
+
+    def painted(number: int) -> tuple[int, Thumbnail, Thumbnail | None] | None:
+        path = analysis.scored.examples[number].path
         try:
-            if with_heat:
-                original, heat = visualize.pair_of(visualize.paint_image(path, small))
-            else:
-                image = stills.read_still(path, max_megapixels=session.options.max_megapixels)
-                original = as_thumbnail(stills.thumbnail(image, 2 * THUMBNAIL_PX), 0.0)
+            if shown[number]:
+                return number, *visualize.pair_of(visualize.paint_image(path, small))
+            image = stills.read_still(path, max_megapixels=session.options.max_megapixels)
         except InputError:  # it was there a moment ago; the page has its name and its scores
-            tick()
-            continue
-        overwrite = session.options.overwrite
-        found[number] = (
-            _kept(original, folder, f"{number:06d}.jpg", overwrite=overwrite),
-            None if heat is None else _kept(heat, folder, f"{number:06d}_heat.jpg", overwrite=overwrite),
-        )
+            return None
+        return number, as_thumbnail(stills.thumbnail(image, 2 * THUMBNAIL_PX), 0.0), None
+
+    found: dict[int, Small] = {}
+    for each in reading.computed(painted, shown):
+        if each is not None:
+            number, original, heat = each
+            found[number] = (
+                _kept(original, folder, f"{number:06d}.jpg", overwrite=overwrite),
+                None if heat is None else _kept(heat, folder, f"{number:06d}_heat.jpg", overwrite=overwrite),
+            )
         tick()
     return found
 

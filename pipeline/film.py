@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from pipeline import children, decoding, encoders, integrity, models, movie, preprocessing, scaling, sources, stills
+from pipeline import children, decoding, encoders, integrity, models, movie, preprocessing, reading, scaling, sources, stills
 from pipeline.compositing import Canvas
 from pipeline.errors import ChangedError, CommandError, InputError, OutputError, Stopped, ToolError
 from pipeline.journal import STRAIGHTENED, Journal, Segment, open_journal
@@ -253,11 +253,11 @@ class Film:
             start, end = max(0.0, part.begin_seconds - part.warm_up_seconds), part.end_seconds
 
         @contextmanager
-        def reading() -> Iterator[Iterator[Frame]]:
+        def opened() -> Iterator[Iterator[Frame]]:
             with decoding.open_frames(self.source, start_seconds=start, end_seconds=end, after=after) as self.reading:  # type: ignore[arg-type]
                 yield self.reading
 
-        return reading()
+        return opened()
 
     def _explained(self, frames: Iterator[Frame], begin: Fraction, number: int, latest: Seen | None) -> Iterator[list[Explained]]:
         """Frames with what the network sees of them, in batches.
@@ -475,12 +475,12 @@ class View:
         self.warnings: list[str] = []
         self.painter, self.encoder = self._fitted(session, shape.width_px, shape.height_px, hardware)
         held = 3 * shape.width_px * shape.height_px // 2
-        batches = 4 + models.AT_ONCE + 1  # being filled, waiting, queued, painted, and at the network, with one that is next there
+        batches = 4 + reading.AT_ONCE + 1  # being filled, waiting, queued, painted, and at the network, with one that is next there
         waiting = batches * self.options.every * held
         fitting = max(1, FRAMES_BUDGET_BYTES // waiting)
         # With --every a thousand frames may lie between two pictures for the network: they do not wait for the second.
         self.most_waiting = max(1, FRAMES_BUDGET_BYTES // (batches * held))
-        self.batch_size = self.options.batch_size or min(fitting, 32 if tf.config.get_visible_devices("GPU") else 4)
+        self.batch_size = self.options.batch_size or min(fitting, models.batch_size())
 
     def _fitted(self, session: Session, width: int, height: int, hardware: bool) -> tuple[Painter, encoders.Encoder]:
         """Panels of the size asked for, or of the nearest that an encoder takes."""

@@ -1,10 +1,11 @@
-"""Predictions alone: pictures are read ahead by threads and go through the network in batches of one size, videos frame by frame."""
+"""Predictions alone: pictures are read ahead by threads, and go through the network in batches of one size as frames of a video do."""
 
 from __future__ import annotations
 
+import itertools
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from pipeline.records import Geometry, Outcome, VideoSource, percent, printable
 
 Array = np.ndarray[Any, Any]
 
-BATCH_SIZE = 32
 THUMBNAIL_PX = 320
 
 
@@ -40,13 +40,15 @@ def predict(
     geometry: Callable[[int, int], Geometry],
     classes: Sequence[Any],
     top_k: int,
+    batch_size: int,
     every: int = 1,
     max_megapixels: float | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> list[Answer]:
     """One answer for each job, in order; a job that fails has its error in the outcome.
 
-    `score` maps pictures uint8 (batch, height, width, 3) to probabilities (batch, classes); `geometry` fits a frame to the network.
+    `score` maps pictures uint8 (batch, height, width, 3) to probabilities (batch, classes), for several threads at once; `geometry`
+    fits a frame to the network.
     """
     answers: dict[int, Answer] = {}
 
@@ -77,8 +79,9 @@ def predict(
         keep(number, error, None, time.perf_counter())
 
     numbers = [number for number, job in enumerate(jobs) if job.source is None]
-    for pixels, batch in reading.batches(numbers, read, batch_size=BATCH_SIZE, failed=failed):
-        for (number, (thumbnail, started)), scores in zip(batch, score(pixels), strict=True):
+    batches = reading.batches(numbers, read, batch_size=batch_size, failed=failed)
+    for batch, found in reading.computed(lambda given: (given[1], score(given[0])), batches):
+        for (number, (thumbnail, started)), scores in zip(batch, found, strict=True):
             track = Track(jobs[number].input, top_k)
             track.add(0.0, scores)
             keep(number, track, thumbnail, started)
@@ -86,7 +89,7 @@ def predict(
         if job.source is not None:
             started = time.perf_counter()
             try:
-                track, thumbnail, damage = _video(job, score, geometry, top_k, every)
+                track, thumbnail, damage = _video(job, score, geometry, top_k, batch_size, every)
             except HeatreelError as error:
                 keep(number, error, None, started)
             else:
@@ -95,7 +98,7 @@ def predict(
 
 
 def _video(
-    job: Job, score: Callable[[Array], Array], geometry: Callable[[int, int], Geometry], top_k: int, every: int
+    job: Job, score: Callable[[Array], Array], geometry: Callable[[int, int], Geometry], top_k: int, batch_size: int, every: int
 ) -> tuple[Track, Array, str | None]:
     """What the network says of every Nth frame, the first frame small, and what is damaged."""
     source = job.source
@@ -103,17 +106,23 @@ def _video(
     track, thumbnail, times = Track(job.input, top_k), None, array("d")
     with decoding.open_frames(source) as frames:
         seen = scaling.NetworkPictures(source.colour, geometry(source.width_px, source.height_px), interlaced=source.interlaced)
-        batch: list[tuple[float, Array]] = []
-        for number, frame in enumerate(frames):
-            times.append(frame.time_seconds)
-            if thumbnail is None:
-                thumbnail = scaling.NetworkPictures(source.colour, _small(source))(frame)
-            if number % every == 0:
-                batch.append((frame.time_seconds, seen(frame)))
-            if len(batch) == BATCH_SIZE:
-                _add(track, batch, score)
-        if batch:
-            _add(track, batch, score)
+
+        def pictures() -> Iterator[tuple[float, Array]]:
+            nonlocal thumbnail
+            for number, frame in enumerate(frames):
+                times.append(frame.time_seconds)
+                if thumbnail is None:
+                    thumbnail = scaling.NetworkPictures(source.colour, _small(source))(frame)
+                if number % every == 0:
+                    yield frame.time_seconds, seen(frame)
+
+        def scored(batch: Sequence[tuple[float, Array]]) -> Iterator[tuple[float, Array]]:
+            return zip([seconds for seconds, _ in batch], score(np.stack([pixels for _, pixels in batch])), strict=True)
+
+        shown = pictures()
+        for batch in reading.computed(scored, iter(lambda: list(itertools.islice(shown, batch_size)), [])):
+            for seconds, scores in batch:
+                track.add(seconds, scores)
         damage = integrity.damage(source, times, frames.problems, whole=True)
     assert thumbnail is not None, "open_frames gives a frame or raises"
     return track, thumbnail, damage
@@ -122,12 +131,6 @@ def _video(
 def _small(source: VideoSource) -> Geometry:
     height = max(1, THUMBNAIL_PX * source.height_px // source.width_px)
     return Geometry(scaled_width_px=THUMBNAIL_PX, scaled_height_px=height, width_px=THUMBNAIL_PX, height_px=height)
-
-
-def _add(track: Track, batch: list[tuple[float, Array]], score: Callable[[Array], Array]) -> None:
-    for (time_seconds, _), scores in zip(batch, score(np.stack([pixels for _, pixels in batch])), strict=True):
-        track.add(time_seconds, scores)
-    batch.clear()
 
 
 def write_grid(path: Path, answers: Sequence[Sequence[Answer]], *, overwrite: bool) -> None:

@@ -1,10 +1,10 @@
-"""Many pictures for one network: read ahead by threads, and stacked into batches of one size."""
+"""Many pictures for one network: read ahead by threads, stacked into batches of one size, and computed, some batches at once."""
 
 from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -15,8 +15,11 @@ from pipeline.errors import HeatreelError
 Array = np.ndarray[Any, Any]
 Item = TypeVar("Item")
 Rest = TypeVar("Rest")
+Batch = TypeVar("Batch")
+Answer = TypeVar("Answer")
 
 READERS, AHEAD = 2, 64  # Pillow decodes without the interpreter's lock
+AT_ONCE = 2  # batches at the network, where there are many: a core that is done with a layer of one need not wait for the others
 
 
 def batches(
@@ -58,3 +61,15 @@ def read_ahead(items: Iterable[Item], read: Callable[[Item], Rest]) -> Iterator[
             if not reading:
                 return
             yield reading.popleft()
+
+
+def computed(compute: Callable[[Batch], Answer], batches: Iterable[Batch]) -> Generator[Answer]:
+    """What the network's `compute` gives of each batch, in order; AT_ONCE of them are there at once, and one more waits for its turn."""
+    going: deque[Future[Answer]] = deque()
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        for batch in batches:
+            going.append(threads.submit(compute, batch))
+            if len(going) > AT_ONCE:
+                yield going.popleft().result()
+        while going:
+            yield going.popleft().result()

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from pipeline import catalog, compositing, framing, maps, models, preprocessing, scaling, stills
+from pipeline import catalog, compositing, framing, maps, models, preprocessing, reading, scaling, stills
 from pipeline.errors import ChangedError, CommandError, HeatreelError, InputError
 from pipeline.models import Classifier
 from pipeline.outputs import whole
@@ -30,7 +30,7 @@ Array = np.ndarray[Any, Any]
 
 T = TypeVar("T")
 
-THREADS = models.AT_ONCE + 1  # for pictures: one of them may wait for the disk
+THREADS = reading.AT_ONCE + 1  # for pictures: one of them may wait for the disk
 MOST_TOGETHER, TOGETHER_PIXELS = 4, 20_000_000
 
 
@@ -69,15 +69,8 @@ class Session:
         return [Seen(*row) for row in zip(scores, targets, raw, np.asarray(pixels), strict=True)]
 
     def explained(self, batches: Iterable[Array]) -> Generator[list[Seen]]:
-        """What `seen` gives of each batch, in order; some are at the network at once, and one more waits for its turn there."""
-        going: deque[Future[list[Seen]]] = deque()
-        with ThreadPoolExecutor(models.AT_ONCE) as threads:
-            for pixels in batches:
-                going.append(threads.submit(self.seen, pixels))
-                if len(going) > models.AT_ONCE:
-                    yield going.popleft().result()
-            while going:
-                yield going.popleft().result()
+        """What `seen` gives of each batch, in order, some of them computed at once."""
+        return reading.computed(self.seen, batches)
 
     def canvas(self, size: tuple[int, int], colour: Colour) -> compositing.Canvas:
         """For panels of that size (width, height)."""
@@ -114,6 +107,7 @@ def scoring(classifier: Classifier, options: Options) -> dict[str, Any]:
         "geometry": session.geometry,
         "classes": classifier.classes,
         "top_k": options.top_k,
+        "batch_size": models.batch_size(),
         "every": options.every,
         "max_megapixels": options.max_megapixels,
     }

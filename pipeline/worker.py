@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipeline import film, journal, models, pages, parts, planning, visualize
+from pipeline import film, journal, models, pages, parts, planning, reading, visualize
 from pipeline.errors import BusyError, ChangedError, HeatreelError, InputError, Stopped, ToolError, is_disk_full
 from pipeline.orders import Order, Result, Setup
 from pipeline.outputs import whole
@@ -26,7 +26,7 @@ class Worker:
 
     def __init__(self, setup: Setup) -> None:
         """Raises CommandError and ModelError as load_classifier and open_session do."""
-        self.device = models.use_device(setup.device, cores=setup.cores, at_once=models.AT_ONCE)
+        self.device = models.use_device(setup.device, cores=setup.cores, at_once=reading.AT_ONCE)
         self.session = replace(visualize.open_session(models.load_classifier(setup.choice), setup.options), turn=threading.Lock())
         self._settings = setup.settings
 

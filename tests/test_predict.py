@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from PIL import Image
 from pyarrow import parquet
 from test_cli import COMMAND, visualize
 
-from pipeline import demo, maps, planning, predict, scaling, stills
+from pipeline import demo, maps, models, planning, predict, reading, scaling, stills
 from pipeline import visualize as visualization
 from pipeline.predictions import Track, write_predictions
 from pipeline.records import ClassName, Options
@@ -44,6 +46,29 @@ def photographs(tmp_path: Path) -> Path:
 def answers_for(paths: list[Path], classifier: Any, **options: Any) -> list[predict.Answer]:
     plan = planning.plan_predictions(paths)
     return predict.predict([job for job in plan if isinstance(job, planning.Job)], **visualization.scoring(classifier, Options(**options)))
+
+
+@pytest.mark.parametrize("given", ["pictures", "a video"])
+def test_two_small_batches_are_at_the_network_at_once(given: str, photographs: Path, clip: Clip, classifier: Any) -> None:
+    scoring, lock = visualization.scoring(classifier, Options()), threading.Lock()
+    here, most, sizes = 0, 0, []
+
+    def score(pixels: Any) -> Any:
+        nonlocal here, most
+        with lock:
+            here += 1
+            most = max(most, here)
+        time.sleep(0.05)
+        with lock:
+            here -= 1
+            sizes.append(len(pixels))
+        return scoring["score"](pixels)
+
+    path = photographs if given == "pictures" else clip("variable.mp4")
+    answers = predict.predict(
+        [job for job in planning.plan_predictions([path]) if isinstance(job, planning.Job)], **{**scoring, "score": score}
+    )
+    assert most == reading.AT_ONCE and max(sizes) == models.batch_size() and sum(sizes) == sum(a.outcome.frames or 0 for a in answers)
 
 
 def test_batches_give_what_single_pictures_give_in_natural_order(photographs: Path, classifier: Any) -> None:

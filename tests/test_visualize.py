@@ -19,7 +19,7 @@ import tensorflow as tf
 from PIL import Image
 from test_media import audio_packets, decoded
 
-from pipeline import catalog, demo, encoders, film, maps, models, planning, scaling, stills, visualize
+from pipeline import catalog, demo, encoders, film, maps, planning, reading, scaling, stills, visualize
 from pipeline.errors import InputError, OutputError, ToolError
 from pipeline.predictions import write_predictions
 from pipeline.records import Colour, Options
@@ -102,7 +102,7 @@ def test_two_batches_are_at_the_network_at_once_and_come_out_in_order(open_sessi
     answers = replace(session, explain=explain).explained(batches())
     for number, answer in enumerate(answers):
         assert [seen.pixels.max() for seen in answer] == [number, number]
-        assert len(drawn) <= number + 1 + models.AT_ONCE  # no more of them wait
+        assert len(drawn) <= number + 1 + reading.AT_ONCE  # no more of them wait
     assert drawn == list(range(6)) and number == 5
 
 
@@ -116,7 +116,7 @@ def test_an_error_of_one_batch_is_raised_and_no_further_one_is_begun(open_sessio
     answers = replace(open_session(), explain=explain).explained(np.full((1, 64, 64, 3), n, np.uint8) for n in range(9))
     with pytest.raises(tf.errors.InternalError, match="broken"):
         next(answers)
-    assert sorted(begun) == list(range(models.AT_ONCE + 1))
+    assert sorted(begun) == list(range(reading.AT_ONCE + 1))
 
 
 def test_saved_maps_hold_what_the_contract_says(cat: Path, tmp_path: Path, open_session: Open) -> None:
