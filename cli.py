@@ -879,11 +879,10 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
     if not jobs:
         return outcomes
     with terminal.starting_up():
-        from pipeline import models, predictions, reading, visualize
+        from pipeline import models, predictions, visualize
 
-    pictures = not any(job.source or job.pictures for job in jobs)
-    at_once = 1 if pictures and len(jobs) == 1 else reading.AT_ONCE
-    terminal.say(f"running on {models.use_device(device, at_once=at_once)}", only_verbose=True)
+    pictures = all(job.is_still for job in jobs)
+    terminal.say(f"running on {models.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
     session = visualize.open_session(models.load_classifier(choice), options)
     tracks: list[Track] = []
     shown: list[tuple[Outcome, Track | None]] = [(outcome, None) for outcome in outcomes]
@@ -922,6 +921,13 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
     return outcomes
 
 
+def _at_once(jobs: Sequence[Job]) -> int:
+    """How many batches the network gets at once: a single picture is one, and has all cores to itself."""
+    from pipeline import reading
+
+    return 1 if len(jobs) == 1 and jobs[0].is_still else reading.AT_ONCE
+
+
 def _predict(
     plan: Sequence[Job | Refusal],
     choices: Sequence[ModelChoice],
@@ -939,10 +945,9 @@ def _predict(
     answers = []
     if jobs:
         with terminal.starting_up():
-            from pipeline import models, predict, reading, visualize
+            from pipeline import models, predict, visualize
 
-        alone = len(jobs) == 1 and not jobs[0].source
-        terminal.say(f"running on {models.use_device(device, at_once=1 if alone else reading.AT_ONCE)}", only_verbose=True)
+        terminal.say(f"running on {models.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
         for choice in choices:
             classifier = models.load_classifier(choice)
             with terminal.counter(f"{classifier.name}", len(jobs)) as tick:

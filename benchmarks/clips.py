@@ -18,7 +18,6 @@ Array = np.ndarray[Any, Any]
 
 VISUALIZE = str(Path(sysconfig.get_path("scripts")) / "visualize")
 FPS = Fraction(25)
-BATCH_SIZE = 4  # what the command's own is on a CPU for frames up to 1080p
 
 
 def ffmpeg(*arguments: object) -> Usage:

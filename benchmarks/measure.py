@@ -9,7 +9,6 @@ import argparse
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -19,12 +18,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import growth
 import images
 import peers
-from clips import BATCH_SIZE, FPS, beginning, ffmpeg, make_clip, to_null, uncompressed, visualize_video
+from clips import FPS, beginning, ffmpeg, make_clip, to_null, uncompressed, visualize_video
 from harness import Row, Usage, alternating, cpus, middle, ratios, report, spread, used
 from networks import Networks, embedded, noise, of_zoo
 
-from pipeline import encoders, sources
-from pipeline.reading import AT_ONCE
+from pipeline import encoders, reading, sources
 
 SIZES = {"1080p": (1920, 1080, 120), "240p": (426, 240, 500)}  # width, height, frames: about as long to run
 LONGEST_CLIP_FRAMES = 300  # of a given clip: its uncompressed result has to lie on the disk
@@ -133,12 +131,15 @@ def _encoding_usage(raw: Path, encoder: Sequence[object]) -> Usage:
 
 def _network_usage(networks: Networks, clip: Clip) -> Usage:
     """The forward pass alone on as many frames, as many batches at once as the command has there, the last one short, less one frame."""
-    pixels = noise(BATCH_SIZE, networks.fitted(*clip.size))
-    batches = [pixels[: min(BATCH_SIZE, clip.frames - done)] for done in range(0, clip.frames, BATCH_SIZE)]
+    from pipeline import models  # which imports TensorFlow
+
+    size = models.batch_size()
+    pixels = noise(size, networks.fitted(*clip.size))
+    batches = [pixels[: min(size, clip.frames - done)] for done in range(0, clip.frames, size)]
     for batch in (pixels, batches[-1], pixels[:1]):
         networks.forward(batch)  # the kernels of a shape are made at its first use, which is start-up
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        return used(lambda: list(threads.map(networks.forward, batches))).beyond(used(lambda: networks.forward(pixels[:1])))
+    whole = used(lambda: list(reading.computed(networks.forward, batches)))
+    return whole.beyond(used(lambda: networks.forward(pixels[:1])))
 
 
 # ------------------------------------------------------------------------------------------------ maps, memory

@@ -36,6 +36,10 @@ class Job:
     pictures: stills.PictureSequence | None = None
     warnings: Sequence[str] = ()
 
+    @property
+    def is_still(self) -> bool:
+        return self.source is None and self.pictures is None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
@@ -200,7 +204,7 @@ def _plan(
             maps = maps / f"{name.stem.removesuffix('_output')}.npz"
         try:
             job = make(path, name, maps)
-            page = outputs.page_of(name) if options.report and (job.source or job.pictures) else None
+            page = outputs.page_of(name) if options.report and not job.is_still else None
             for output in (file for file in (name, maps, page) if file):
                 outputs.check_output(output, sources=inputs, overwrite=options.overwrite)
         except OSError as error:  # such as a name that is too long

@@ -258,7 +258,7 @@ class Terminal:
         """A progress bar for one video: frames, rate, time left. Pictures are done before a bar could be read."""
         from tqdm import tqdm
 
-        if self.quiet or not (job.source or job.pictures):
+        if self.quiet or job.is_still:
             yield lambda _: None
             return
         title = printable(job.input.name if count == 1 else f"{number + 1}/{count} {job.input.name}")

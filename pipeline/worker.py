@@ -49,7 +49,7 @@ class Worker:
         options = replace(self.session.options, overwrite=order.overwrite)
         session = replace(self.session, options=options)
         job = planning.plan_order(order.found.path, kind=order.found.kind, output=order.output, maps=order.maps, options=options)
-        if job.source is None and job.pictures is None:
+        if job.is_still:
             outcome, track = visualize.visualize_image(job, session)
             _write_poster(order, track)
             return self._result(order, outcome, track)

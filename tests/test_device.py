@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import keras
 import pytest
 import tensorflow as tf
+from PIL import Image
 
-from pipeline import encoders, models, workers
+import cli
+from pipeline import encoders, models, planning, workers
 from pipeline.errors import CommandError
+from pipeline.planning import Job
+from pipeline.records import Options
 
 
 class Devices:
@@ -42,6 +48,21 @@ def test_the_cpu_is_taken_where_it_is_asked_for_or_alone(monkeypatch: pytest.Mon
     assert models.use_device("cpu") == "cpu" and devices.visible == []
     devices = Devices(monkeypatch)
     assert models.use_device("auto") == "cpu" and devices.visible == devices.growing == []
+
+
+def test_a_gpu_gets_larger_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    Devices(monkeypatch, (8, 0))
+    assert models.use_device("gpu") == "gpu:0" and models.batch_size() == 32
+    assert models.use_device("cpu") == "cpu" and models.batch_size() == 4
+
+
+def test_only_a_picture_by_itself_has_all_cores(clip: Callable[[str], Path], tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (64, 48)).save(tmp_path / name)
+    one, two = planning.plan_images([tmp_path / "a.png", tmp_path / "b.png"], output=tmp_path / "out", options=Options())
+    [video] = planning.plan_videos([clip("single.mp4")], output=tmp_path / "out.mp4", options=Options())
+    assert isinstance(one, Job) and isinstance(two, Job) and isinstance(video, Job)
+    assert [cli._at_once(jobs) for jobs in ([one], [one, two], [video])] == [1, 2, 2]
 
 
 @pytest.mark.parametrize(("cores", "at_once", "threads"), [(2, 1, 2), (2, 2, 1), (1, 2, 1), (4, 2, 3)])
