@@ -155,7 +155,12 @@ Preset = Annotated[
 Audio = Annotated[
     str, typer.Option("--audio", metavar="copy|none", help="Keep the sound (AAC where the container cannot hold it), or leave it out.")
 ]
-BatchSize = Annotated[str, typer.Option("--batch-size", metavar="N|auto", help="Frames per network call; halved where memory runs out.")]
+BatchSize = Annotated[
+    str,
+    typer.Option(
+        "--batch-size", metavar="N|auto", help="Frames per network call, which a CPU takes in fours; halved where memory runs out."
+    ),
+]
 Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|gpu[:N]", help="Where the network runs.")]
 Precision = Annotated[
     str,

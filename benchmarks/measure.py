@@ -131,9 +131,9 @@ def _encoding_usage(raw: Path, encoder: Sequence[object]) -> Usage:
 
 def _network_usage(networks: Networks, clip: Clip) -> Usage:
     """The forward pass alone on as many frames, as many batches at once as the command has there, the last one short, less one frame."""
-    from pipeline import models  # which imports TensorFlow
+    from pipeline.maps import batch_size  # which imports TensorFlow
 
-    size = models.batch_size()
+    size = batch_size()
     pixels = noise(size, networks.fitted(*clip.size))
     batches = [pixels[: min(size, clip.frames - done)] for done in range(0, clip.frames, size)]
     for batch in (pixels, batches[-1], pixels[:1]):

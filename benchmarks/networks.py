@@ -22,9 +22,10 @@ class Networks(NamedTuple):
 def embedded(*targets: str) -> Networks:
     """The embedded model; `targets` are classes, each frame's top prediction when there are none."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from pipeline import catalog, maps, models, visualize
+    from pipeline import catalog, maps, models, reading, visualize
     from pipeline.records import ModelChoice, Options
 
+    models.use_device("auto", at_once=reading.AT_ONCE)
     session = visualize.open_session(models.load_classifier(ModelChoice(model=catalog.DEFAULT)), Options(targets=targets))
     forward = maps.scorer(session.classifier.networks[0])
 
@@ -42,8 +43,9 @@ def of_zoo(name: str) -> Networks:
 
     import keras
 
-    from pipeline import catalog, folding, maps, models, network, preprocessing
+    from pipeline import catalog, folding, maps, models, network, preprocessing, reading
 
+    models.use_device("auto", at_once=reading.AT_ONCE)
     keras.utils.set_random_seed(0)
     entry = catalog.entry(name)
     net = folding.fold(network.split(models.build_zoo_model(entry, weights=None)))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline import album, cards, catalog, charts, duplicates, evaluation, models, reading, report, stills, visualize
+from pipeline import album, cards, catalog, charts, duplicates, evaluation, maps, reading, report, stills, visualize
 from pipeline.dataset import Dataset, Example
 from pipeline.errors import CommandError, HeatreelError, InputError
 from pipeline.outputs import whole
@@ -243,7 +243,7 @@ def _score(
         tick()
 
     seen: dict[int, tuple[Array, Array, duplicates.Look]] = {}
-    batches = reading.batches(range(len(data.examples)), read, batch_size=models.batch_size(), failed=failed)
+    batches = reading.batches(range(len(data.examples)), read, batch_size=maps.batch_size(), failed=failed)
     for batch, described in reading.computed(lambda given: (given[1], describe(given[0])), batches):
         for (number, look), scores, features in zip(batch, *described, strict=True):
             seen[number] = scores, features, look

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from pipeline import children, decoding, encoders, integrity, models, movie, preprocessing, reading, scaling, sources, stills
+from pipeline import children, decoding, encoders, integrity, maps, movie, preprocessing, reading, scaling, sources, stills
 from pipeline.compositing import Canvas
 from pipeline.errors import ChangedError, CommandError, InputError, OutputError, Stopped, ToolError
 from pipeline.journal import STRAIGHTENED, Journal, Segment, open_journal
@@ -480,7 +480,7 @@ class View:
         fitting = max(1, FRAMES_BUDGET_BYTES // waiting)
         # With --every a thousand frames may lie between two pictures for the network: they do not wait for the second.
         self.most_waiting = max(1, FRAMES_BUDGET_BYTES // (batches * held))
-        self.batch_size = self.options.batch_size or min(fitting, models.batch_size())
+        self.batch_size = self.options.batch_size or min(fitting, maps.batch_size())
 
     def _fitted(self, session: Session, width: int, height: int, hardware: bool) -> tuple[Painter, encoders.Encoder]:
         """Panels of the size asked for, or of the nearest that an encoder takes."""

@@ -306,8 +306,3 @@ def use_device(device: str, *, cores: int | None = None, at_once: int = 1) -> st
     # Who brings a batch computes too. With one thread besides on two cores, each has a batch to itself: 8 % less processor time.
     tf.config.threading.set_intra_op_parallelism_threads(max(1, (cores or processes.cores()) - at_once + 1))
     return f"gpu:{index}" if chosen else "cpu"
-
-
-def batch_size() -> int:
-    """How many pictures go to the network together, where nothing else is asked for."""
-    return 32 if tf.config.get_visible_devices("GPU") else 4

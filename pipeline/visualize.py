@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from pipeline import catalog, compositing, framing, maps, models, preprocessing, reading, scaling, stills
+from pipeline import catalog, compositing, framing, maps, preprocessing, reading, scaling, stills
 from pipeline.errors import ChangedError, CommandError, HeatreelError, InputError
 from pipeline.models import Classifier
 from pipeline.outputs import whole
@@ -107,7 +107,7 @@ def scoring(classifier: Classifier, options: Options) -> dict[str, Any]:
         "geometry": session.geometry,
         "classes": classifier.classes,
         "top_k": options.top_k,
-        "batch_size": models.batch_size(),
+        "batch_size": maps.batch_size(),
         "every": options.every,
         "max_megapixels": options.max_megapixels,
     }

@@ -14,7 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 import cli
-from pipeline import encoders, models, planning, workers
+from pipeline import encoders, maps, models, planning, workers
 from pipeline.errors import CommandError
 from pipeline.planning import Job
 from pipeline.records import Options
@@ -52,8 +52,8 @@ def test_the_cpu_is_taken_where_it_is_asked_for_or_alone(monkeypatch: pytest.Mon
 
 def test_a_gpu_gets_larger_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     Devices(monkeypatch, (8, 0))
-    assert models.use_device("gpu") == "gpu:0" and models.batch_size() == 32
-    assert models.use_device("cpu") == "cpu" and models.batch_size() == 4
+    assert models.use_device("gpu") == "gpu:0" and maps.batch_size() == 32
+    assert models.use_device("cpu") == "cpu" and maps.batch_size() == 4
 
 
 def test_only_a_picture_by_itself_has_all_cores(clip: Callable[[str], Path], tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -260,12 +262,53 @@ def test_a_batch_gives_what_single_pictures_give_in_any_order(network: Network) 
 
 
 def test_one_trace_serves_every_batch_and_picture_size(network: Network) -> None:
-    explain: Any = maps.explainer(network)
+    traced: list[Any] = []
+    explain = maps.explainer(network, preprocess=lambda pixels: traced.append(pixels) or pixels)
     for count in (1, 4, 7, 1):
         assert explain(pictures(count)).maps.shape == (count, 1, 8, 8)
     for height, width, grid in ((16, 16, (8, 8)), (33, 20, (17, 10)), (5, 64, (3, 32))):
         assert explain(pictures(2, height, width)).maps.shape == (2, 1, *grid)
-    assert explain.experimental_get_tracing_count() == 1
+    assert len(traced) == 1
+
+
+def test_several_networks_are_not_taken_for_one_that_is_traced_anew(caplog: pytest.LogCaptureFixture) -> None:
+    tf.get_logger().addHandler(caplog.handler)
+    try:
+        for _ in range(8):
+            maps.scorer(split(net()[0]))(pictures(1))
+    finally:
+        tf.get_logger().removeHandler(caplog.handler)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(("gpus", "sizes"), [([], [4, 4, 3]), (["GPU:0"], [11])])
+def test_a_large_batch_is_computed_in_small_ones_two_at_once(gpus: list[str], sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    network, lock = split(net()[0]), threading.Lock()
+    here, most, seen = 0, 0, []
+
+    def watched(pixels: Array) -> Array:
+        nonlocal here, most
+        with lock:
+            here += 1
+            most = max(most, here)
+            seen.append(len(pixels))
+        time.sleep(0.1)
+        with lock:
+            here -= 1
+        return pixels
+
+    def preprocess(pixels: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tf.numpy_function(watched, [pixels], tf.float32), pixels.shape)
+
+    x, explain = pictures(11), maps.explainer(network, preprocess=preprocess)
+    whole = maps.explainer(network)
+    singles = [whole(x[i : i + 1]) for i in range(11)]
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda _kind: gpus)
+    found = explain(x)
+    assert sorted(seen) == sorted(sizes) and most == min(2, len(sizes))
+    assert_same_maps(found.maps, np.concatenate([single.maps for single in singles]), 1e-5)
+    np.testing.assert_array_equal(found.targets, np.concatenate([single.targets for single in singles]))
+    np.testing.assert_allclose(found.scores, np.concatenate([single.scores for single in singles]), rtol=0, atol=1e-6)
 
 
 def test_maps_and_scores_are_what_they_are_said_to_be(network: Network) -> None:

@@ -19,7 +19,7 @@ from PIL import Image
 from pyarrow import parquet
 from test_cli import COMMAND, visualize
 
-from pipeline import demo, maps, models, planning, predict, reading, scaling, stills
+from pipeline import demo, maps, planning, predict, reading, scaling, stills
 from pipeline import visualize as visualization
 from pipeline.predictions import Track, write_predictions
 from pipeline.records import ClassName, Options
@@ -68,7 +68,7 @@ def test_two_small_batches_are_at_the_network_at_once(given: str, photographs: P
     answers = predict.predict(
         [job for job in planning.plan_predictions([path]) if isinstance(job, planning.Job)], **{**scoring, "score": score}
     )
-    assert most == reading.AT_ONCE and max(sizes) == models.batch_size() and sum(sizes) == sum(a.outcome.frames or 0 for a in answers)
+    assert most == reading.AT_ONCE and max(sizes) == maps.batch_size() and sum(sizes) == sum(a.outcome.frames or 0 for a in answers)
 
 
 def test_batches_give_what_single_pictures_give_in_natural_order(photographs: Path, classifier: Any) -> None:

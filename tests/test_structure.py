@@ -23,6 +23,7 @@ BASE = {"errors", "records", "orders"}
 BELOW = {
     "models": {"cards", "catalog", "embedded", "network", "folding", "processes"},
     "folding": {"network"},
+    "maps": {"reading"},
     "outputs": {"processes"},
     "predictions": {"outputs"},
     "journal": {"outputs"},
