@@ -1,8 +1,9 @@
 """One peer in a process and an environment of its own, for peers.py: python benchmarks/one_peer.py NAME FOLDER
 
-The folder holds job.json, the frames (uint8), the class to explain of each, and the weights (lite0.py). What is printed last is one line of
-JSON: seconds of each timed call, and versions. What the peer made of the frames is saved beside the job as NAME.npz. Whatever a peer
-lets one prepare once (the model, the scaled pictures in its own layout) is prepared before the clock runs.
+The folder holds job.json, the frames (uint8), the class to explain of each, and the weights (lite0.py). When all is prepared and what the
+peer makes of the frames is saved beside the job as NAME.npz, one line of JSON is printed: versions. Then each line that comes is one call,
+which is answered by a line when it is done. Whatever a peer lets one prepare once (the model, the scaled pictures in its own layout) is
+prepared before that.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +26,7 @@ WARM_CALLS = 2
 
 
 class Job(NamedTuple):
-    """`options` is what job.json says: how many calls to time, how many threads there are."""
+    """`options` is what job.json says: how many threads there are."""
 
     folder: Path
     frames: Array
@@ -232,6 +232,7 @@ FORWARD: Mapping[str, Peer] = {
     "openvino": Peer(("openvino", "onnx"), openvino, "scores"),
     "openvino, fours in streams": Peer(("openvino", "onnx"), openvino_streams, "scores"),
 }
+WHOLE = {"onnxruntime", "openvino"}  # get the pictures as one batch
 DISTRIBUTIONS = {"tf_keras_vis": "tf-keras-vis", "tf_explain": "tf-explain", "pytorch_grad_cam": "grad-cam"}
 
 
@@ -247,13 +248,11 @@ def main() -> None:
         np.savez(folder / f"{name}.npz", **{peer.gives: np.asarray(made)})
     for _ in range(WARM_CALLS):
         call()
-    seconds = []
-    for _ in range(options["calls"]):
-        started = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - started)
     versions = {package: version(DISTRIBUTIONS.get(package, package)) for package in peer.packages}
-    print(json.dumps({"seconds": seconds, "versions": versions}))
+    print(json.dumps({"versions": versions}), flush=True)
+    for _ in sys.stdin:
+        call()
+        print("done", flush=True)
 
 
 if __name__ == "__main__":

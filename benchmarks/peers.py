@@ -15,8 +15,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median
@@ -28,7 +30,7 @@ import numpy as np
 from clips import beginning, make_clip, pictures, visualize_video
 from harness import Row, alternating, cpus, report, spread
 from networks import Networks, embedded
-from one_peer import FORWARD, MAPS, Array, Peer
+from one_peer import FORWARD, MAPS, WHOLE, Array, Peer
 from whole_programs import PROGRAMS
 
 from pipeline import children
@@ -39,6 +41,7 @@ LARGEST_DIFFERENCE = 1e-4  # of probabilities; a peer that differs by more does 
 PORTRAIT = (1080, 1920, 100)  # width, height, frames
 CLASSIC_FRAMES = 5
 TIMEOUT_SECONDS = 600
+Call = Callable[[], None]
 
 
 # ------------------------------------------------------------------------------------------------ where peers are installed
@@ -65,38 +68,53 @@ class PeerError(Exception):
     """A peer that is not there, or does not run; the message is for the table."""
 
 
-def _run_peer(script: str, name: str, packages: tuple[str, ...], folder: Path, pythons: tuple[str, ...]) -> dict[str, Any]:
+def _run_program(name: str, packages: Sequence[str], folder: Path, pythons: tuple[str, ...]) -> dict[str, Any]:
     """The line of JSON that it prints at its end, and under "wall_seconds" how long its process was there."""
-    python = _python_with(packages, pythons)
-    if python is None:
-        raise PeerError("not installed in any environment named by --peers")
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command, started = [python, str(HERE / script), name, str(folder)], time.perf_counter()
+    command, started = _command("whole_programs.py", name, packages, folder, pythons), time.perf_counter()
     try:
-        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
+        result = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
         raise PeerError(f"took more than {TIMEOUT_SECONDS} s") from None
     if result.returncode:
-        raise PeerError(f"fails: {(result.stderr.strip().splitlines() or ['no reason given'])[-1][:200]}")
+        raise PeerError(_why(result.stderr))
     return {**json.loads(result.stdout.strip().splitlines()[-1]), "wall_seconds": time.perf_counter() - started}
+
+
+def _command(script: str, name: str, packages: Sequence[str], folder: Path, pythons: tuple[str, ...]) -> list[str]:
+    python = _python_with(tuple(packages), pythons)
+    if python is None:
+        raise PeerError("not installed in any environment named by --peers")
+    return [python, str(HERE / script), name, str(folder)]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(HERE.parent), "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def _why(errors: str) -> str:
+    return f"fails: {(errors.strip().splitlines() or ['no reason given'])[-1][:200]}"
 
 
 # ------------------------------------------------------------------------------------------------ calls on a batch
 
 
 def forward(options: argparse.Namespace) -> list[Row]:
-    """Pictures a second of the forward pass alone, beside other runtimes with the same weights in float32; batch 32, 224x224."""
+    """Pictures a second of the forward pass alone, beside other runtimes with the same weights in float32; 32 pictures of 224x224."""
     networks = embedded()
-    rows, standings = _beside(FORWARD, networks, networks.forward, options, calls=12)
-    compared = [standing.ratios for standing in standings if not standing.failure]
-    best = [min(values) for values in zip(*compared, strict=True)]
-    return [*rows, {"runtime": "ours/best", "ours/it": spread(best) if best else "unknown"}]
+    rows, standings = _beside(FORWARD, networks, networks.forward, options, turns=4, calls=4)
+    whole = [standing for name, standing in standings.items() if name in WHOLE]
+    return [*rows, _over_best("ours/best with one batch", whole), _over_best("ours/best", list(standings.values()))]
+
+
+def _over_best(name: str, standings: Sequence[Standing]) -> Row:
+    best = [min(values) for values in zip(*(one.ratios for one in standings if not one.failure), strict=True)]
+    return {"runtime": name, "ours/it": spread(best) if best else "unknown"}
 
 
 def maps(options: argparse.Namespace) -> list[Row]:
     """Pictures a second with a map each, beside other libraries on the same weights and frames; batch 32, 224x224."""
     networks = embedded()
-    return _beside(MAPS, networks, networks.explain, options, calls=4)[0]
+    return _beside(MAPS, networks, networks.explain, options, turns=4, calls=1)[0]
 
 
 @dataclass
@@ -115,38 +133,92 @@ class Standing:
 
 
 def _beside(
-    peers: Mapping[str, Peer], networks: Networks, ours: Callable[[Array], Any], options: argparse.Namespace, calls: int
-) -> tuple[list[Row], list[Standing]]:
-    """Each round: for every peer this program, then the peer, in a process of its own."""
+    peers: Mapping[str, Peer], networks: Networks, ours: Callable[[Array], Any], options: argparse.Namespace, *, turns: int, calls: int
+) -> tuple[list[Row], dict[str, Standing]]:
+    """Each round: for every peer, in a new process of its own, so many calls in turn with as many of this program's.
+
+    Threads of a peer may wait for more work in a loop when a call is done, at the cost of the call that follows.
+    """
     pythons, frames = _pythons(options.peers), np.stack(list(pictures(SIDE, SIDE, BATCH_SIZE)))
     scores, classes, heat = networks.explain(frames)
     standings = {name: Standing() for name in peers}
     mine: list[float] = []
     with tempfile.TemporaryDirectory() as name:
-        folder = _job(Path(name), frames, classes[:, 0], calls)
+        folder = _job(Path(name), frames, classes[:, 0])
         for number in range(options.repeat):
             for name in list(peers)[:: -1 if number % 2 else 1]:
                 standing = standings[name]
-                seconds = alternating({"ours": lambda: ours(frames)}, most=calls, least=calls, budget_seconds=0)["ours"]
-                mine += seconds
                 if standing.failure:
                     continue
                 try:
-                    result = _run_peer("one_peer.py", name, peers[name].packages, folder, pythons)
-                    standing.said = {"version": _versions(result["versions"]), **_agreement(folder / f"{name}.npz", scores, heat[:, 0])}
+                    with _prepared(name, peers[name].packages, folder, pythons) as (versions, its):
+                        standing.said = {"version": _versions(versions), **_agreement(folder / f"{name}.npz", scores, heat[:, 0])}
+                        taken = alternating(
+                            {"ours": _often(functools.partial(ours, frames), calls), "its": _often(its, calls)},
+                            most=turns,
+                            least=turns,
+                            budget_seconds=0,
+                        )
                 except PeerError as error:
                     standing.failure = str(error)
                     continue
-                standing.seconds += result["seconds"]
-                standing.ratios.append(median(result["seconds"]) / median(seconds))
+                mine += [seconds / calls for seconds in taken["ours"]]
+                standing.seconds += [seconds / calls for seconds in taken["its"]]
+                standing.ratios.append(median(its / our for its, our in zip(taken["its"], taken["ours"], strict=True)))
     rows = [standing.row(name, peers[name].lacks) for name, standing in standings.items()]
-    return [{"runtime": "this program", "img/s": _rates(mine)}, *rows], list(standings.values())
+    return [{"runtime": "this program", "img/s": _rates(mine) if mine else "not beside any"}, *rows], standings
 
 
-def _job(folder: Path, frames: Array, classes: Array, calls: int) -> Path:
+def _often(call: Callable[[], object], calls: int) -> Call:
+    def several() -> None:
+        for _ in range(calls):
+            call()
+
+    return several
+
+
+@contextmanager
+def _prepared(name: str, packages: Sequence[str], folder: Path, pythons: tuple[str, ...]) -> Iterator[tuple[Mapping[str, str], Call]]:
+    """A peer that is ready, in a process of its own: versions, and a call of it. Raises PeerError, as the call does."""
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            _command("one_peer.py", name, packages, folder, pythons),
+            env=_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        late = threading.Timer(TIMEOUT_SECONDS, process.kill)
+        late.start()
+
+        def answer(beginning: str) -> str:
+            for line in process.stdout or ():
+                if line.startswith(beginning):
+                    return line
+            if not late.is_alive():
+                raise PeerError(f"took more than {TIMEOUT_SECONDS} s")
+            errors.seek(0)
+            raise PeerError(_why(errors.read()))
+
+        def call() -> None:
+            with suppress(BrokenPipeError):  # why it has died, answer tells
+                print("go", file=process.stdin, flush=True)
+            answer("done")
+
+        try:
+            yield json.loads(answer('{"versions"'))["versions"], call
+        finally:
+            late.cancel()
+            process.kill()
+
+
+def _job(folder: Path, frames: Array, classes: Array) -> Path:
     lite0.export(folder / "weights.npz")
     np.savez(folder / "frames.npz", frames=frames, classes=classes)
-    (folder / "job.json").write_text(json.dumps({"calls": calls, "threads": cpus()}))
+    (folder / "job.json").write_text(json.dumps({"threads": cpus()}))
     return folder
 
 
@@ -194,7 +266,7 @@ def programs(options: argparse.Namespace) -> list[Row]:
                 if program in failed:
                     continue
                 try:
-                    result = _run_peer("whole_programs.py", program, packages, folder, pythons)
+                    result = _run_program(program, packages, folder, pythons)
                 except PeerError as error:
                     failed[program] = str(error)
                     continue
