@@ -6,7 +6,7 @@ float32 (batch, targets, h, w), after ReLU, in the logit's own units, not normal
 
 from __future__ import annotations
 
-import functools
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -152,9 +152,30 @@ def _traced(network: Network, function: Callable[[tf.Tensor], Any]) -> Callable[
             return function(tf.cast(pixels, tf.float32))
 
     traced = tf.function(call, input_signature=[tf.TensorSpec((None, *size, 3), tf.uint8)], autograph=False)
-    # The graph itself, from the first call on: tf.function takes several networks for one that is traced ever anew, and warns.
-    graph = functools.cache(traced.get_concrete_function)
-    return lambda pixels: _in_pieces(graph(), pixels)
+    # The graph itself is called: tf.function takes several networks for one that is traced ever anew, and warns.
+    graph = _alone_at_first(traced.get_concrete_function)
+    return lambda pixels: _in_pieces(graph, pixels)
+
+
+def _alone_at_first(make: Callable[[], Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    """The function that `make` gives, whose first call other threads wait for.
+
+    TensorFlow optimises a graph at its first call, for a second of processor time, and once more in each thread that calls it meanwhile.
+    """
+    made: list[Callable[[Any], Any]] = []
+    first = threading.Lock()
+
+    def call(pixels: Any) -> Any:
+        if not made:
+            with first:
+                if not made:
+                    function = make()
+                    answer = function(pixels)
+                    made.append(function)
+                    return answer
+        return made[0](pixels)
+
+    return call
 
 
 def batch_size() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -279,6 +280,36 @@ def test_several_networks_are_not_taken_for_one_that_is_traced_anew(caplog: pyte
     finally:
         tf.get_logger().removeHandler(caplog.handler)
     assert not caplog.records
+
+
+def test_the_first_call_of_a_graph_is_made_alone_and_those_behind_it_together() -> None:
+    """TensorFlow optimises a graph at its first call, and would do so in each thread that makes one."""
+    network = split(net()[0])
+    together, lock = threading.Barrier(2), threading.Lock()
+    calls, most_before = 0, 0
+
+    def watched(pixels: Array) -> Array:
+        nonlocal calls, most_before
+        with lock:
+            calls += 1
+            first = calls == 1
+        if first:
+            time.sleep(0.3)
+            most_before = calls
+        else:
+            together.wait(timeout=20)  # which breaks unless two are here at once
+        return pixels
+
+    def preprocess(pixels: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tf.numpy_function(watched, [pixels], tf.float32), pixels.shape)
+
+    explain = maps.explainer(network, preprocess=preprocess)
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(explain, [pictures(1, seed=seed) for seed in range(3)]))
+    assert (calls, most_before) == (3, 1)
+    whole = maps.explainer(network)
+    for seed, each in enumerate(found):
+        assert_same_maps(each.maps, whole(pictures(1, seed=seed)).maps)
 
 
 @pytest.mark.parametrize(("gpus", "sizes"), [([], [4, 4, 3]), (["GPU:0"], [11])])
