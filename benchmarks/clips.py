@@ -21,7 +21,7 @@ FPS = Fraction(25)
 
 
 def ffmpeg(*arguments: object) -> Usage:
-    return run(children.ffmpeg_path(), "-hide_banner", "-nostdin", "-loglevel", "error", "-y", *arguments)
+    return run(children.ffmpeg_path(), "-hide_banner", "-nostdin", "-loglevel", "error", "-y", *arguments, memory_bytes=1 << 30)
 
 
 def to_null(path: Path, *arguments: object) -> Usage:
@@ -30,7 +30,9 @@ def to_null(path: Path, *arguments: object) -> Usage:
 
 
 def visualize_video(clip: Path, output: Path, *arguments: object, watch_memory: bool = False) -> Usage:
-    return run(VISUALIZE, "video", clip, "-o", output, "--overwrite", "--quiet", *arguments, watch_memory=watch_memory)
+    # Twice what it takes with its children: its encoder starts when a part of what was free has gone back to the host.
+    command = (VISUALIZE, "video", clip, "-o", output, "--overwrite", "--quiet", *arguments)
+    return run(*command, watch_memory=watch_memory, memory_bytes=4 << 30)
 
 
 def uncompressed(video: Path, output: Path, *, frames: int | None = None) -> Path:

@@ -22,7 +22,6 @@ from pipeline import children
 Row = dict[str, Any]
 
 SAMPLE_SECONDS = 0.1
-MEMORY_BYTES = 2 << 30  # as much as the whole command takes with its children
 
 
 # ------------------------------------------------------------------------------------------------ one run of a command
@@ -46,10 +45,10 @@ def middle(usages: Sequence[Usage]) -> Usage:
     return Usage(median(usage.cpu_seconds for usage in usages), median(usage.wall_seconds for usage in usages))
 
 
-def run(*command: object, watch_memory: bool = False) -> Usage:
-    """Run a command to its end. Exits with the end of its stderr when it fails."""
+def run(*command: object, watch_memory: bool = False, memory_bytes: int = 2 << 30) -> Usage:
+    """Run a command to its end, once so much memory was just used. Exits with the end of its stderr when it fails."""
     words = [str(part) for part in command]
-    _take_memory_back()
+    _take_back(memory_bytes)
     with tempfile.TemporaryFile() as notes:
         started, peaks = time.perf_counter(), [(0, 0)]
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=notes)
@@ -67,13 +66,16 @@ def run(*command: object, watch_memory: bool = False) -> Usage:
         return Usage(usage.ru_utime + usage.ru_stime, time.perf_counter() - started, own, tree)
 
 
-def _take_memory_back() -> None:
-    """Use memory and free it again, in a process of its own.
+def _take_back(memory_bytes: int) -> None:
+    """Use memory and free it again, in a process of its own; half of what is free at most.
 
     A virtual machine may give free memory back to its host (virtio's balloon, free page reporting), and then the first touch of a page
     costs several times more: which of two commands pays for that would depend on what ran before them.
     """
-    subprocess.run([sys.executable, "-c", f"b'1' * {MEMORY_BYTES}"], check=True)
+    if "SC_AVPHYS_PAGES" not in os.sysconf_names:
+        return  # macOS
+    free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    subprocess.run([sys.executable, "-c", f"b'1' * {min(memory_bytes, free_bytes // 2)}"], check=True)
 
 
 def resident_bytes(pid: int) -> tuple[int, int]:
