@@ -29,10 +29,8 @@ def to_null(path: Path, *arguments: object) -> Usage:
     return ffmpeg("-i", path, "-map", "0:v:0", *arguments, "-fps_mode", "passthrough", "-f", "null", "-")
 
 
-def visualize_video(clip: Path, output: Path, *arguments: object, watch_memory: bool = False) -> Usage:
-    # Twice what it takes with its children: its encoder starts when a part of what was free has gone back to the host.
-    command = (VISUALIZE, "video", clip, "-o", output, "--overwrite", "--quiet", *arguments)
-    return run(*command, watch_memory=watch_memory, memory_bytes=4 << 30)
+def visualize_video(clip: Path, output: Path, *arguments: object, **how: Any) -> Usage:
+    return run(VISUALIZE, "video", clip, "-o", output, "--overwrite", "--quiet", *arguments, **how)
 
 
 def uncompressed(video: Path, output: Path, *, frames: int | None = None) -> Path:
@@ -64,8 +62,8 @@ def pictures(width: int, height: int, count: int) -> Iterator[Array]:
         yield np.clip(view + grain[y : y + height, x : x + width], 0, 255).astype(np.uint8)
 
 
-def make_clip(path: Path, width: int, height: int, count: int) -> Path:
-    demo.encode_pictures(pictures(width, height, count), path, width=width, height=height, fps=FPS, output=path)
+def make_clip(path: Path, width: int, height: int, count: int, *, fps: Fraction = FPS) -> Path:
+    demo.encode_pictures(pictures(width, height, count), path, width=width, height=height, fps=fps, output=path)
     return path
 
 

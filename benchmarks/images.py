@@ -30,7 +30,7 @@ def startup(options: argparse.Namespace) -> list[Row]:
             "visualize image": (VISUALIZE, "image", photo, "-o", result, "--overwrite"),
             "visualize --help": (VISUALIZE, "--help"),
         }
-        rounds = [{name: run(*command) for name, command in commands.items()} for _ in range(options.repeat + 3)][1:]
+        rounds = [{name: run(*command) for name, command in commands.items()} for _ in range(options.repeat + 2)][1:]
     return [_startup_row(name, rounds) for name in commands]
 
 

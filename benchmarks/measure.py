@@ -9,6 +9,7 @@ import argparse
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -18,13 +19,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import growth
 import images
 import peers
-from clips import FPS, beginning, ffmpeg, make_clip, to_null, uncompressed, visualize_video
+from clips import beginning, ffmpeg, make_clip, to_null, uncompressed, visualize_video
 from harness import Row, Usage, alternating, cpus, middle, ratios, report, spread, used
 from networks import Networks, embedded, noise, of_zoo
 
 from pipeline import encoders, reading, sources
 
-SIZES = {"1080p": (1920, 1080, 120), "240p": (426, 240, 500)}  # width, height, frames: about as long to run
+# Width, height, frames. Long enough that what a video costs once (pages that are touched for the first time, the last frames in the
+# encoder) is little of it.
+SIZES = {"1080p": (1920, 1080, 240), "240p": (426, 240, 750)}
 LONGEST_CLIP_FRAMES = 300  # of a given clip: its uncompressed result has to lie on the disk
 SQUARE = (224, 224)
 
@@ -80,7 +83,8 @@ def _prepared(name: str, folder: Path, given: Path | None) -> Clip:
     beginning(clip, one, 1)
     raw, raw_one = folder / "raw.nut", folder / "raw_one.nut"
     for source, result, pictures_of_it in ((clip, output, raw), (one, output_one, raw_one)):
-        visualize_video(source, result, "--crf", 0)  # without loss: what was encoded once has lost its grain, and is encoded faster
+        # Without loss: what was encoded once has lost its grain, and is encoded faster.
+        visualize_video(source, result, "--crf", 0, memory_bytes=0)
         uncompressed(result, pictures_of_it)
     os.sync()  # gigabytes are on their way to the disk, and the command that is measured waits until its own result is there
     made = sources.probe(output)
@@ -177,9 +181,9 @@ def memory(options: argparse.Namespace) -> list[Row]:
     del options
     with tempfile.TemporaryDirectory() as folder:
         short, long, output = (Path(folder) / f"{name}.mp4" for name in ("short", "long", "output"))
-        make_clip(short, 320, 180, int(20 * FPS))
+        make_clip(short, 320, 180, 100, fps=Fraction(5))
         ffmpeg("-stream_loop", 14, "-i", short, "-c", "copy", long)
-        usages = [visualize_video(clip, output, watch_memory=True) for clip in (short, long)]
+        usages = [visualize_video(clip, output, watch_memory=True, memory_bytes=0) for clip in (short, long)]
     peaks = [(usage.own_peak_bytes / 2**20, usage.tree_peak_bytes / 2**20) for usage in usages]
     rows = [
         {"clip": name, "process_MiB": own, "tree_MiB": tree, "wall_s": usage.wall_seconds}
