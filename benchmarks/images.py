@@ -16,7 +16,7 @@ from networks import embedded, noise
 
 from pipeline import demo, stills
 
-PHOTOGRAPHS = 200
+PHOTOGRAPHS = 400  # fewer end too soon beside a start-up that takes a second more one time than another
 BATCH_SIZE = 32
 
 
