@@ -29,8 +29,8 @@ def to_null(path: Path, *arguments: object) -> Usage:
     return ffmpeg("-i", path, "-map", "0:v:0", *arguments, "-fps_mode", "passthrough", "-f", "null", "-")
 
 
-def visualize_video(clip: Path, output: Path, *arguments: object, **how: Any) -> Usage:
-    return run(VISUALIZE, "video", clip, "-o", output, "--overwrite", "--quiet", *arguments, **how)
+def visualize_video(clip: Path, output: Path, *arguments: object, watch_memory: bool = False) -> Usage:
+    return run(VISUALIZE, "video", clip, "-o", output, "--overwrite", "--quiet", *arguments, watch_memory=watch_memory)
 
 
 def uncompressed(video: Path, output: Path, *, frames: int | None = None) -> Path:

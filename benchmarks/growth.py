@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from clips import beginning, ffmpeg, make_clip, visualize_video
-from harness import Row, Usage, alternating, ratios, spread
+from harness import Row, Usage, alternating, middle, ratios, spread
 from networks import embedded, noise
 
 LENGTHS = (1, 10, 60)  # times the short clip
@@ -36,8 +36,7 @@ def length(options: argparse.Namespace) -> list[Row]:
         for _ in range(options.repeat):
             starts.append(visualize_video(one, output))
             rounds.append([visualize_video(clip, output, watch_memory=True) for _, clip in clips])
-    start = Usage(median(usage.cpu_seconds for usage in starts), median(usage.wall_seconds for usage in starts))
-    return [_length_row(times, [r[number] for r in rounds], [r[1] for r in rounds], start) for number, times in enumerate(LENGTHS)]
+    return [_length_row(times, [r[number] for r in rounds], [r[1] for r in rounds], middle(starts)) for number, times in enumerate(LENGTHS)]
 
 
 def _length_row(times: int, usages: list[Usage], of_ten: list[Usage], start: Usage) -> Row:

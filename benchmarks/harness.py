@@ -72,8 +72,8 @@ def _take_back(memory_bytes: int) -> None:
     A virtual machine may give free memory back to its host (virtio's balloon, free page reporting), and then the first touch of a page
     costs several times more: which of two commands pays for that would depend on what ran before them.
     """
-    if not memory_bytes or "SC_AVPHYS_PAGES" not in os.sysconf_names:  # macOS
-        return
+    if "SC_AVPHYS_PAGES" not in os.sysconf_names:
+        return  # macOS
     free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     subprocess.run([sys.executable, "-c", f"b'1' * {min(memory_bytes, free_bytes // 2)}"], check=True)
 

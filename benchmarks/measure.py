@@ -83,8 +83,7 @@ def _prepared(name: str, folder: Path, given: Path | None) -> Clip:
     beginning(clip, one, 1)
     raw, raw_one = folder / "raw.nut", folder / "raw_one.nut"
     for source, result, pictures_of_it in ((clip, output, raw), (one, output_one, raw_one)):
-        # Without loss: what was encoded once has lost its grain, and is encoded faster.
-        visualize_video(source, result, "--crf", 0, memory_bytes=0)
+        visualize_video(source, result, "--crf", 0)  # without loss: what was encoded once has lost its grain, and is encoded faster
         uncompressed(result, pictures_of_it)
     os.sync()  # gigabytes are on their way to the disk, and the command that is measured waits until its own result is there
     made = sources.probe(output)
@@ -183,7 +182,7 @@ def memory(options: argparse.Namespace) -> list[Row]:
         short, long, output = (Path(folder) / f"{name}.mp4" for name in ("short", "long", "output"))
         make_clip(short, 320, 180, 100, fps=Fraction(5))
         ffmpeg("-stream_loop", 14, "-i", short, "-c", "copy", long)
-        usages = [visualize_video(clip, output, watch_memory=True, memory_bytes=0) for clip in (short, long)]
+        usages = [visualize_video(clip, output, watch_memory=True) for clip in (short, long)]
     peaks = [(usage.own_peak_bytes / 2**20, usage.tree_peak_bytes / 2**20) for usage in usages]
     rows = [
         {"clip": name, "process_MiB": own, "tree_MiB": tree, "wall_s": usage.wall_seconds}
