@@ -157,9 +157,7 @@ Audio = Annotated[
 ]
 BatchSize = Annotated[
     str,
-    typer.Option(
-        "--batch-size", metavar="N|auto", help="Frames per network call, which a CPU takes in fours; halved where memory runs out."
-    ),
+    typer.Option("--batch-size", metavar="N|auto", help="Frames that go to the network together; halved where memory runs out."),
 ]
 Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|gpu[:N]", help="Where the network runs.")]
 Precision = Annotated[

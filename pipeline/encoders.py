@@ -35,7 +35,7 @@ def _nvenc(name: str) -> Encoder:
     return Encoder(name=name, arguments={"preset": "p4", "rc": "vbr", "cq": 23, "b:v": 0}, hardware=True)
 
 
-# In order of preference. The software presets are where more effort no longer buys much on such pictures (benchmarks/RESULTS.md has the table).
+# In order of preference. The software presets are where more effort buys little on such pictures (table in benchmarks/RESULTS.md).
 ENCODERS: Mapping[str, Sequence[Encoder]] = {
     "h264": (
         _nvenc("h264_nvenc"),

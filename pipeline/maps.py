@@ -7,7 +7,7 @@ float32 (batch, targets, h, w), after ReLU, in the logit's own units, not normal
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
@@ -103,7 +103,11 @@ FORMULAS: Mapping[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
 # Behind global average pooling G is the same at every position, so these three are one map: a matrix product (arXiv 1610.02391, 3.1).
 CLOSED_FORM = frozenset({"gradcam", "hirescam", "xgradcam"})
 SCORECAM_CHANNELS = 32  # masked pictures in one forward pass
-CPU_BATCH = 4  # pictures whose feature maps stay in the cores' caches: 32 at a time take 8 % more processor time a picture
+CPU_BATCH = 4  # pictures that are brought to a CPU's network together
+# Of these a core computes so many at a time that their feature maps stay in its caches. A network with many weights takes all of them:
+# there the weights come from memory, once for each time.
+CORE_PIXELS = 110_000
+LIGHT_ELEMENTS = 10_000_000
 
 
 def explainer(
@@ -154,7 +158,8 @@ def _traced(network: Network, function: Callable[[tf.Tensor], Any]) -> Callable[
     traced = tf.function(call, input_signature=[tf.TensorSpec((None, *size, 3), tf.uint8)], autograph=False)
     # The graph itself is called: tf.function takes several networks for one that is traced ever anew, and warns.
     graph = _alone_at_first(traced.get_concrete_function)
-    return lambda pixels: _in_pieces(graph, pixels)
+    light = network.weight_count <= LIGHT_ELEMENTS
+    return lambda pixels: _in_pieces(graph, pixels, light=light)
 
 
 def _alone_at_first(make: Callable[[], Callable[[Any], Any]]) -> Callable[[Any], Any]:
@@ -187,12 +192,31 @@ def _on_gpu() -> bool:
     return bool(tf.config.get_visible_devices("GPU"))
 
 
-def _in_pieces(function: Callable[[Any], Any], pixels: Any) -> Any:
-    """What the function gives of a batch; on a CPU a large one is computed as small ones, some of them at once."""
-    if _on_gpu() or len(pixels) <= CPU_BATCH:
+def _in_pieces(function: Callable[[Any], Any], pixels: Any, *, light: bool) -> Any:
+    """What the function gives of a batch. A CPU computes it in pieces: several fours at once, each of a light network bit by bit."""
+    if _on_gpu():
         return function(pixels)
-    pieces = (pixels[begin : begin + CPU_BATCH] for begin in range(0, len(pixels), CPU_BATCH))
-    return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *reading.computed(function, pieces))
+    size = _most_together(pixels.shape[1] * pixels.shape[2]) if light else CPU_BATCH
+
+    def compute(batch: Any) -> Any:
+        return _joined([function(piece) for piece in _cut(batch, size)])
+
+    return compute(pixels) if len(pixels) <= CPU_BATCH else _joined([*reading.computed(compute, _cut(pixels, CPU_BATCH))])
+
+
+def _most_together(pixels: int) -> int:
+    """How many pictures of so many pixels the cores that share a batch compute at a time."""
+    threads: int = tf.config.threading.get_intra_op_parallelism_threads()
+    cores = max(1, (threads + reading.AT_ONCE - 1) // reading.AT_ONCE)  # who brings a batch is one more
+    return min(CPU_BATCH, max(1, cores * CORE_PIXELS // pixels))
+
+
+def _cut(pixels: Any, size: int) -> Iterator[Any]:
+    return (pixels[begin : begin + size] for begin in range(0, len(pixels), size))
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    return parts[0] if len(parts) == 1 else tf.nest.map_structure(lambda *tensors: tf.concat(tensors, axis=0), *parts)
 
 
 def _explain(

@@ -74,6 +74,12 @@ class Network:
         return max(self.units, 2)  # one unit tells two classes apart
 
     @property
+    def weight_count(self) -> int:
+        """How many numbers the layers have learned; one that is called more than once counts once."""
+        operations = {id(call.operation): call.operation for call in (*self.body, *self.head)}
+        return sum(int(np.prod(weight.shape)) for operation in operations.values() for weight in getattr(operation, "weights", ()))
+
+    @property
     def scales_pixels(self) -> bool:
         """Whether a layer of the network itself brings pixels to the range that it was trained on."""
         return any(isinstance(call.operation, keras.layers.Rescaling | keras.layers.Normalization) for call in self.body)

@@ -342,6 +342,41 @@ def test_a_large_batch_is_computed_in_small_ones_two_at_once(gpus: list[str], si
     np.testing.assert_allclose(found.scores, np.concatenate([single.scores for single in singles]), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("size", "threads", "classes", "gpus", "sizes"),
+    [
+        ((256, 448), 1, 3, [], [1, 1, 1, 1]),
+        ((224, 224), 1, 3, [], [2, 2]),
+        ((64, 96), 1, 3, [], [4]),
+        ((256, 448), 7, 3, [], [3, 1]),  # eight cores, four for each of two batches: 440,000 pixels
+        ((256, 448), 1, 160_000, [], [4]),  # 10.2 million weights
+        ((256, 448), 1, 3, ["GPU:0"], [4]),
+    ],
+)
+def test_a_core_computes_as_many_pictures_at_a_time_as_its_caches_hold(
+    size: tuple[int, int], threads: int, classes: int, gpus: list[str], sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, seen = keras.Input((None, None, 3)), []
+    pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(64, 8, strides=8, activation="relu")(source))
+    network = split(keras.Model(source, layers.Dense(classes)(pooled)))
+    x, whole = pictures(4, *size), maps.explainer(network)
+    singles = [whole(x[i : i + 1]) for i in range(4)]
+
+    def watched(pixels: Array) -> Array:
+        seen.append(len(pixels))
+        return pixels
+
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda _kind: gpus)
+    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: threads)
+    found = maps.explainer(
+        network, preprocess=lambda pixels: tf.ensure_shape(tf.numpy_function(watched, [pixels], tf.float32), pixels.shape)
+    )(x)
+    assert seen == sizes
+    assert_same_maps(found.maps, np.concatenate([single.maps for single in singles]))
+    np.testing.assert_array_equal(found.targets, np.concatenate([single.targets for single in singles]))
+    np.testing.assert_allclose(found.scores, np.concatenate([single.scores for single in singles]), rtol=0, atol=1e-6)
+
+
 def test_maps_and_scores_are_what_they_are_said_to_be(network: Network) -> None:
     scores, targets, found = (tensor.numpy() for tensor in maps.explainer(network)(pictures(5)))
     assert (scores.dtype, targets.dtype, found.dtype) == (np.float32, np.int32, np.float32)
