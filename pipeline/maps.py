@@ -104,8 +104,8 @@ FORMULAS: Mapping[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
 CLOSED_FORM = frozenset({"gradcam", "hirescam", "xgradcam"})
 SCORECAM_CHANNELS = 32  # masked pictures in one forward pass
 CPU_BATCH = 4  # pictures that are brought to a CPU's network together
-# Of these a core computes so many at a time that their feature maps stay in its caches. A network with many weights takes all of them:
-# there the weights come from memory, once for each time.
+# Of these a core computes so many at a time that their feature maps are still in its caches when the next layer reads them. Not where the
+# network has more weights than that: they would come from memory each time.
 CORE_PIXELS = 110_000
 LIGHT_ELEMENTS = 10_000_000
 
@@ -193,7 +193,7 @@ def _on_gpu() -> bool:
 
 
 def _in_pieces(function: Callable[[Any], Any], pixels: Any, *, light: bool) -> Any:
-    """What the function gives of a batch. A CPU computes it in pieces: several fours at once, each of a light network bit by bit."""
+    """What the function gives of a batch. A CPU computes a large one as fours, some of them at once, and a four as its caches allow."""
     if _on_gpu():
         return function(pixels)
     size = _most_together(pixels.shape[1] * pixels.shape[2]) if light else CPU_BATCH
