@@ -105,7 +105,8 @@ CLOSED_FORM = frozenset({"gradcam", "hirescam", "xgradcam"})
 SCORECAM_CHANNELS = 32  # masked pictures in one forward pass
 CPU_BATCH = 4  # pictures that are brought to a CPU's network together
 # Of these a core computes so many at a time that their feature maps are still in its caches when the next layer reads them. Not where the
-# network has more weights than that: they would come from memory each time.
+# network has more weights than that, which would come from memory each time, nor in half the bits, where the maps are half as large and a
+# call costs more than it saves.
 CORE_PIXELS = 110_000
 LIGHT_ELEMENTS = 10_000_000
 
@@ -158,7 +159,7 @@ def _traced(network: Network, function: Callable[[tf.Tensor], Any]) -> Callable[
     traced = tf.function(call, input_signature=[tf.TensorSpec((None, *size, 3), tf.uint8)], autograph=False)
     # The graph itself is called: tf.function takes several networks for one that is traced ever anew, and warns.
     graph = _alone_at_first(traced.get_concrete_function)
-    light = network.weight_count <= LIGHT_ELEMENTS
+    light = network.weight_count <= LIGHT_ELEMENTS and not network.computes_in_half
     return lambda pixels: _in_pieces(graph, pixels, light=light)
 
 

@@ -80,6 +80,12 @@ class Network:
         return sum(int(np.prod(weight.shape)) for operation in operations.values() for weight in getattr(operation, "weights", ()))
 
     @property
+    def computes_in_half(self) -> bool:
+        """Whether any of its layers computes in float16 or bfloat16."""
+        layers = (getattr(call.operation, "stands_for", call.operation) for call in (*self.body, *self.head))  # of a folded convolution
+        return any(getattr(layer, "compute_dtype", "") in ("float16", "bfloat16") for layer in layers)
+
+    @property
     def scales_pixels(self) -> bool:
         """Whether a layer of the network itself brings pixels to the range that it was trained on."""
         return any(isinstance(call.operation, keras.layers.Rescaling | keras.layers.Normalization) for call in self.body)

@@ -343,21 +343,23 @@ def test_a_large_batch_is_computed_in_small_ones_two_at_once(gpus: list[str], si
 
 
 @pytest.mark.parametrize(
-    ("size", "threads", "classes", "gpus", "sizes"),
+    ("size", "threads", "classes", "computed", "sizes"),
     [
-        ((256, 448), 1, 3, [], [1, 1, 1, 1]),
-        ((224, 224), 1, 3, [], [2, 2]),
-        ((64, 96), 1, 3, [], [4]),
-        ((256, 448), 7, 3, [], [3, 1]),  # eight cores, four for each of two batches: 440,000 pixels
-        ((256, 448), 1, 160_000, [], [4]),  # 10.2 million weights
-        ((256, 448), 1, 3, ["GPU:0"], [4]),
+        ((256, 448), 1, 3, "float32", [1, 1, 1, 1]),
+        ((224, 224), 1, 3, "float32", [2, 2]),
+        ((64, 96), 1, 3, "float32", [4]),
+        ((256, 448), 7, 3, "float32", [3, 1]),  # eight cores, four for each of two batches: 440,000 pixels
+        ((256, 448), 1, 160_000, "float32", [4]),  # 10.2 million weights
+        ((256, 448), 1, 3, "bfloat16", [4]),
+        ((256, 448), 1, 3, "on a GPU", [4]),
     ],
 )
 def test_a_core_computes_as_many_pictures_at_a_time_as_its_caches_hold(
-    size: tuple[int, int], threads: int, classes: int, gpus: list[str], sizes: list[int], monkeypatch: pytest.MonkeyPatch
+    size: tuple[int, int], threads: int, classes: int, computed: str, sizes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, seen = keras.Input((None, None, 3)), []
-    pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(64, 8, strides=8, activation="relu")(source))
+    policy = "mixed_bfloat16" if computed == "bfloat16" else "float32"
+    pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(64, 8, strides=8, activation="relu", dtype=policy)(source))
     network = split(keras.Model(source, layers.Dense(classes)(pooled)))
     x, whole = pictures(4, *size), maps.explainer(network)
     singles = [whole(x[i : i + 1]) for i in range(4)]
@@ -366,7 +368,7 @@ def test_a_core_computes_as_many_pictures_at_a_time_as_its_caches_hold(
         seen.append(len(pixels))
         return pixels
 
-    monkeypatch.setattr(tf.config, "get_visible_devices", lambda _kind: gpus)
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda _kind: ["GPU:0"] if computed == "on a GPU" else [])
     monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: threads)
     found = maps.explainer(
         network, preprocess=lambda pixels: tf.ensure_shape(tf.numpy_function(watched, [pixels], tf.float32), pixels.shape)
