@@ -46,6 +46,11 @@ class Call:
     outputs: tuple[Slot, ...]
     linear: bool = False  # run without the layer's own activation
 
+    @property
+    def layer(self) -> Any:
+        """The operation, or the layer that a folded convolution stands for."""
+        return getattr(self.operation, "stands_for", self.operation)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
@@ -82,8 +87,7 @@ class Network:
     @property
     def computes_in_half(self) -> bool:
         """Whether any of its layers computes in float16 or bfloat16."""
-        layers = (getattr(call.operation, "stands_for", call.operation) for call in (*self.body, *self.head))  # of a folded convolution
-        return any(getattr(layer, "compute_dtype", "") in ("float16", "bfloat16") for layer in layers)
+        return any(getattr(call.layer, "compute_dtype", "") in ("float16", "bfloat16") for call in (*self.body, *self.head))
 
     @property
     def scales_pixels(self) -> bool:
@@ -314,7 +318,7 @@ _SIZELESS_NAMES = frozenset({"Add", "Subtract", "Multiply", "Divide", "TrueDivid
 
 def _knows_no_size(call: Call) -> bool:
     """Whether the call works at any height and width: it slides, acts on single values or channels, or pools all positions."""
-    operation = getattr(call.operation, "stands_for", call.operation)  # of a folded convolution
+    operation = call.layer
     kind = type(operation)
     if not _spatial(call.outputs[0]) and not isinstance(operation, keras.layers.Reshape):
         return isinstance(operation, _GLOBAL_POOLING)  # any other one that ends in one position has been made for one size

@@ -245,3 +245,16 @@ def test_folded_maps_are_the_maps() -> None:
         )
         assert tf.reduce_max(plain) > 0
         np.testing.assert_allclose(folded, plain, rtol=1e-4, atol=1e-4 * float(tf.reduce_max(plain)))
+
+
+def test_a_folded_convolution_counts_as_its_layer_does() -> None:
+    """A kernel of 3x3x4x6 and a Dense of 6 to 5 with its bias; what the batch norm knew is within the kernel and no weight any more."""
+    for policy, half in (("float32", False), ("mixed_bfloat16", True)):
+        source = keras.Input((None, None, CHANNELS))
+        x = layers.BatchNormalization(dtype="float32")(layers.Conv2D(6, 3, use_bias=False, dtype=policy)(source))
+        x = layers.GlobalAveragePooling2D(dtype="float32")(layers.ReLU(dtype="float32")(x))
+        plain = split(keras.Model(source, layers.Dense(5, dtype="float32")(x)))
+        folded = fold(plain)
+        assert any(isinstance(operation, Folded) for operation in calls(folded))
+        assert (plain.weight_count, folded.weight_count) == (216 + 4 * 6 + 30 + 5, 216 + 30 + 5)
+        assert plain.computes_in_half == folded.computes_in_half == half

@@ -348,6 +348,7 @@ def test_a_large_batch_is_computed_in_small_ones_two_at_once(gpus: list[str], si
         ((256, 448), 1, 3, "float32", [1, 1, 1, 1]),
         ((224, 224), 1, 3, "float32", [2, 2]),
         ((64, 96), 1, 3, "float32", [4]),
+        ((64, 96), 0, 3, "float32", [4]),  # nobody has chosen how many threads
         ((256, 448), 7, 3, "float32", [3, 1]),  # eight cores, four for each of two batches: 440,000 pixels
         ((256, 448), 1, 160_000, "float32", [4]),  # 10.2 million weights
         ((256, 448), 1, 3, "bfloat16", [4]),
