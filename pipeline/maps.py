@@ -208,7 +208,7 @@ def _in_pieces(function: Callable[[Any], Any], pixels: Any, *, light: bool) -> A
 def _most_together(pixels: int) -> int:
     """How many pictures of so many pixels the cores that share a batch compute at a time."""
     threads: int = tf.config.threading.get_intra_op_parallelism_threads()
-    cores = max(1, (threads + reading.AT_ONCE - 1) // reading.AT_ONCE)  # who brings a batch is one more
+    cores = max(1, (threads + reading.AT_ONCE - 1) // reading.AT_ONCE)  # the one that runs its graph computes too
     return min(CPU_BATCH, max(1, cores * CORE_PIXELS // pixels))
 
 

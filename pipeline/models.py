@@ -303,6 +303,6 @@ def use_device(device: str, *, cores: int | None = None, at_once: int = 1) -> st
     tf.config.set_visible_devices(chosen, "GPU")
     for gpu in chosen:
         tf.config.experimental.set_memory_growth(gpu, True)
-    # Who brings a batch computes too. With one thread besides on two cores, each has a batch to itself: 8 % less processor time.
+    # The thread that runs a batch's graph computes too. With one besides on two cores, each has a batch to itself: 8 % less processor time.
     tf.config.threading.set_intra_op_parallelism_threads(max(1, (cores or processes.cores()) - at_once + 1))
     return f"gpu:{index}" if chosen else "cpu"

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -30,7 +30,9 @@ Array = np.ndarray[Any, Any]
 
 T = TypeVar("T")
 
-THREADS = reading.AT_ONCE + 1  # for pictures: one of them may wait for the disk
+THREADS = reading.AT_ONCE + 1  # for pictures: while two are at the network, one is read or painted
+# A disk takes 0.5 to 30 ms to say that a file is safe, and once in a while 200: so many threads ask, and so many pictures may wait for it.
+DISK_THREADS, MOST_UNSAFE = 4, 32
 MOST_TOGETHER, TOGETHER_PIXELS = 4, 20_000_000
 
 
@@ -196,45 +198,59 @@ def visualize_image(job: Job, session: Session) -> tuple[Outcome, Track]:
     Raises InputError for a damaged picture, OutputError when it cannot be written.
     """
     started, before = time.perf_counter(), _fingerprint(job)
-    return _write(job, session, paint_image(job.input, session), before, started)
+    return _named(_write(job, session, paint_image(job.input, session), before, started))
 
 
 def visualize_images(jobs: Sequence[Job], session: Session) -> Iterator[tuple[Job, tuple[Outcome, Track] | HeatreelError]]:
     """As visualize_image for many pictures, in their order, each with what became of it.
 
     Each of some threads takes a few pictures at a time, less than some twenty megapixels, and does all for them: it reads them, explains
-    those of one size together, paints and writes them.
+    those of one size together, paints and writes them. Other threads wait until they are safe on the disk, and give them their names.
     """
     waiting, most = iter(jobs), 1
     groups: deque[Future[_Group]] = deque()
-    with ThreadPoolExecutor(THREADS) as threads:
+    unsafe: deque[tuple[Job, Future[tuple[Outcome, Track] | HeatreelError]]] = deque()
+    with ThreadPoolExecutor(DISK_THREADS) as disk, ThreadPoolExecutor(THREADS) as threads:
         try:
             while True:
                 while len(groups) <= THREADS and (group := list(itertools.islice(waiting, most))):
-                    groups.append(threads.submit(_do_together, group, session))
-                if not groups:
+                    groups.append(threads.submit(_do_together, group, session, disk))
+                if not (groups or unsafe):
                     return
-                done, pixels = groups.popleft().result()
-                most = max(1, min(MOST_TOGETHER, TOGETHER_PIXELS // pixels)) if pixels else most
-                yield from done
+                if groups:
+                    done, pixels = groups.popleft().result()
+                    most = max(1, min(MOST_TOGETHER, TOGETHER_PIXELS // pixels)) if pixels else most
+                    unsafe.extend(done)
+                while unsafe and (unsafe[0][1].done() or len(unsafe) > MOST_UNSAFE or not groups):
+                    job, became = unsafe.popleft()
+                    yield job, became.result()
         finally:
             for waits in groups:
                 waits.cancel()
 
 
 class _Group(NamedTuple):
-    """What became of some pictures, in their order, and how many pixels the largest of them has, 0 where none could be read."""
+    """What becomes of some pictures, in their order, and how many pixels the largest of them has, 0 where none could be read."""
 
-    done: Sequence[tuple[Job, tuple[Outcome, Track] | HeatreelError]]
+    done: Sequence[tuple[Job, Future[tuple[Outcome, Track] | HeatreelError]]]
     most_pixels: int
 
 
-def _do_together(jobs: Sequence[Job], session: Session) -> _Group:
+def _do_together(jobs: Sequence[Job], session: Session, disk: ThreadPoolExecutor) -> _Group:
     begun = [(job, _unless_failed(_begin, job, session)) for job in jobs]
     opened = [each.opened for _, each in begun if isinstance(each, _Begun)]
     seen = _seen_together(opened, session)
-    done = [(job, _unless_failed(_end, job, session, each, next(seen)) if isinstance(each, _Begun) else each) for job, each in begun]
+    done = []
+    for job, each in begun:
+        written = _unless_failed(_end, job, session, each, next(seen)) if isinstance(each, _Begun) else each
+        done.append((job, disk.submit(_unless_failed, _named, written) if isinstance(written, _Written) else _known(written)))
     return _Group(done, max((each.photograph.planes[0].size for each in opened), default=0))
+
+
+def _known(answer: T) -> Future[Any]:
+    future: Future[T] = Future()
+    future.set_result(answer)
+    return future
 
 
 class _Begun(NamedTuple):
@@ -261,7 +277,7 @@ def _seen_together(opened: Sequence[_Opened], session: Session) -> Iterator[Seen
     return (found[number] for number in range(len(opened)))
 
 
-def _end(job: Job, session: Session, begun: _Begun, seen: Seen) -> tuple[Outcome, Track]:
+def _end(job: Job, session: Session, begun: _Begun, seen: Seen) -> _Written:
     return _write(job, session, _paint(begun.opened, seen, session), begun.before, begun.started)
 
 
@@ -272,7 +288,15 @@ def _unless_failed(work: Callable[..., T], *arguments: Any) -> T | HeatreelError
         return error
 
 
-def _write(job: Job, session: Session, painted: Painted, before: tuple[int, int], started: float) -> tuple[Outcome, Track]:
+class _Written(NamedTuple):
+    """A picture that is written under a temporary name, which `name` makes safe and gives its own, and what is said of it then."""
+
+    name: Callable[[], None]
+    outcome: Outcome
+    track: Track
+
+
+def _write(job: Job, session: Session, painted: Painted, before: tuple[int, int], started: float) -> _Written:
     options, seen, painter = session.options, painted.seen, painted.painter
     track = Track(job.input, options.top_k)
     track.add(0.0, seen.scores)
@@ -282,12 +306,19 @@ def _write(job: Job, session: Session, painted: Painted, before: tuple[int, int]
         with closing(RawMaps()) as raw:
             raw.add(0.0, seen.maps, seen.targets, seen.scores[seen.targets])
             raw.write(job.maps, region=painted.geometry.region, overwrite=options.overwrite)
-    with whole(job.output, overwrite=options.overwrite) as temporary:
+    with ExitStack() as stack:
+        temporary = stack.enter_context(whole(job.output, overwrite=options.overwrite))
         height, width = painter.canvas.height, painter.canvas.width
         stills.save_still(painted.planes.reshape(3, height, width), temporary)
         if _fingerprint(job) != before:
             raise ChangedError(f"{job.input}: changed while it was read", remedy="run the same command again")
-    return outcome_of(job, session, track, started, duration_seconds=None, warnings=job.warnings), track
+        outcome = outcome_of(job, session, track, started, duration_seconds=None, warnings=job.warnings)
+        return _Written(stack.pop_all().close, outcome, track)
+
+
+def _named(written: _Written) -> tuple[Outcome, Track]:
+    written.name()
+    return written.outcome, written.track
 
 
 def _fingerprint(job: Job) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 import time
@@ -19,7 +20,7 @@ import tensorflow as tf
 from PIL import Image
 from test_media import audio_packets, decoded
 
-from pipeline import catalog, demo, encoders, film, maps, planning, reading, scaling, stills, visualize
+from pipeline import catalog, demo, encoders, film, maps, outputs, planning, reading, scaling, stills, visualize
 from pipeline.errors import InputError, OutputError, ToolError
 from pipeline.predictions import write_predictions
 from pipeline.records import Colour, Options
@@ -84,6 +85,97 @@ def test_many_pictures_are_what_each_is_alone_and_in_order(
         assert [p.name for p in done[0].top] == [p.name for p in alone.top]
         difference = np.asarray(Image.open(job.output), int) - np.asarray(Image.open(tmp_path / "alone" / job.input.name))
         assert np.abs(difference).max() <= 2 and np.abs(difference).mean() < 0.01  # a batch rounds otherwise in the last digit
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> list[planning.Job]:
+    photo = Image.fromarray(demo.photograph(demo.SHOTS[0][0])).resize((96, 64))
+    for number in range(14):
+        photo.save(tmp_path / f"{number:02}.png")
+    return [job_for(path, tmp_path / "many" / path.name) for path in sorted(tmp_path.iterdir())]
+
+
+def test_pictures_go_on_while_the_disk_takes_its_time(
+    many: list[planning.Job], open_session: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, flush, seen, enough = open_session(), outputs.flush, [], threading.Event()
+    waited = []
+
+    def explain(pixels: Any) -> maps.Explanation:
+        seen.extend(pixels)
+        if len(seen) >= 12:
+            enough.set()
+        return session.explain(pixels)
+
+    def slow(path: Path) -> None:
+        waited.append(enough.wait(timeout=20))
+        flush(path)
+
+    monkeypatch.setattr(outputs, "flush", slow)
+    found = list(visualize.visualize_images(many, replace(session, explain=explain)))
+    assert [job for job, _ in found] == many and all(isinstance(done, tuple) for _, done in found)
+    assert len(waited) == 2 * len(many) and all(waited)  # each picture and its folder
+
+
+def test_no_more_than_some_pictures_wait_for_the_disk(
+    many: list[planning.Job], open_session: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visualize, "TOGETHER_PIXELS", 1)  # one at a time
+    monkeypatch.setattr(visualize, "MOST_UNSAFE", 2)
+    session, flush, seen, too_many = open_session(), outputs.flush, [], threading.Event()
+    waited = []
+
+    def explain(pixels: Any) -> maps.Explanation:
+        seen.extend(pixels)
+        if len(seen) > visualize.MOST_UNSAFE + 1 + visualize.THREADS + 1:
+            too_many.set()
+        return session.explain(pixels)
+
+    def slow(path: Path) -> None:
+        if path.name.startswith(".00."):
+            waited.append(too_many.wait(timeout=2))
+        flush(path)
+
+    monkeypatch.setattr(outputs, "flush", slow)
+    found = list(visualize.visualize_images(many, replace(session, explain=explain)))
+    assert waited == [False] and len(seen) == len(found) == len(many)
+
+
+def test_a_picture_that_the_disk_refuses_is_told_and_not_there(
+    many: list[planning.Job], open_session: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush = outputs.flush
+
+    def refused(path: Path) -> None:
+        if path.name.startswith(".05."):
+            raise OSError(errno.EIO, "Input/output error")
+        flush(path)
+
+    monkeypatch.setattr(outputs, "flush", refused)
+    found = list(visualize.visualize_images(many, open_session()))
+    assert [job for job, done in found if not isinstance(done, tuple)] == [many[5]]
+    assert isinstance(found[5][1], OutputError) and str(many[5].output) in str(found[5][1])
+    assert sorted(many[0].output.parent.iterdir()) == [job.output for job in many if job is not many[5]]
+
+
+def test_pictures_that_nobody_waits_for_any_more_have_their_name_or_are_gone(
+    many: list[planning.Job], open_session: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visualize, "TOGETHER_PIXELS", 1)  # one at a time, and few ahead of a disk however slow: the last are not begun
+    monkeypatch.setattr(visualize, "MOST_UNSAFE", 2)
+    session = open_session()
+
+    def explain(pixels: Any) -> maps.Explanation:
+        time.sleep(0.2)  # so that some are at the network when nobody waits any more
+        return session.explain(pixels)
+
+    found = visualize.visualize_images(many, replace(session, explain=explain))
+    job, _ = next(found)
+    found.close()
+    there = sorted(many[0].output.parent.iterdir())
+    assert job is many[0] and there == [each.output for each in many[: len(there)]] and 1 <= len(there) < len(many)
+    for path in there:
+        Image.open(path).load()
 
 
 def test_two_batches_are_at_the_network_at_once_and_come_out_in_order(open_session: Open) -> None:
