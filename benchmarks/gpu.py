@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+import pipeline  # noqa: F401 - before TensorFlow, as everywhere
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf

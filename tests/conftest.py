@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import pipeline  # noqa: F401 - before the tests' own import of TensorFlow, as everywhere
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell's background jobs have it; the tested programs would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)

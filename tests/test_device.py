@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -122,3 +125,20 @@ def test_a_hardware_encoder_that_does_not_work_makes_way(monkeypatch: pytest.Mon
     if chosen.hardware:
         pytest.skip("this machine has a hardware encoder that works")
     assert chosen.name == "libx264" and chosen.passed_over[0].startswith("h264_nvenc:")
+
+
+SEEN_BY_ONEDNN = """
+import numpy as np
+from pipeline import embedded, maps, network
+maps.scorer(network.split(embedded.build()))(np.zeros((1, 64, 64, 3), np.uint8))
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86-64 has oneDNN asked for")
+@pytest.mark.parametrize(("said", "by_onednn"), [(None, 49), ("0", 0)])
+def test_every_convolution_is_onednns_unless_somebody_says_no(said: str | None, by_onednn: int) -> None:
+    """Also where TensorFlow would not take it by itself. It has 49: 16 blocks of three, but the first of two; stem, head."""
+    environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    environment |= {"ONEDNN_VERBOSE": "1"} | ({} if said is None else {"TF_ENABLE_ONEDNN_OPTS": said})
+    told = subprocess.run([sys.executable, "-c", SEEN_BY_ONEDNN], env=environment, capture_output=True, text=True, check=True).stdout
+    assert sum(",exec,cpu,convolution," in line for line in told.splitlines()) == by_onednn
