@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,13 @@ def open_session(classifier: Classifier) -> Callable[..., Session]:
         return visualize.Session(classifier=classifier, explain=shared.explain, targets=shared.targets, options=given)
 
     return get
+
+
+@pytest.fixture(autouse=True)
+def weights_are_drawn_alike() -> None:
+    """A network's random weights are the same in every run: an error as large as a tolerance is then seen always or never."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(1)
 
 
 @pytest.fixture(autouse=True)
