@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -135,6 +136,35 @@ def test_enlarging_does_not_leave_the_range_of_the_map() -> None:
     cells[1, 1], cells[2, 2] = 0.8, 0.4  # bicubic would swing beyond both
     levels = c.heat_levels(cells, 400, 400)
     assert (levels.min(), levels.max()) == (102, 204)
+
+
+def keys_matrix(cells: int, pixels: int) -> np.ndarray[Any, Any]:
+    """Bicubic weights with half-pixel centres, a = -0.75, the edge repeated: float64 (pixels, cells), by Keys 1981, equation 4."""
+    matrix = np.zeros((pixels, cells))
+    for pixel in range(pixels):
+        centre = (pixel + 0.5) * cells / pixels - 0.5
+        for cell in range(int(np.floor(centre)) - 1, int(np.floor(centre)) + 3):
+            s, a = abs(centre - cell), -0.75
+            weight = (a + 2) * s**3 - (a + 3) * s**2 + 1 if s < 1 else a * (s**3 - 5 * s**2 + 8 * s - 4)
+            matrix[pixel, min(max(cell, 0), cells - 1)] += weight
+    return matrix
+
+
+def test_heat_is_enlarged_alike_whether_or_not_opencv_has_ipp() -> None:
+    cells = np.random.default_rng(4).random((8, 14), dtype=np.float32)
+    before, found = cv2.ipp.useIPP(), []
+    try:
+        for wanted in (False, True):
+            cv2.ipp.setUseIPP(wanted)
+            given = cv2.ipp.useIPP()  # off where OpenCV was built without
+            found.append(c.heat_levels(cells, 448, 256))
+            assert cv2.ipp.useIPP() == given  # others in this thread may count on it
+    finally:
+        cv2.ipp.setUseIPP(before)
+    assert np.array_equal(*found)
+    whole = np.rint(cells * 255).astype(float)
+    exact = np.clip(keys_matrix(8, 256) @ whole @ keys_matrix(14, 448).T, whole.min(), whole.max())
+    assert np.abs(found[0] - exact).max() < 0.8  # rounding, and that OpenCV's weights have 11 bits
 
 
 def test_heat_stays_inside_the_region_that_the_network_saw() -> None:
