@@ -59,7 +59,7 @@ def photographs(options: argparse.Namespace) -> list[Row]:
         for batch in (pixels, batches[-1]):
             networks.forward(batch)  # the first use of a shape is start-up
         rounds = []
-        for _ in range(options.repeat):
+        for _ in range(2 * options.repeat - 1):  # a start-up that takes a second more one time than another is in every ratio
             start, whole = (_images(folder, Path(name) / "out") for folder in (one, many))
             forward = used(lambda: [networks.forward(batch) for batch in batches])
             decode = used(lambda: [stills.read_still(path) for path in paths])

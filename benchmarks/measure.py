@@ -164,7 +164,7 @@ def maps(options: argparse.Namespace) -> list[Row]:
 def _maps_row(name: str, networks: Networks, batch: int, size: tuple[int, int], repeat: int) -> Row:
     pixels = noise(batch, size)
     works = {"explain": lambda: networks.explain(pixels), "forward": lambda: networks.forward(pixels)}
-    taken = alternating(works, most=8 * repeat, least=2, budget_seconds=6.0 * repeat)
+    taken = alternating(works, most=20 * repeat, least=2, budget_seconds=12.0 * repeat)
     return {
         "network": name,
         "batch": f"{batch} of {size[0]}x{size[1]}",

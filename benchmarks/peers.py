@@ -101,7 +101,7 @@ def _why(errors: str) -> str:
 def forward(options: argparse.Namespace) -> list[Row]:
     """Pictures a second of the forward pass alone, beside other runtimes with the same weights in float32; 32 pictures of 224x224."""
     networks = embedded()
-    rows, standings = _beside(FORWARD, networks, networks.forward, options, turns=4, calls=4)
+    rows, standings = _beside(FORWARD, networks, networks.forward, options, turns=6, calls=4)
     whole = [standing for name, standing in standings.items() if name in WHOLE]
     return [*rows, _over_best("ours/best with one batch", whole), _over_best("ours/best", list(standings.values()))]
 
