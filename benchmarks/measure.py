@@ -216,7 +216,9 @@ def main() -> None:
     help_of_names = f"which of {', '.join(BENCHMARKS)}, which are made when none is named; or {', '.join(ON_REQUEST)}"
     parser.add_argument("names", nargs="*", metavar="NAME", help=help_of_names)
     parser.add_argument("--clip", type=Path, metavar="FILE", help=f"cost: this video (its first {LONGEST_CLIP_FRAMES} frames)")
-    parser.add_argument("--repeat", type=int, default=3, metavar="N", help="repetitions; the median is shown, with min and max")
+    parser.add_argument(
+        "--repeat", type=int, default=3, metavar="N", help="repetitions; the median is shown, with min and max; photographs takes 2N - 1"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
     peers.add_option(parser)

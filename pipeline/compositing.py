@@ -111,8 +111,8 @@ def heat_levels(heat: Array, width: int, height: int, region: tuple[float, float
 
 
 def _enlarged(levels: Array, width: int, height: int) -> Array:
-    # Where there is AVX2 alone, Intel's IPP within OpenCV takes eight times as long for this as OpenCV's own kernel, and its last bits are
-    # others than everywhere else. The setting is the thread's.
+    # Where there is AVX2 alone, Intel's IPP within OpenCV takes ten times as long for this as OpenCV's own kernel, and its last bits are
+    # others. The setting is the thread's.
     before = cv2.ipp.useIPP()
     cv2.ipp.setUseIPP(False)
     try:
