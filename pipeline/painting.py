@@ -18,7 +18,8 @@ THUMBNAIL_PX = 180
 
 
 class Seen(NamedTuple):
-    """What the network says of one frame: scores float32 (classes,), targets int (t,), maps float32 (t, h, w), and what it saw.
+    """What the network says of one frame: scores float32 (classes,), targets int (t,), maps float32 (t, h, w) and the targets' scores
+    float32 (t,), all as maps.Explanation has them, and what it saw.
 
     `pixels` is the picture that went in, uint8 (height, width, 3).
     """
@@ -26,6 +27,7 @@ class Seen(NamedTuple):
     scores: Array
     targets: Array
     maps: Array
+    target_scores: Array
     pixels: Array
 
 

@@ -67,8 +67,8 @@ class Session:
 
     def seen(self, pixels: Array) -> list[Seen]:
         """Explain a batch of pictures, uint8 (batch, height, width, 3)."""
-        scores, targets, raw = (tensor.numpy() for tensor in explain_within_memory(self.explain, pixels))
-        return [Seen(*row) for row in zip(scores, targets, raw, np.asarray(pixels), strict=True)]
+        said = (tensor.numpy() for tensor in explain_within_memory(self.explain, pixels))
+        return [Seen(*row) for row in zip(*said, np.asarray(pixels), strict=True)]
 
     def explained(self, batches: Iterable[Array]) -> Generator[list[Seen]]:
         """What `seen` gives of each batch, in order, some of them computed at once."""
@@ -304,7 +304,7 @@ def _write(job: Job, session: Session, painted: Painted, before: tuple[int, int]
         track.thumbnails += [painter.thumbnail(painted.planes, 0.0), *pair_of(painted)]
     if job.maps is not None:
         with closing(RawMaps()) as raw:
-            raw.add(0.0, seen.maps, seen.targets, seen.scores[seen.targets])
+            raw.add(0.0, seen.maps, seen.targets, seen.target_scores)
             raw.write(job.maps, region=painted.geometry.region, overwrite=options.overwrite)
     with ExitStack() as stack:
         temporary = stack.enter_context(whole(job.output, overwrite=options.overwrite))
