@@ -6,6 +6,7 @@ float32 (batch, targets, h, w), after ReLU, in the logit's own units, not normal
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,6 +36,8 @@ class Explanation(NamedTuple):
     """float32 (batch, targets, h, w), not below 0."""
     target_scores: tf.Tensor
     """float32 (batch, targets), probabilities; of a group the sum of its classes'."""
+    features: tuple[tf.Tensor, ...] = ()
+    """For each layer what maps are made of, (batch, h, w, k), where that is asked for."""
 
 
 Target = int | Sequence[int]  # a class, or those of a group: what is explained is then the logarithm of the sum of their exp(logit)
@@ -121,7 +124,12 @@ LIGHT_ELEMENTS = 10_000_000
 
 
 def explainer(
-    network: Network, *, method: str = "gradcam", targets: Sequence[Target] | None = None, preprocess: Callable[[Any], Any] | None = None
+    network: Network,
+    *,
+    method: str = "gradcam",
+    targets: Sequence[Target] | None = None,
+    preprocess: Callable[[Any], Any] | None = None,
+    keep_features: bool = False,
 ) -> Callable[[Any], Explanation]:
     """A traced function from pixels, RGB (batch, height, width, 3) uint8 in [0, 255], to an Explanation.
 
@@ -132,9 +140,32 @@ def explainer(
     groups = None if targets is None else [[target] if isinstance(target, int) else list(target) for target in targets]
 
     def explain(pixels: tf.Tensor) -> Explanation:
-        return _explain(network, method, groups, preprocess or (lambda x: x), pixels)
+        explanation, activations = _explain(network, method, groups, preprocess or (lambda x: x), pixels)
+        return explanation._replace(features=(activations,)) if keep_features else explanation
 
     return _traced(network, explain)
+
+
+def mapper(
+    network: Network, *, method: str = "gradcam", preprocess: Callable[[Any], Any] | None = None
+) -> Callable[[Any, Any, int], tf.Tensor]:
+    """A traced function from a picture uint8 (height, width, 3), its features (h, w, k) as an explainer keeps them, and a class to its map.
+
+    The map float32 (h, w) is the one that an explainer gives for that class; the network's body is not run again.
+    """
+    scale = preprocess or (lambda x: x)
+
+    def call(pixels: tf.Tensor, activations: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        picture, a = tf.cast(pixels[None], tf.float32), activations[None]
+        x = scale(picture)
+        read = _read(network, a, x)
+        asked = _asked_classes(network.scores(read.logits), target[None, None])
+        return _maps(network, method, None, scale, picture, x, a, read, asked)[0, 0]
+
+    shapes = ((None, None, 3), tf.uint8), ((None, None, network.target.shape[3]), network.target_dtype), ((), tf.int32)
+    traced = tf.function(call, input_signature=[tf.TensorSpec(*each) for each in shapes], autograph=False)
+    graph = functools.cache(traced.get_concrete_function)  # made when a map is first asked for
+    return lambda pixels, activations, target: graph()(tf.constant(pixels), tf.constant(activations), tf.constant(target, tf.int32))
 
 
 def scorer(network: Network, *, preprocess: Callable[[Any], Any] | None = None) -> Callable[[Any], tf.Tensor]:
@@ -233,12 +264,29 @@ def _joined(parts: Sequence[Any]) -> Any:
 
 def _explain(
     network: Network, method: str, targets: Sequence[list[int]] | None, preprocess: Callable[[Any], Any], pixels: tf.Tensor
-) -> Explanation:
+) -> tuple[Explanation, tf.Tensor]:
+    """The explanation, and the target tensor (batch, h, w, k) that it was made of."""
     x = preprocess(pixels)
     activations = network.run_body(x)
     read = _read(network, activations, x)
     scores = _best_scores(network, read.logits)
     asked = _asked(network, read.logits, scores, targets)
+    maps = _maps(network, method, targets, preprocess, pixels, x, activations, read, asked)
+    return Explanation(scores, asked.classes, maps, asked.scores), activations
+
+
+def _maps(
+    network: Network,
+    method: str,
+    targets: Sequence[list[int]] | None,
+    preprocess: Callable[[Any], Any],
+    pixels: tf.Tensor,
+    x: tf.Tensor,
+    activations: tf.Tensor,
+    read: _Read,
+    asked: _Asked,
+) -> tf.Tensor:
+    """Maps (batch, t, h, w); `x` are the pixels as the network takes them."""
     a = tf.cast(activations, tf.float32)
     if method == "eigencam":
         maps = tf.repeat(eigencam(a)[:, None], tf.shape(asked.classes)[1], axis=1)
@@ -250,7 +298,7 @@ def _explain(
         maps = _by_formula(FORMULAS[method], a, _gradients_of_head(network, activations, x, asked))
     else:
         maps = _behind_pooling(network, method, activations, x, asked, _gradients_of_features(network, read, asked))
-    return Explanation(scores, asked.classes, tf.nn.relu(maps), asked.scores)
+    return tf.nn.relu(maps)
 
 
 # ------------------------------------------------------------------------------------------------ windows
@@ -337,14 +385,16 @@ class _Asked(NamedTuple):
 def _asked(network: Network, logits: tf.Tensor, scores: tf.Tensor, targets: Sequence[list[int]] | None) -> _Asked:
     of_windows = network.scores(logits)
     if targets is None:
-        classes = tf.argmax(scores, axis=1, output_type=tf.int32)[:, None]
-        shown = tf.gather(of_windows, classes, axis=2, batch_dims=1)  # (batch, windows, 1)
-        windows = tf.argmax(shown, 1)
-        best = tf.gather(scores, classes, axis=1, batch_dims=1)
-        return _Asked(classes, best, windows, None)
+        return _asked_classes(of_windows, tf.argmax(scores, axis=1, output_type=tf.int32)[:, None])
     found = [_asked_group(of_windows, logits, group) for group in targets]
     asked = _Asked(*(tf.stack(tensors, axis=1) for tensors in zip(*found, strict=True)))
     return asked if any(len(group) > 1 for group in targets) else asked._replace(parts=None)
+
+
+def _asked_classes(scores: tf.Tensor, classes: tf.Tensor) -> _Asked:
+    """Of single classes int32 (batch, t), by scores (batch, windows, classes)."""
+    shown = tf.gather(scores, classes, axis=2, batch_dims=1)  # (batch, windows, t)
+    return _Asked(classes, tf.reduce_max(shown, 1), tf.argmax(shown, 1), None)
 
 
 def _asked_group(scores: tf.Tensor, logits: tf.Tensor, group: list[int]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -491,10 +541,24 @@ def fused(explainers: Sequence[Callable[[Any], Explanation]]) -> Callable[[Any],
 
     def explain(pixels: Any) -> Explanation:
         parts = [explain(pixels) for explain in explainers]
-        size = [max(int(part.maps.shape[axis]) for part in parts) for axis in (2, 3)]
-        grown = [tf.image.resize(tf.transpose(part.maps, (0, 2, 3, 1)), size) for part in parts]
-        scaled = [tf.math.divide_no_nan(m, tf.reduce_max(m, axis=(1, 2), keepdims=True)) for m in grown]
-        mean = tf.add_n(scaled) / len(scaled)
-        return parts[0]._replace(maps=tf.transpose(mean, (0, 3, 1, 2)))
+        features = tuple(tensor for part in parts for tensor in part.features)
+        return parts[0]._replace(maps=_fuse([part.maps for part in parts]), features=features)
 
     return explain
+
+
+def fused_mapper(mappers: Sequence[Callable[[Any, Any, int], tf.Tensor]]) -> Callable[[Any, Sequence[Any], int], tf.Tensor]:
+    """From a picture, its features of every layer and a class to the map (h, w) that `fused` gives for that class."""
+
+    def map_of(pixels: Any, features: Sequence[Any], target: int) -> tf.Tensor:
+        parts = [mapper(pixels, each, target) for mapper, each in zip(mappers, features, strict=True)]
+        return parts[0] if len(parts) == 1 else _fuse([part[None, None] for part in parts])[0, 0]
+
+    return map_of
+
+
+def _fuse(parts: Sequence[tf.Tensor]) -> tf.Tensor:
+    size = [max(int(part.shape[axis]) for part in parts) for axis in (2, 3)]
+    grown = [tf.image.resize(tf.transpose(part, (0, 2, 3, 1)), size) for part in parts]
+    scaled = [tf.math.divide_no_nan(m, tf.reduce_max(m, axis=(1, 2), keepdims=True)) for m in grown]
+    return tf.transpose(tf.add_n(scaled) / len(scaled), (0, 3, 1, 2))

@@ -120,6 +120,12 @@ class Network:
         return any(getattr(call.layer, "compute_dtype", "") in ("float16", "bfloat16") for call in (*self.body, *self.head))
 
     @property
+    def target_dtype(self) -> str:
+        """The type of the target tensor's numbers, such as float32."""
+        [last] = [call.layer for call in self.body if self.target in call.outputs] or [None]
+        return getattr(last, "compute_dtype", None) or "float32"
+
+    @property
     def scales_pixels(self) -> bool:
         """Whether a layer of the network itself brings pixels to the range that it was trained on."""
         return any(isinstance(call.operation, keras.layers.Rescaling | keras.layers.Normalization) for call in self.body)

@@ -198,7 +198,7 @@ def test_a_group_is_explained_by_the_logarithm_of_the_sum(head: str) -> None:
 def test_a_group_of_one_is_that_class() -> None:
     model, _ = net("dense")
     alone, group = (maps.explainer(windowed(model), targets=targets)(pictures(2)) for targets in ([2], [[2]]))
-    for one, other in zip(alone, group, strict=True):
+    for one, other in zip(alone[:4], group[:4], strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -219,10 +219,47 @@ def test_score_cam_asks_for_the_highest_logit_of_any_window() -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("head", ["average", "both", "dense"])
+@pytest.mark.parametrize("method", [*maps.FORMULAS, "eigencam", "scorecam"])
+def test_a_map_of_any_class_is_made_of_what_was_kept(head: str, method: str) -> None:
+    network, x = windowed(net(head)[0]), pictures(2)
+    kept = maps.explainer(network, method=method, keep_features=True)(x)
+    asked = maps.explainer(network, method=method, targets=[0, 1, 2, 3])(x)
+    map_of = maps.mapper(network, method=method)
+    for number in range(2):
+        for target in range(4):
+            found = map_of(x[number], kept.features[0][number], target)
+            np.testing.assert_allclose(found, asked.maps[number, target], rtol=1e-4, atol=1e-6)
+    assert maps.explainer(network, method=method)(x).features == ()
+
+
+def test_a_map_of_any_class_of_a_layer_that_something_goes_round() -> None:
+    pixels = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 1, activation="relu")(layers.Rescaling(1 / 64, offset=-2)(pixels))
+    branch = layers.Conv2D(4, 1, activation="relu", name="branch")(x)
+    model = keras.Model(pixels, layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling2D()(layers.Add()([x, branch]))))
+    network, shown = split(model, layer="branch"), pictures(1, 8, 8)
+    kept = maps.explainer(network, keep_features=True)(shown)
+    asked = maps.explainer(network, targets=[0, 1, 2])(shown)
+    for target in range(3):
+        found = maps.mapper(network)(shown[0], kept.features[0][0], target)
+        np.testing.assert_allclose(found, asked.maps[0, target], rtol=1e-4, atol=1e-6)
+
+
+def test_a_fused_map_of_any_class_is_made_of_what_was_kept_of_each_layer() -> None:
+    model, x = net("dense")[0], pictures(1)
+    networks = [windowed(model), windowed(model, layer="early")]
+    kept = maps.fused([maps.explainer(network, keep_features=True) for network in networks])(x)
+    asked = maps.fused([maps.explainer(network, targets=[1, 3]) for network in networks])(x)
+    map_of = maps.fused_mapper([maps.mapper(network) for network in networks])
+    features = [layer[0] for layer in kept.features]
+    np.testing.assert_allclose([map_of(x[0], features, target) for target in (1, 3)], asked.maps[0], rtol=1e-4, atol=1e-6)
+
+
 def test_a_picture_of_the_size_of_training_is_one_window() -> None:
     model, _ = net()
     x = pictures(3, 12, 16)
-    for windows, whole in zip(maps.explainer(windowed(model))(x), maps.explainer(split(model))(x), strict=True):
+    for windows, whole in zip(maps.explainer(windowed(model))(x)[:4], maps.explainer(split(model))(x)[:4], strict=True):
         np.testing.assert_allclose(windows, whole, rtol=0, atol=1e-6)
 
 
@@ -249,7 +286,8 @@ def test_batches_are_what_single_pictures_are() -> None:
     network = windowed(net("both")[0])
     together = maps.explainer(network, targets=[1, [0, 2]])(pictures(3))
     for number in range(3):
-        for many, one in zip(together, maps.explainer(network, targets=[1, [0, 2]])(pictures(3)[number : number + 1]), strict=True):
+        alone = maps.explainer(network, targets=[1, [0, 2]])(pictures(3)[number : number + 1])
+        for many, one in zip(together[:4], alone[:4], strict=True):
             np.testing.assert_allclose(many[number], one[0], rtol=0, atol=1e-6)
 
 
