@@ -46,7 +46,7 @@ class Painter:
     ) -> None:
         self._options, self._classes, self._region, self.canvas = options, classes, geometry.region, canvas
         self._look = compositing.make_look(options.colormap, options.alpha, canvas.colour)
-        self._ranges = [compositing.RunningRange() for _ in range(targets)]
+        self._ranges = compositing.PanelRanges(targets, shared=options.shares_scale)
         self._means = {"maps": scenes.SceneMean(options.smooth), "scores": scenes.SceneMean(options.smooth)}
         self._finds_cuts = options.smooth > 0 or options.keeps_thumbnails
         self._seen: Seen | None = None
@@ -71,7 +71,7 @@ class Painter:
         self.cut = self._finds_cuts and self._seen is not None and scenes.is_cut(self._seen.pixels, seen.pixels)
         maps = self._means["maps"].add(seen.maps, time_seconds, cut=self.cut)
         scores = self._means["scores"].add(seen.scores, time_seconds, cut=self.cut)
-        scales = [r.scale(float(m.max()), time_seconds) for r, m in zip(self._ranges, maps, strict=True)]
+        scales = self._ranges.scales(maps.max(axis=(1, 2)), scores[seen.targets], time_seconds)
         self._seen = seen
         return maps, scores, scales
 
@@ -94,7 +94,8 @@ class Painter:
 
     def _caption(self, scores: Array, target: int, *, cold: bool) -> compositing.Caption:
         top_k, asked = self._options.top_k, bool(self._options.targets)
-        top = [p for p in top_predictions(scores, self._classes, top_k) if p.name.index != target]
+        # One more than is shown, so that there are as many rows whether or not the class asked for is among them.
+        top = [p for p in top_predictions(scores, self._classes, top_k + 1) if p.name.index != target]
         keep = top_k if asked else top_k - 1
         rows = [(self._classes[target].label, float(scores[target])), *((p.name.label, p.score) for p in top[: max(keep, 0)])]
         return compositing.Caption(rows=rows if top_k or asked else (), note="no heat: nothing here speaks for it" if cold else "")
@@ -104,7 +105,7 @@ class Painter:
         if self._seen is None:
             return {}
         state = {f"seen_{name}": np.asarray(value) for name, value in self._seen._asdict().items()}
-        state["ranges"] = np.array([r.state() for r in self._ranges])
+        state["ranges"] = self._ranges.state()
         for name, mean in self._means.items():
             state |= {f"mean_{name}_{key}": value for key, value in mean.state().items()}
         return state
@@ -114,10 +115,8 @@ class Painter:
         if "seen_maps" not in state:
             return None
         self._seen = Seen(*(state[f"seen_{name}"] for name in Seen._fields))
-        for each, value in zip(self._ranges, state["ranges"], strict=True):
-            each.restore(value)
         for name, mean in self._means.items():
             mean.restore({key: state[f"mean_{name}_{key}"] for key in ("sum", "rest")})
-        scales = [float(value[0]) for value in state["ranges"]]
+        scales = self._ranges.restore(state["ranges"])
         self._prepare(self._means["maps"].mean(np.float32), self._means["scores"].mean(np.float32), scales)
         return self._seen
