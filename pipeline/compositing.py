@@ -305,6 +305,12 @@ class Caption:
     note: str = ""
 
 
+@functools.cache
+def _opaque(rgb: tuple[int, int, int], colour: Colour) -> Array:
+    matrix, offset = plane_matrix(colour)
+    return np.array([*(matrix @ rgb + offset), 1], np.float32)[:, None, None]
+
+
 class Patch:
     """A small picture under construction, elements laid over each other: `layers` float32 (4, height, width).
 
@@ -324,12 +330,10 @@ class Patch:
         return int(self.layers.shape[2])
 
     def lay(self, mask: Array, rgb: tuple[int, int, int], x: int, y: int, strength: float = 1.0) -> None:
-        matrix, offset = plane_matrix(self.colour)
-        self.lay_values(mask, (matrix @ rgb + offset)[:, None, None], x, y, strength)
+        self.lay_values(mask, _opaque(rgb, self.colour), x, y, strength)
 
-    def lay_values(self, mask: Array, values: Array, x: int, y: int, strength: float = 1.0) -> None:
-        """As `lay`, in the planes' own values: float (3, 1 or mask's height, 1 or mask's width)."""
-        opaque = np.concatenate([values, np.ones_like(values[:1])]).astype(np.float32)
+    def lay_values(self, mask: Array, opaque: Array, x: int, y: int, strength: float = 1.0) -> None:
+        """As `lay`, in the planes' own values and a last one of 1: float32 (4, 1 or mask's height, 1 or mask's width)."""
         part = mask[: self.height - y, : self.width - x].astype(np.float32) * np.float32(strength / 255)
         where = self.layers[:, y : y + part.shape[0], x : x + part.shape[1]]
         where += part * (opaque - where)
@@ -359,7 +363,8 @@ def text_size(width: int, height: int) -> int:
 @functools.lru_cache(maxsize=16)
 def widest_name(names: tuple[str, ...]) -> float:
     """The width of the longest of a model's class names, in heights of its letters."""
-    return max((_font("bold", 100).getlength(name) / 100 for name in names), default=0.0)
+    most_letters = sorted(names, key=len)[-20:]  # to measure one takes 0.1 ms
+    return max((_font("bold", 100).getlength(name) / 100 for name in most_letters), default=0.0)
 
 
 class LabelSize(NamedTuple):
@@ -504,8 +509,9 @@ def _lay_legend(patch: Patch, legend: _Legend) -> None:
     patch.lay(low, WHITE, legend.x, legend.y, 0.7)
     patch.lay(high, WHITE, legend.x + legend.width - high.shape[1], legend.y, 0.7)
     levels = np.rint(np.linspace(0, 255, width)).astype(np.uint8)
-    colours = np.frombuffer(legend.colours, np.uint8).reshape(3, 1, 256)[..., levels]
-    patch.lay_values(_rounded(width, bar, bar / 2), colours, x, legend.y + (low.shape[0] - bar) // 2)
+    colours = np.frombuffer(legend.colours, np.uint8).reshape(3, 1, 256)[..., levels].astype(np.float32)
+    opaque = np.concatenate([colours, np.ones_like(colours[:1])])
+    patch.lay_values(_rounded(width, bar, bar / 2), opaque, x, legend.y + (low.shape[0] - bar) // 2)
 
 
 @functools.lru_cache(maxsize=8)
