@@ -77,12 +77,22 @@ def _packed(keep: Array, add: Array, planes: tuple[int, ...]) -> Array:
     return np.stack(columns, axis=1).view(np.uint16 if len(columns) == 2 else np.int32)[:, 0]
 
 
-def opacity(alpha: float) -> Array:
-    """Opacity for each heat level, float (256,): nothing where there is no heat, rising smoothly to `alpha` at half heat.
+DARK = 25  # luma, of 255: inferno and magma begin below that, turbo above
 
-    Under one even veil a frame would lose its own colours where the network does not look.
+
+def first_bright(colours: Array) -> float:
+    """Where in the range of a colour map, uint8 (256, 3) RGB, its colours come to be brighter than DARK: in [0, 0.25]."""
+    bright = colours @ np.array([0.2126, 0.7152, 0.0722]) >= DARK
+    return min(int(bright.argmax()) / 255, 0.25)
+
+
+def opacity(alpha: float, begin: float = 0.0) -> Array:
+    """Opacity for each heat level, float (256,): nothing up to the heat `begin`, rising smoothly to `alpha` half the range later.
+
+    Under one even veil a frame would lose its own colours where the network does not look; and colours that are nearly black would only
+    darken it there.
     """
-    ramp = np.clip(np.linspace(0, 2, 256), 0, 1)
+    ramp = np.clip(2 * (np.linspace(0, 1, 256) - begin), 0, 1)
     return alpha * ramp * ramp * (3 - 2 * ramp)
 
 
@@ -662,7 +672,7 @@ class Look:
 @functools.lru_cache(maxsize=8)
 def make_look(colormap_name: str, alpha: float, colour: Colour) -> Look:
     colours = colormap(colormap_name)
-    overlay, heat = (blend_table(colours, strength, colour) for strength in (opacity(alpha), np.ones(256)))
+    overlay, heat = (blend_table(colours, strength, colour) for strength in (opacity(alpha, first_bright(colours)), np.ones(256)))
     return Look(overlay=overlay, heat=heat, overlay_legend=legend_colours(overlay, colour), heat_legend=legend_colours(heat, colour))
 
 

@@ -118,6 +118,26 @@ def test_opacity_rises_from_nothing_to_alpha() -> None:
     assert strength[64] == pytest.approx(0.6 * 0.5, abs=0.01)  # smoothstep(0.5) at a quarter of the range
 
 
+@pytest.mark.parametrize(
+    ("name", "begin", "dark"),
+    # The levels next to where BT.709's luma passes 25, from the maps' published tables: turbo's first, inferno's and magma's darker ones.
+    [
+        ("turbo", 0, []),
+        ("viridis", 4, [(69, 5, 89)]),
+        ("inferno", 43, [(0, 0, 4), (50, 10, 94)]),
+        ("magma", 36, [(0, 0, 4), (33, 17, 78)]),
+    ],
+)
+def test_colours_that_are_nearly_black_do_not_darken_the_frame(name: str, begin: int, dark: list[tuple[int, ...]]) -> None:
+    colours = c.colormap(name)
+    assert c.first_bright(colours) == pytest.approx(begin / 255)
+    assert [0.2126 * r + 0.7152 * g + 0.0722 * b < 25 for r, g, b in [*dark, colours[begin]]] == [True] * len(dark) + [False]
+    look = c.make_look(name, 0.5, RGB)
+    assert (look.overlay.keep[: begin + 1] == 255).all() and (look.overlay.add[:, : begin + 1] == 0).all()
+    assert look.overlay.keep[begin + 128] == pytest.approx(255 * 0.5, abs=1)  # all of it half the range later
+    assert (look.heat.keep == 0).all() and np.array_equal(look.heat.add.T, colours)  # the heat alone has all its colours
+
+
 @pytest.mark.parametrize("size", [(224, 224), (225, 223), (1920, 1080)])
 def test_the_peak_of_the_heat_lies_in_the_middle_of_its_cell(size: tuple[int, int]) -> None:
     width, height = size
