@@ -77,22 +77,16 @@ def _packed(keep: Array, add: Array, planes: tuple[int, ...]) -> Array:
     return np.stack(columns, axis=1).view(np.uint16 if len(columns) == 2 else np.int32)[:, 0]
 
 
-DARK = 25  # luma, of 255: inferno and magma begin below that, turbo above
+COLD = 0.15  # of the heat's range: below that the frame is untouched
 
 
-def first_bright(colours: Array) -> float:
-    """Where in the range of a colour map, uint8 (256, 3) RGB, its colours come to be brighter than DARK: in [0, 0.25]."""
-    bright = colours @ np.array([0.2126, 0.7152, 0.0722]) >= DARK
-    return min(int(bright.argmax()) / 255, 0.25)
+def opacity(alpha: float) -> Array:
+    """Opacity for each heat level, float (256,): nothing up to COLD, rising smoothly to `alpha` half the range later.
 
-
-def opacity(alpha: float, begin: float = 0.0) -> Array:
-    """Opacity for each heat level, float (256,): nothing up to the heat `begin`, rising smoothly to `alpha` half the range later.
-
-    Under one even veil a frame would lose its own colours where the network does not look; and colours that are nearly black would only
-    darken it there.
+    Under one even veil a frame would lose its own colours where the network does not look, and the colours that maps begin with, which are
+    nearly black, would darken it there.
     """
-    ramp = np.clip(2 * (np.linspace(0, 1, 256) - begin), 0, 1)
+    ramp = np.clip(2 * (np.linspace(0, 1, 256) - COLD), 0, 1)
     return alpha * ramp * ramp * (3 - 2 * ramp)
 
 
@@ -201,9 +195,9 @@ class RunningRange:
 class PanelRanges:
     """For each panel the heat that counts as full, followed over time; `shared` gives all panels one scale.
 
-    The raw maps cannot give that scale: of photographs that hold none of it, a related class has peaks half as high, and the maps of
-    eigencam and scorecam are not in the logit's units. So a panel's heat ends where the square root of its score stands to that of the
-    panel with the highest: at half for a quarter of its score, at a tenth for a hundredth.
+    The raw maps cannot give that scale: in 200 photographs classes with less than 1 % that are kin to the best one have peaks of a third of
+    its (the median; a twentieth have more than 0.6), and maps of eigencam and scorecam are not in the logit's units. So a panel's heat
+    goes as high as the square root of its score by the highest of them: to half for a quarter of it, to a tenth for a hundredth.
     """
 
     def __init__(self, panels: int, *, shared: bool) -> None:
@@ -672,7 +666,7 @@ class Look:
 @functools.lru_cache(maxsize=8)
 def make_look(colormap_name: str, alpha: float, colour: Colour) -> Look:
     colours = colormap(colormap_name)
-    overlay, heat = (blend_table(colours, strength, colour) for strength in (opacity(alpha, first_bright(colours)), np.ones(256)))
+    overlay, heat = (blend_table(colours, strength, colour) for strength in (opacity(alpha), np.ones(256)))
     return Look(overlay=overlay, heat=heat, overlay_legend=legend_colours(overlay, colour), heat_legend=legend_colours(heat, colour))
 
 
