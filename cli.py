@@ -36,6 +36,7 @@ app = typer.Typer(
 
 LAYOUTS = "side-by-side|stacked|overlay|heatmap|grid"
 METHODS = "gradcam|gradcam++|hirescam|xgradcam|layercam|eigencam|scorecam"
+PLACES = "top-left|top-right|bottom-left|bottom-right|none"
 CODECS = "auto|h264|hevc|av1|vp9|prores"
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="PATH...", help="What to look at.", show_default=False)]
@@ -113,6 +114,19 @@ ShortSide = Annotated[
 Layout = Annotated[str, typer.Option("--layout", metavar=LAYOUTS, help="What the output shows.")]
 Colormap = Annotated[str, typer.Option("--colormap", metavar="NAME", help="Any OpenCV colour map, in lower case.")]
 Alpha = Annotated[float, typer.Option("--alpha", metavar="X", help="Strength of the heat, 0 to 1.")]
+Label = Annotated[
+    str, typer.Option("--label", metavar=PLACES, help="Where the box with the names and the colours' scale lies; none leaves it out.")
+]
+Scale = Annotated[
+    str | None,
+    typer.Option(
+        "--scale",
+        metavar="frame|shared",
+        help="With several targets: frame shows each panel's heat up to full, shared one scale for all, by their scores: the highest "
+        "up to full, a quarter of its score up to half. That means the same with every method.",
+        show_default="shared",
+    ),
+]
 Height = Annotated[
     int | None, typer.Option("--height", metavar="N", help="Height of a panel in pixels; the width follows.", show_default="the source's")
 ]
@@ -234,6 +248,8 @@ def image(
     layout: Layout = "side-by-side",
     colormap: Colormap = "turbo",
     alpha: Alpha = 0.5,
+    label: Label = "top-left",
+    scale: Scale = None,
     height: Height = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -257,6 +273,8 @@ def image(
         layout=layout,
         colormap=colormap,
         alpha=alpha,
+        label=label,
+        scale=scale,
         height_px=height,
         predictions=predictions,
         save_maps=save_maps,
@@ -289,6 +307,8 @@ def video(
     layout: Layout = "side-by-side",
     colormap: Colormap = "turbo",
     alpha: Alpha = 0.5,
+    label: Label = "top-left",
+    scale: Scale = None,
     height: Height = None,
     smooth: Smooth = 0.7,
     every: Every = 1,
@@ -334,6 +354,8 @@ def video(
         layout=layout,
         colormap=colormap,
         alpha=alpha,
+        label=label,
+        scale=scale,
         height_px=height,
         smooth=smooth,
         every=every,
@@ -388,6 +410,8 @@ def batch(
     layout: Layout = "side-by-side",
     colormap: Colormap = "turbo",
     alpha: Alpha = 0.5,
+    label: Label = "top-left",
+    scale: Scale = None,
     height: Height = None,
     smooth: Smooth = 0.7,
     every: Every = 1,
@@ -455,6 +479,8 @@ def batch(
         layout=layout,
         colormap=colormap,
         alpha=alpha,
+        label=label,
+        scale=scale,
         height_px=height,
         smooth=smooth,
         every=every,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Fit = Literal["whole", "crop", "squash"]
 Layout = Literal["side-by-side", "stacked", "overlay", "heatmap", "grid"]
+LabelPlace = Literal["top-left", "top-right", "bottom-left", "bottom-right", "none"]
+Scale = Literal["frame", "shared"]
 Codec = Literal["auto", "h264", "hevc", "av1", "vp9", "prores"]
 Audio = Literal["copy", "none"]
 Method = Literal["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "eigencam", "scorecam"]
@@ -165,7 +167,10 @@ class ModelChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Everything the user may ask of `image` and `video`; validated here and nowhere else."""
+    """Everything the user may ask of `image` and `video`; validated here and nowhere else.
+
+    `scale` None is "shared" where there are several targets.
+    """
 
     targets: tuple[str, ...] = ()
     method: Method = "gradcam"
@@ -175,6 +180,8 @@ class Options:
     layout: Layout = "side-by-side"
     colormap: str = "turbo"
     alpha: float = 0.5
+    label: LabelPlace = "top-left"
+    scale: Scale | None = None
     height_px: int | None = None
     smooth: float = 0.7
     every: int = 1
@@ -209,12 +216,17 @@ class Options:
         return self.report or self.timeline is not None or self.contact_sheet is not None
 
     @property
+    def shares_scale(self) -> bool:
+        return len(self.targets) > 1 and self.scale != "frame"
+
+    @property
     def thumbnails(self) -> int:
         """How many, evenly over a video; also for those that a sheet does not name a number for."""
         return self.contact_frames if self.contact_sheet is not None else 24
 
     def __post_init__(self) -> None:
-        for name, allowed in (("fit", Fit), ("layout", Layout), ("codec", Codec), ("audio", Audio), ("method", Method)):
+        choices = {"fit": Fit, "layout": Layout, "label": LabelPlace, "codec": Codec, "audio": Audio, "method": Method}
+        for name, allowed in {**choices, **({} if self.scale is None else {"scale": Scale})}.items():
             value = getattr(self, name)
             _require(value in get_args(allowed), f"--{name} {value}: not one of {', '.join(get_args(allowed))}")
         _require(0 <= self.alpha <= 1, f"--alpha {self.alpha}: not between 0 and 1")

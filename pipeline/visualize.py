@@ -79,7 +79,9 @@ class Session:
 
     def canvas(self, size: tuple[int, int], colour: Colour) -> compositing.Canvas:
         """For panels of that size (width, height)."""
-        return compositing.arrange(self.options.layout, *size, explanations=len(self.targets or [0]), colour=colour)
+        longest = compositing.widest_name(tuple(each.label for each in self.classifier.classes))
+        place, panels = self.options.label, len(self.targets or [0])
+        return compositing.arrange(self.options.layout, *size, explanations=panels, colour=colour, label=place, longest_name=longest)
 
     def painter(self, geometry: Geometry, canvas: compositing.Canvas) -> Painter:
         return Painter(

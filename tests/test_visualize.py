@@ -20,7 +20,7 @@ import tensorflow as tf
 from PIL import Image
 from test_media import audio_packets, decoded
 
-from pipeline import catalog, demo, encoders, film, maps, outputs, planning, reading, scaling, stills, visualize
+from pipeline import catalog, compositing, demo, encoders, film, maps, outputs, planning, reading, scaling, stills, visualize
 from pipeline.errors import InputError, OutputError, ToolError
 from pipeline.predictions import write_predictions
 from pipeline.records import Colour, Options
@@ -43,7 +43,7 @@ def cat(tmp_path: Path) -> Path:
 
 
 def test_a_picture_comes_out_beside_its_heat(cat: Path, tmp_path: Path, open_session: Open) -> None:
-    session = open_session(save_maps=tmp_path / "m.npz")
+    session = open_session(save_maps=tmp_path / "m.npz", label="none")
     outcome, _ = visualize.visualize_image(job_for(cat, tmp_path / "out.png", save_maps=tmp_path / "m.npz"), session)
     source, out = np.asarray(Image.open(cat)), np.asarray(Image.open(tmp_path / "out.png"))
     height, width = source.shape[:2]
@@ -58,6 +58,38 @@ def test_a_picture_comes_out_beside_its_heat(cat: Path, tmp_path: Path, open_ses
         round((x + 0.4) * width / raw.shape[1]) : round((x + 0.6) * width / raw.shape[1]),
     ]
     assert change[cell][..., 0].mean() > change[cell][..., 2].mean() + 20
+
+
+def test_several_classes_are_shown_on_one_scale(cat: Path, open_session: Open) -> None:
+    options = {"targets": ("tabby", "Egyptian cat", "banana"), "layout": "heatmap", "colormap": "bone", "label": "none"}
+    painted = {scale: visualize.paint_image(cat, open_session(**options, scale=scale)) for scale in ("frame", "shared", None)}
+    canvas, scores = painted[None].painter.canvas, painted[None].seen.scores[painted[None].seen.targets]
+    peaks = {}
+    for scale, each in painted.items():  # bone's green rises without a break, so it says the level
+        greens = np.split(each.planes.reshape(3, canvas.height, canvas.width)[1], 3, axis=1)
+        levels = compositing.colormap("bone")[:, 1]
+        peaks[scale] = [int(np.searchsorted(levels, green.max())) for green in greens]
+    assert peaks["frame"] == [pytest.approx(255, abs=2)] * 3 and peaks[None] == peaks["shared"]
+    assert scores.max() > 10 * scores[2]
+    assert peaks["shared"] == pytest.approx(list(255 * np.sqrt(scores / scores.max())), abs=3)
+
+
+def test_a_label_has_as_many_rows_whether_or_not_its_class_is_among_the_best(cat: Path, open_session: Open) -> None:
+    for targets, rows in (((), 3), (("tabby",), 4), (("banana",), 4)):
+        painter = visualize.paint_image(cat, open_session(targets=targets)).painter
+        [caption] = painter._captions
+        assert painter.canvas.longest_name == pytest.approx(14.5, abs=0.1)  # "American Staffordshire terrier"
+        names = [name for name, _ in caption.rows]
+        assert len(names) == len(set(names)) == rows and names[0] == (targets or names)[0]
+
+
+def test_a_scale_goes_on_over_an_interruption(cat: Path, open_session: Open) -> None:
+    session = open_session(targets=("tabby", "banana"))
+    painted = visualize.paint_image(cat, session)
+    again = session.painter(painted.geometry, painted.painter.canvas)
+    again.restore(painted.painter.state())
+    assert all(np.array_equal(a, b) for a, b in zip(again._heats, painted.painter._heats, strict=True))
+    assert again._heats[0].max() > 3 * again._heats[1].max()
 
 
 @pytest.mark.parametrize("pixels", [visualize.TOGETHER_PIXELS, 1])  # several together, and one at a time
@@ -252,7 +284,7 @@ def test_every_frame_shows_the_explanation_of_that_frame(tmp_path: Path, open_se
     folder.mkdir()
     for number in range(21):  # not a multiple of the batch size
         (first if number % 2 == 0 else second).save(folder / f"{number}.png")
-    options = {"save_maps": tmp_path / "m.npz", "predictions": tmp_path / "p.csv"}
+    options = {"save_maps": tmp_path / "m.npz", "predictions": tmp_path / "p.csv", "label": "none"}
     _, track = film.visualize_video(job_for(folder, tmp_path / "out.mp4", **options), open_session(**options))
     rows = [row for row in track.rows(catalog.imagenet_classes()) if row["rank"] == 1]
     assert ["cat" in row["label"] for row in rows] == [number % 2 == 0 for number in range(21)]
@@ -262,7 +294,7 @@ def test_every_frame_shows_the_explanation_of_that_frame(tmp_path: Path, open_se
     assert np.abs(saved[0] - saved[1]).max() > 0.05
     _, pictures = decoded(tmp_path / "out.mp4")
     left, right = [p[:, :320].astype(int) for p in pictures], [p[:, 320:].astype(int) for p in pictures]
-    change = [np.abs(r - le)[:120].mean(axis=0) for r, le in zip(right, left, strict=True)]  # above the label
+    change = [np.abs(r - le).mean(axis=0) for r, le in zip(right, left, strict=True)]
     like_first, like_second = (np.mean([change[n] for n in numbers], axis=0) for numbers in (range(0, 21, 2), range(1, 21, 2)))
     for number, profile in enumerate(change):
         nearer = np.abs(profile - like_first).sum() < np.abs(profile - like_second).sum()
