@@ -63,7 +63,7 @@ def test_a_picture_comes_out_beside_its_heat(cat: Path, tmp_path: Path, open_ses
 def test_several_classes_are_shown_on_one_scale(cat: Path, open_session: Open) -> None:
     options = {"targets": ("tabby", "Egyptian cat", "banana"), "layout": "heatmap", "colormap": "bone", "label": "none"}
     painted = {scale: visualize.paint_image(cat, open_session(**options, scale=scale)) for scale in ("frame", "shared", None)}
-    canvas, scores = painted[None].painter.canvas, painted[None].seen.scores[painted[None].seen.targets]
+    canvas, scores = painted[None].painter.canvas, painted[None].seen.target_scores
     peaks = {}
     for scale, each in painted.items():  # bone's green rises without a break, so it says the level
         greens = np.split(each.planes.reshape(3, canvas.height, canvas.width)[1], 3, axis=1)
