@@ -178,7 +178,7 @@ class Options:
     fit: Fit = "whole"
     short_side_px: int | None = None
     layout: Layout = "side-by-side"
-    colormap: str = "turbo"
+    colormap: str = "inferno"
     alpha: float = 0.5
     label: LabelPlace = "top-left"
     scale: Scale | None = None
