@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline import archive, ledger, movie
-from pipeline.errors import CommandError, InputError
+from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.outputs import check_output, identified, whole
 
 PLAYERS = {"mpv": "--start={:.3f}", "ffplay": "-ss {:.3f}", "vlc": "--start-time={:.3f}"}
@@ -89,18 +90,38 @@ def _placed(hit: ledger.Hit, root: Path, output: Path) -> Hit:
     )
 
 
-def cut(hit: Hit, folder: Path, *, overwrite: bool) -> Path | None:
+class Clip(NamedTuple):
+    """A hit's own file; `made` is False where an earlier search left the very same."""
+
+    path: Path
+    made: bool
+
+
+class _Kept(Exception):
+    """Out of `whole` without a new file."""
+
+
+def cut(hit: Hit, folder: Path, *, overwrite: bool) -> Clip | None:
     """Copy a hit's stretch out of the output's video into a folder; None for a picture.
 
-    It begins with the last picture before the hit that can be shown without others. Raises InputError when the output is gone, OutputError
-    when the clip exists or cannot be written, ToolError when ffmpeg fails.
+    It begins with the last picture before the hit that can be shown without others. Where the clip exists it is cut once more and compared:
+    the same bytes are the same hit. Raises InputError when the output is gone, OutputError when another file has the clip's name or it cannot
+    be written, ToolError when ffmpeg fails.
     """
     if hit.is_picture:
         return None
     if not hit.output.exists():
         raise InputError(f"{hit.output}: is not there any more", remedy="run the batch again")
     clip = folder / f"{hit.output.stem}_{hit.label.replace(os.sep, ' ')}_{hit.start_seconds:.3f}{hit.output.suffix}"
-    check_output(clip, sources=identified([hit.output]), overwrite=overwrite)
-    with whole(clip, overwrite=overwrite) as temporary:
-        movie.cut(hit.output, *hit.within_output, temporary)
-    return clip
+    there = os.path.lexists(clip) and not overwrite
+    check_output(clip, sources=identified([hit.output]), overwrite=overwrite or there)
+    try:
+        with whole(clip, overwrite=overwrite) as temporary:
+            movie.cut(hit.output, *hit.within_output, temporary)
+            if there:
+                if filecmp.cmp(clip, temporary, shallow=False):
+                    raise _Kept
+                raise OutputError(f"{clip}: exists already, and shows something else than this hit", remedy="add --overwrite to replace it")
+    except _Kept:
+        return Clip(clip, made=False)
+    return Clip(clip, made=True)

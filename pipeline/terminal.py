@@ -49,6 +49,7 @@ class Terminal:
     def __init__(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
         self.stopped_by: int | None = None
+        self.unread = False  # whether nobody takes what is put on stdout any more
         self._said: set[str] = set()
 
     def check(self) -> None:
@@ -61,13 +62,19 @@ class Terminal:
             tell(message)
 
     def put(self, text: str) -> None:
-        """A line on stdout, at once: at the interpreter's end it could not be told any more that nobody took it."""
+        """A line on stdout, at once: at the interpreter's end it could not be told any more that nobody took it.
+
+        Whoever closes it, as `head` does, has enough: that is no error, and what the command makes besides is still made. Raises
+        OutputError where it cannot be written for another reason.
+        """
         try:
             print(text, flush=True)
+        except BrokenPipeError:
+            _silence(sys.stdout)
+            self.unread = True
         except OSError as error:
             _silence(sys.stdout)
-            gone = isinstance(error, BrokenPipeError)
-            raise OutputError("stdout was closed" if gone else f"stdout cannot be written: {error.strerror}") from error
+            raise OutputError(f"stdout cannot be written: {error.strerror}") from error
 
     def put_json(self, value: dict[str, Any]) -> None:
         self.put(json.dumps(value))
@@ -106,7 +113,9 @@ class Terminal:
         self._said.update(outcome.warnings)
         for name in outcome.extra.get("encoders_passed_over", ()):
             self.say(f"{printable(str(outcome.input))}: {outcome.extra['encoder']} is used, for {name}", only_verbose=True)
-        if outcome.error is None or outcome.partial:
+        if outcome.skipped:
+            self.say(printable(f"{outcome.input}: skipped: {outcome.output} exists"), only_verbose=True)
+        elif outcome.error is None or outcome.partial:
             seconds = None if outcome.duration_seconds is None else outcome.elapsed_seconds
             best = [(each.name.label, each.score) for each in outcome.top]
             self.say(_result_line(outcome.input, outcome.output, outcome.frames, seconds, best))
@@ -120,6 +129,8 @@ class Terminal:
         for outcome in {outcome.input: outcome for outcome in outcomes}.values():
             for warning in outcome.warnings:
                 self.say(printable(f"{outcome.input}: warning: {warning}"))
+        if self.quiet:  # the table is its result line
+            return
         rows: dict[Path, dict[str, Any]] = {}
         for outcome in outcomes:
             if outcome.error is None or outcome.partial:
@@ -248,6 +259,9 @@ class Terminal:
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         failed = [outcome for outcome in outcomes if outcome.error is not None]
+        skipped = sum(outcome.skipped for outcome in outcomes)
+        if skipped:
+            self.say(f"{skipped} skipped: {'its output exists' if skipped == 1 else 'their outputs exist'}")
         for outcome in failed:
             tell(printable(f"error: {outcome.error}"))
         if failed:
