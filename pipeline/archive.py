@@ -25,6 +25,7 @@ HOME = ".heatreel"
 # Options that change where, when or how quickly, but not what; predictions and maps have values of their own.
 _WITHOUT_EFFECT = (
     "overwrite",
+    "skip_existing",
     "fresh",
     "predictions",
     "save_maps",

@@ -49,16 +49,28 @@ class Refusal:
     error: HeatreelError
 
 
-def plan_images(paths: Sequence[Path], *, output: Path | None, options: Options) -> list[Job | Refusal]:
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """One input that is passed over, as --skip-existing asks: its output exists."""
+
+    input: Path
+    output: Path
+
+
+Plan = list[Job | Refusal | Skipped]
+
+
+def plan_images(paths: Sequence[Path], *, output: Path | None, options: Options) -> Plan:
     """A job for each picture; a folder stands for the pictures in it. Raises CommandError where the call itself is wrong."""
     pictures: list[Path] = []
     for path in paths:
         pictures.extend(_inputs_in(path) if _is_folder(path) else [path])
     suffixes = [stills.output_suffix(path) for path in pictures]
     named = outputs.name_outputs(pictures, output=output, suffixes=suffixes)
-    if options.report and named:
+    inputs = outputs.identified(pictures)
+    if options.report and not all(_is_skipped(name, inputs, options) for name in named):
         page = outputs.pictures_page_of(named[0], count=len(named))
-        outputs.check_output(page, sources=outputs.identified(pictures), overwrite=options.overwrite)
+        outputs.check_output(page, sources=inputs, overwrite=options.overwrite)
     for name in named:
         stills.check_writable_format(name)
     return _plan(pictures, named, options, functools.partial(_image, options))
@@ -109,7 +121,7 @@ def _inputs_in(folder: Path) -> list[Path]:
     return found or [folder]
 
 
-def plan_videos(paths: Sequence[Path], *, output: Path | None, options: Options) -> list[Job | Refusal]:
+def plan_videos(paths: Sequence[Path], *, output: Path | None, options: Options) -> Plan:
     """A job for each video file or folder of frames. Raises CommandError where the call itself is wrong."""
     named = outputs.name_outputs(paths, output=output, suffixes=[encoders.default_suffix(options.codec)] * len(paths))
     for name in named:
@@ -188,17 +200,25 @@ def _sequence(path: Path, options: Options) -> stills.PictureSequence | None:
     return stills.open_animation(path, max_megapixels=options.max_megapixels) if kind == "animated webp" else None
 
 
-def _plan(
-    paths: Sequence[Path], named: Sequence[Path], options: Options, make: Callable[[Path, Path, Path | None], Job]
-) -> list[Job | Refusal]:
+def _is_skipped(output: Path, inputs: frozenset[outputs.FileId], options: Options) -> bool:
+    """Whether an output is there already, and that is no reason to complain; a folder, or an input itself, is no output of ours."""
+    there = options.skip_existing and os.path.lexists(output) and not _is_folder(output)
+    return there and not outputs.identified([output]) & inputs
+
+
+def _plan(paths: Sequence[Path], named: Sequence[Path], options: Options, make: Callable[[Path, Path, Path | None], Job]) -> Plan:
     several, inputs = len(paths) > 1, outputs.identified(paths)
-    plan: list[Job | Refusal] = []
+    skipped = [_is_skipped(name, inputs, options) for name in named]
+    plan: Plan = []
     for file in (options.predictions, options.timeline, options.contact_sheet):
-        if file is not None:
+        if file is not None and not all(skipped):
             outputs.check_output(file, sources=inputs, overwrite=options.overwrite)
     if several and (options.timeline or options.contact_sheet):
         raise CommandError("--timeline and --contact-sheet are for one video at a time")
-    for path, name in zip(paths, named, strict=True):
+    for path, name, passed_over in zip(paths, named, skipped, strict=True):
+        if passed_over:
+            plan.append(Skipped(input=path, output=name))
+            continue
         maps = options.save_maps
         if maps is not None and (several or maps.is_dir()):
             maps = maps / f"{name.stem.removesuffix('_output')}.npz"
