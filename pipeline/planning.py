@@ -6,13 +6,14 @@ import functools
 import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
 from pipeline import cards, catalog, dataset, encoders, journal, outputs, sources, stills
-from pipeline.errors import CommandError, HeatreelError, InputError, OutputError
+from pipeline.errors import CommandError, HeatreelError, InputError, KindError, OutputError
 from pipeline.records import Options, Recipe, VideoSource, natural_key
 from pipeline.signatures import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
@@ -91,7 +92,12 @@ def _prediction(path: Path, max_megapixels: float | None) -> Job:
     suffix = path.suffix.lower()
     named_still = suffix in PICTURE_SUFFIXES and suffix != ".gif"
     if named_still or not os.path.isfile(path) or stills.kind_of(path) in ("still", "animated webp"):  # noqa: PTH113  # see _is_folder
-        return Job(input=path, output=path, warnings=stills.check_still(path, max_megapixels=max_megapixels))
+        try:
+            return Job(input=path, output=path, warnings=stills.check_still(path, max_megapixels=max_megapixels))
+        except KindError as no_picture:  # a video by a picture's name is welcome
+            with suppress(InputError):
+                return Job(input=path, output=path, source=sources.probe(path, max_megapixels=max_megapixels))
+            raise no_picture from None
     return Job(input=path, output=path, source=sources.probe(path, max_megapixels=max_megapixels))
 
 
@@ -196,7 +202,7 @@ def _sequence(path: Path, options: Options) -> stills.PictureSequence | None:
         return stills.open_folder(path, fps=fps, allow_gaps=options.allow_gaps, max_megapixels=options.max_megapixels)
     kind = stills.kind_of(path)
     if kind == "still":
-        raise InputError(f"{path}: is a still picture", remedy="for pictures use `visualize image`")
+        raise KindError(f"{path}: is a picture", remedy="use `visualize image`")
     return stills.open_animation(path, max_megapixels=options.max_megapixels) if kind == "animated webp" else None
 
 

@@ -105,8 +105,8 @@ def cut(hit: Hit, folder: Path, *, overwrite: bool) -> Clip | None:
     """Copy a hit's stretch out of the output's video into a folder; None for a picture.
 
     It begins with the last picture before the hit that can be shown without others. Where the clip exists it is cut once more and compared:
-    the same bytes are the same hit. Raises InputError when the output is gone, OutputError when another file has the clip's name or it cannot
-    be written, ToolError when ffmpeg fails.
+    the same bytes are the same hit. Raises InputError when the output is gone, OutputError when another file has the clip's name or it
+    cannot be written, ToolError when ffmpeg fails.
     """
     if hit.is_picture:
         return None

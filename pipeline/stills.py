@@ -21,9 +21,9 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipeline.errors import CommandError, HeatreelError, InputError, OutputError
+from pipeline.errors import CommandError, HeatreelError, InputError, KindError, OutputError
 from pipeline.records import natural_key
-from pipeline.signatures import HEAD_BYTES, PICTURE_SUFFIXES, picture_format, webp_moves
+from pipeline.signatures import HEAD_BYTES, PICTURE_SUFFIXES, kind_by_content, name_other, picture_format, webp_moves
 
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".jpg": {"quality": 93, "subsampling": 0},  # thin coloured heat edges smear with subsampled chroma
@@ -109,7 +109,7 @@ def _opened(path: Path, max_megapixels: float | None) -> Iterator[Image.Image]:
         head = file.read(HEAD_BYTES)
         name = picture_format(head)
         if name is None:
-            raise _no_picture(path, head)
+            raise _no_picture(path, head, file)
         _check_size(path, _canvas_of_webp(head) if name == "WEBP" else (0, 0), max_megapixels)
         file.seek(0)
         try:
@@ -135,15 +135,22 @@ def _open_file(path: Path) -> BinaryIO:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     # To open a named pipe would be to wait for whoever writes to it.
-    raise InputError(f"{path}: is a folder, not a picture" if stat.S_ISDIR(mode) else f"{path}: is not a file")
+    raise InputError(f"{path}: is a folder, and there is no picture in it" if stat.S_ISDIR(mode) else f"{path}: is not a file")
 
 
-def _no_picture(path: Path, head: bytes) -> InputError:
+def _no_picture(path: Path, head: bytes, file: BinaryIO) -> InputError:
+    """Why a file is not read here, by what it is."""
     if not head:
         return InputError(f"{path}: the file is empty")
     if path.name.startswith("._"):
         return InputError(f"{path}: is a macOS metadata file, not a picture", remedy=f"the picture itself is {path.name[2:]}")
-    return InputError(f"{path}: is not a picture", remedy="for videos use `visualize video`")
+    other = name_other(head)
+    if other is not None:
+        return KindError(f"{path}: is {other}, not a picture")
+    file.seek(0)
+    if kind_by_content(file, size_bytes=os.fstat(file.fileno()).st_size) == "video":
+        return KindError(f"{path}: is a video", remedy="use `visualize video`")
+    return KindError(f"{path}: is neither a picture nor a video of a kind that is known here", remedy="check the file")
 
 
 def _damaged(path: Path, error: Exception) -> InputError:

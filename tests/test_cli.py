@@ -87,7 +87,7 @@ def test_pictures_good_and_bad_in_one_call(cat: Path, tmp_path: Path) -> None:
         assert good["warnings"] == [] and good["elapsed_seconds"] > 0
     assert outcomes["missing.jpg"]["output"] is None and "no such file" in outcomes["missing.jpg"]["error"]
     errors = result.stderr.splitlines()[-2:]
-    assert errors[0].startswith("error: missing.jpg: no such file") and errors[1].startswith("error: text.jpg: is not a picture")
+    assert errors[0].startswith("error: missing.jpg: no such file") and errors[1] == "error: text.jpg: is text, not a picture"
     assert "Traceback" not in result.stderr and "oneDNN" not in result.stderr
 
 
@@ -215,7 +215,9 @@ def test_what_imports_make_is_neither_collected_nor_taken_apart(cat: Path, tmp_p
     (tmp_path / "broken.jpg").write_text("no picture")
     command = [sys.executable, "-c", ENDING, "image", "cat.jpg", "broken.jpg", "-o", "out"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 1 and "broken.jpg: is not a picture" in result.stderr and (tmp_path / "out" / "cat_output.jpg").exists()
+    assert (
+        result.returncode == 1 and "broken.jpg: is text, not a picture" in result.stderr and (tmp_path / "out" / "cat_output.jpg").exists()
+    )
     assert result.stdout.split("\n") == ["imports: False", "afterwards: True True", "the end", ""]
 
 

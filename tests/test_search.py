@@ -132,9 +132,7 @@ def test_hits_are_cut_out_of_the_video(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_a_clip_that_is_there_is_kept_if_it_is_the_same_hit(tmp_path: Path, suffix: str) -> None:
     clips.write_clip(tmp_path / f"v_output.{suffix}", [Fraction(n, 25) for n in range(60)], audio_start=Fraction(0), audio_seconds=2.0)
-    hit = search.Hit(
-        input=Path("v"), output=tmp_path / f"v_output.{suffix}", label="tabby", start_seconds=0.5, end_seconds=1.0, score=0.9
-    )
+    hit = search.Hit(input=Path("v"), output=tmp_path / f"v_output.{suffix}", label="tabby", start_seconds=0.5, end_seconds=1.0, score=0.9)
     first = search.cut(hit, tmp_path / "cuts", overwrite=False)
     assert first is not None
     before = first.path.stat()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 import socket
@@ -13,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import clips
 import cv2
 import numpy as np
 import pillow_heif
@@ -20,7 +22,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from pipeline import planning, stills
+from pipeline import dataset, planning, stills
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.records import Options
 
@@ -101,7 +103,13 @@ def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
     cut.write_bytes(good.read_bytes()[:4000])
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.jpg").write_text("no picture at all")
-    cases = {"missing.jpg": "no such file", "empty.jpg": "empty", "text.jpg": "not a picture", "cut.jpg": "damaged", ".": "is a folder"}
+    cases = {
+        "missing.jpg": "no such file",
+        "empty.jpg": "empty",
+        "text.jpg": "is text, not a picture",
+        "cut.jpg": "damaged",
+        ".": "is a folder",
+    }
     for name, message in cases.items():
         with pytest.raises(InputError, match=message):
             stills.read_still(tmp_path / name)
@@ -382,7 +390,61 @@ def test_a_still_picture_is_no_video(tmp_path: Path) -> None:
     for name in ("a.jpg", "a.heic", "a.webp"):
         path = write(tmp_path / name, corners()).rename(tmp_path / f"{name}.mp4")
         [refusal] = planning.plan_videos([path], output=tmp_path / "o.mp4", options=Options())
-        assert isinstance(refusal, planning.Refusal) and "still picture; for pictures use `visualize image`" in str(refusal.error)
+        assert isinstance(refusal, planning.Refusal) and "a.jpg.mp4: is a picture; use `visualize image`".replace("a.jpg", name) in str(
+            refusal.error
+        )
+
+
+OTHERS = {
+    "a PDF document": b"%PDF-1.7\n%\xe2\xe3",
+    "a ZIP archive": b"PK\x03\x04\x14\0\6\0",
+    "a gzip archive": gzip.compress(b"a"),
+    "an HDF5 file": b"\x89HDF\r\n\x1a\n\0\0",
+    "a sound recording": b"RIFF\x24\0\0\0WAVEfmt ",
+    "text": "Grüße, und sonst nichts als Text, der länger ist als der Kopf einer Datei: mit ü am Ende".encode()[:64],
+}
+
+
+def test_what_is_neither_picture_nor_video_is_called_what_it_is(tmp_path: Path) -> None:
+    def said(plan: Any, name: str) -> str:
+        [refusal] = plan([tmp_path / name])
+        assert isinstance(refusal, planning.Refusal), refusal
+        return str(refusal.error).removeprefix(f"{tmp_path}/")
+
+    def image(paths: list[Path]) -> Any:
+        return planning.plan_images(paths, output=tmp_path / "o.png", options=Options())
+
+    def video(paths: list[Path]) -> Any:
+        return planning.plan_videos(paths, output=tmp_path / "o.mp4", options=Options())
+
+    for kind, head in OTHERS.items():
+        (tmp_path / "a.jpg").write_bytes(head)
+        (tmp_path / "a.mp4").write_bytes(head)
+        assert said(image, "a.jpg") == said(planning.plan_predictions, "a.jpg") == f"a.jpg: is {kind}, not a picture"
+        assert said(video, "a.mp4").removesuffix("; check the file") == f"a.mp4: is {kind}, not a video"
+    (tmp_path / "a.jpg").write_bytes(random.Random(3).randbytes(5000))
+    (tmp_path / "a.mp4").write_bytes(random.Random(3).randbytes(5000))
+    assert said(image, "a.jpg") == "a.jpg: is neither a picture nor a video of a kind that is known here; check the file"
+    assert said(video, "a.mp4").startswith("a.mp4: is neither a picture nor a video that ffmpeg can read (")
+    (tmp_path / "empty").mkdir()
+    assert said(image, "empty") == said(planning.plan_predictions, "empty") == "empty: is a folder, and there is no picture in it"
+    write(tmp_path / "a.png", photograph())
+    (tmp_path / "cut.mp4").write_bytes((tmp_path / "a.png").read_bytes()[:20])  # too short to be opened
+    assert said(video, "cut.mp4") == "cut.mp4: is a picture; use `visualize image`"
+
+
+def test_a_video_by_a_pictures_name(tmp_path: Path) -> None:
+    path = clips.write_clip(tmp_path / "a.mp4", [Fraction(n, 25) for n in range(3)]).rename(tmp_path / "a.jpg")
+    [refusal] = planning.plan_images([path], output=tmp_path / "o.jpg", options=Options())
+    assert isinstance(refusal, planning.Refusal) and str(refusal.error) == f"{path}: is a video; use `visualize video`"
+    [job] = planning.plan_predictions([path])
+    assert isinstance(job, planning.Job) and job.source is not None and job.source.width_px > 0
+    for label in ("one", "two"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        write(tmp_path / "data" / label / "p.png", photograph())
+    path.rename(tmp_path / "data" / "one" / "b.jpg")
+    found = dataset.open_dataset(tmp_path / "data")
+    assert found.unreadable == [("one/b.jpg", f"{tmp_path}/data/one/b.jpg: is a video")]  # no command is recommended here
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ BELOW = {
     "journal": {"outputs"},
     "ledger": {"processes"},
     "encoders": {"children"},
-    "sources": {"children"},
+    "sources": {"children", "signatures"},
     "stills": {"signatures"},
     "dataset": {"signatures", "stills"},
     "charts": {"outputs"},
