@@ -69,8 +69,9 @@ def plan_images(paths: Sequence[Path], *, output: Path | None, options: Options)
     suffixes = [stills.output_suffix(path) for path in pictures]
     named = outputs.name_outputs(pictures, output=output, suffixes=suffixes)
     inputs = outputs.identified(pictures)
-    if options.report and not all(_is_skipped(name, inputs, options) for name in named):
-        page = outputs.pictures_page_of(named[0], count=len(named))
+    made = [name for name in named if not _is_skipped(name, inputs, options)]
+    if options.report and made:
+        page = outputs.pictures_page_of(made[0], count=len(made))
         outputs.check_output(page, sources=inputs, overwrite=options.overwrite)
     for name in named:
         stills.check_writable_format(name)

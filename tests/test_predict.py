@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -138,6 +139,17 @@ def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
     assert (tmp_path / "p.csv").read_text().splitlines()[0].endswith(",score,model")
     table = visualize(*arguments, cwd=tmp_path).stdout.splitlines()
     assert table[0].split() == ["input", "efficientnet_lite0", "mine.keras"] and "Egyptian cat" in table[1] and "class " in table[1]
+
+
+def test_the_prediction_of_a_picture_that_is_cut_off_is_partial(tmp_path: Path, classifier: Any) -> None:
+    cat = Image.fromarray(demo.photograph("chelsea.png"))
+    cat.save(tmp_path / "cat.jpg", quality=95)
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cat.jpg").read_bytes()[: (tmp_path / "cat.jpg").stat().st_size * 4 // 5])
+    jobs = [job for job in planning.plan_predictions([tmp_path]) if isinstance(job, planning.Job)]
+    whole, cut = (answer.outcome for answer in predict.predict(jobs, **visualization.scoring(classifier, Options())))
+    assert not whole.partial and whole.error is None and cut.partial and "cat" in cut.top[0].name.label
+    told = r"cut\.jpg: the file ends after about \d\d % of its rows; the rest is gray; the prediction is of what decodes$"
+    assert cut.error is not None and re.search(told, cut.error)
 
 
 def test_quiet_predictions_name_failures_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

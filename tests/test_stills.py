@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import re
 import socket
 import struct
 import subprocess
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ import numpy as np
 import pillow_heif
 import pytest
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 
 from pipeline import dataset, planning, stills
 from pipeline.errors import CommandError, InputError, OutputError
@@ -272,7 +274,7 @@ from pathlib import Path
 from pipeline import stills
 from pipeline.errors import InputError
 for name in sys.argv[1:]:
-    for read in (stills.check_still, stills.read_still, stills.kind_of):
+    for read in (stills.check_still, stills.read_still, stills.read_what_decodes, stills.kind_of):
         try: result = read(Path(name))
         except InputError as error: result = error
     assert read(Path(name)) != 'animated' and not hasattr(result, 'size')
@@ -347,6 +349,117 @@ def test_a_picture_that_is_cut_off_is_damaged_in_every_format(tmp_path: Path) ->
                 stills.read_still(path)
 
 
+def rows_of(data: bytes, suffix: str) -> int:
+    """How many whole rows there are in the first bytes of a picture of `one_of_each`, counted without Pillow."""
+    row = 128 * 3
+    if suffix in (".bmp", ".ppm"):
+        start = int.from_bytes(data[10:14], "little") if suffix == ".bmp" else data.index(b"255\n") + 4
+        return (len(data) - start) // row
+    raw, at = b"", data.index(b"IDAT")
+    unpacker = zlib.decompressobj()
+    while data[at : at + 4] == b"IDAT":
+        length = int.from_bytes(data[at - 4 : at], "big")
+        raw += unpacker.decompress(data[at + 4 : at + 4 + length])
+        at += length + 12
+    return len(raw) // (1 + row)
+
+
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
+def test_what_decodes_of_a_picture_that_is_cut_off(tmp_path: Path, part: float) -> None:
+    """Every row that is there, gray for the rest, and how many that is; nothing is missing of a whole picture."""
+    told = {}
+    for path in one_of_each(tmp_path):
+        image, missing = stills.read_what_decodes(path)
+        full = np.asarray(stills.read_still(path)).astype(int)
+        assert missing is None and np.array_equal(image, full)
+        data = path.read_bytes()[: int(part * path.stat().st_size)]
+        path.write_bytes(data)
+        try:
+            image, missing = stills.read_what_decodes(path)
+        except InputError as error:
+            assert "damaged" in str(error)
+            continue
+        assert image.mode == "RGB" and missing is not None
+        told[path.name] = missing
+        cut, whole = np.asarray(image).astype(int), full
+        if path.name in ("a.jpg", "a.png", "a.tif", "a.bmp"):  # stored on the head, the first three with an EXIF that says so
+            cut, whole = cut[::-1], full[::-1]
+        said = re.fullmatch(r"the file ends after about (\d+) % of its rows; the rest is gray", missing)
+        if said is None:
+            continue
+        rows = int(int(said[1]) * 96 / 100)
+        if path.suffix in (".png", ".bmp", ".ppm") and path.name != "few.png":
+            assert abs(rows - rows_of(data, path.suffix)) <= 1
+        assert np.abs(cut[: rows - 16] - whole[: rows - 16]).max(initial=0) <= 3, path.name  # libjpeg smooths the last row of blocks
+        if path.name != "ink.jpg":
+            assert (cut[rows + 18 :] == 128).all()
+    rowwise = {"a.jpg", "a.png", "a.bmp", "a.ppm", "a.tif", "few.png", "ink.jpg"}
+    assert {name for name, missing in told.items() if "of its rows" in missing} == rowwise
+    assert told["a.gif"].endswith("% of its pixels; the others are filled in from these")
+    if part > 0.5:
+        assert told["fine.jpg"] == "the file ends before the picture is complete: what decodes of it is coarse, or gray"
+    assert set(told) <= {*rowwise, "a.gif", "fine.jpg"}  # the others decode as a whole or not at all
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def adam7(rgb: np.ndarray[Any, Any]) -> bytes:
+    """An interlaced PNG (https://www.w3.org/TR/png-3/#8Interlace), which Pillow does not write."""
+    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+    raw = b"".join(b"\0" + row.tobytes() for y, x, down, right in passes for row in rgb[y::down, x::right])
+    header = struct.pack(">IIBBBBB", rgb.shape[1], rgb.shape[0], 8, 2, 0, 0, 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw, 0)) + chunk(b"IEND", b"")
+
+
+def test_what_is_interlaced_is_seen_coarse(tmp_path: Path) -> None:
+    rgb = cv2.GaussianBlur(photograph(), (0, 0), 2)
+    data = adam7(rgb)
+    (tmp_path / "a.png").write_bytes(data)
+    assert np.array_equal(stills.read_still(tmp_path / "a.png"), rgb)
+    wrong = []
+    for part in (0.1, 0.3, 0.6):
+        (tmp_path / "a.png").write_bytes(data[: int(part * len(data))])
+        image, missing = stills.read_what_decodes(tmp_path / "a.png")
+        share = int(re.findall(r"about (\d+) % of its pixels", str(missing))[0])
+        assert abs(share - 100 * part) <= 2  # stored without compression
+        wrong.append(np.abs(np.asarray(image).astype(int) - rgb).mean())
+    assert wrong[2] < wrong[1] < wrong[0] < 12 and wrong[2] < 3
+
+
+def test_damage_behind_and_within_the_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    write(path, photograph())
+    data = bytearray(path.read_bytes())
+    path.write_bytes(data[:-12] + chunk(b"tEXt", b"Title\0" + bytes(50))[:30])  # the pixels end before
+    image, missing = stills.read_what_decodes(path)
+    assert np.array_equal(image, photograph()) and missing is not None and missing.startswith("the file ends behind its last row (")
+    data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)
+    path.write_bytes(data)
+    image, missing = stills.read_what_decodes(path)
+    rows = int(re.findall(r"damaged after about (\d+) % of its rows", str(missing))[0]) * 96 // 100
+    assert 40 <= rows <= 56 and np.array_equal(np.asarray(image)[:36], photograph()[:36])  # it is noticed late
+    write(path, photograph())
+    data = bytearray(path.read_bytes())
+    at = data.index(b"IEND") - 12  # the checksum of the pixels, as zlib has it
+    data[at : at + 4] = bytes(4)
+    path.write_bytes(data)
+    image, missing = stills.read_what_decodes(path)
+    assert missing == "the file is damaged after about 98 % of its rows; the rest is gray"  # they are given when the checksum is right
+    told = stills._missing(OSError("broken data stream"), np.ones((2, 2), bool))
+    assert told == "the file is damaged, and nothing tells where (broken data stream)"
+    path.write_bytes(data[: data.index(b"IDAT") + 4])
+    with pytest.raises(InputError, match="the picture is damaged"):
+        stills.read_what_decodes(path)
+
+
+def test_whole_and_cut_pictures_do_not_disturb_one_another(tmp_path: Path) -> None:
+    """Many threads read both kinds at once: which is which is never a matter of what another thread does."""
+    whole, cut = write(tmp_path / "whole.jpg", photograph()), tmp_path / "cut.jpg"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda n: (n % 3, stills.read_what_decodes(cut if n % 3 == 0 else whole).missing), range(240)))
+    assert all((missing is not None) == (kind == 0) for kind, missing in found)
+
+
 @pytest.mark.filterwarnings("ignore")  # Pillow's, of EXIF it cannot read
 def test_no_mutation_makes_anything_but_a_picture_or_an_input_error(tmp_path: Path) -> None:
     chance = random.Random(1)
@@ -359,7 +472,12 @@ def test_no_mutation_makes_anything_but_a_picture_or_an_input_error(tmp_path: Pa
                 data[place] = chance.choice((0, 128, 255, chance.randrange(256)))
             path.write_bytes(data)
             stills.kind_of(path)
-            for read in (stills.check_still, stills.read_still, lambda p: list(stills.read_sequence(stills.open_animation(p)))):
+            for read in (
+                stills.check_still,
+                stills.read_still,
+                stills.read_what_decodes,
+                lambda p: list(stills.read_sequence(stills.open_animation(p))),
+            ):
                 try:
                     read(path)
                     outcomes.add("read")
