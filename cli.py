@@ -439,6 +439,7 @@ def batch(
         str | None, typer.Option("--address", metavar="ADDRESS", help="The Ray cluster.", show_default="one of its own, on this machine")
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what has failed for good.", show_default="off")] = False,
+    dedupe: Annotated[bool, typer.Option("--dedupe", help="Of files that are exact copies make one.", show_default="off")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List what is new, changed, done, failed or missing; change nothing.", show_default="off")
     ] = False,
@@ -500,6 +501,7 @@ def batch(
             maps=save_maps,
             limit=limit,
             retry_failed=retry_failed,
+            dedupe=dedupe,
             command=_command(),
         )
         if dry_run:

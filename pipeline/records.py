@@ -304,7 +304,8 @@ class Found:
     """One picture or video of an archive.
 
     `relative` is its path below the archive's root, the bytes of the file system, with "/" between the parts. `clashes` says that another
-    input of the same folder has the same name but for the suffix.
+    input of the same folder has the same name but for the suffix. `copy_of` is the relative path of a file that this is an exact copy of,
+    which is made in its place; `sha256` is of the content, None where that was not read.
     """
 
     path: Path
@@ -313,6 +314,8 @@ class Found:
     size_bytes: int
     mtime_ns: int
     clashes: bool = False
+    copy_of: bytes | None = None
+    sha256: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import filecmp
 import os
 import shlex
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,8 @@ PLAYERS = {"mpv": "--start={:.3f}", "ffplay": "-ss {:.3f}", "vlc": "--start-time
 class Hit:
     """A stretch of a video in which something was seen, or a picture (of 0 seconds). `score` is the best of its frames.
 
-    Times are the source's; the output's are less by `output_begins_seconds`, where it shows a range of it.
+    Times are the source's; the output's are less by `output_begins_seconds`, where it shows a range of it. `copies` are other inputs of
+    the same content, in whose place this one was made.
     """
 
     input: Path
@@ -31,6 +33,7 @@ class Hit:
     end_seconds: float
     score: float
     output_begins_seconds: float = 0.0
+    copies: Sequence[Path] = ()
 
     @property
     def within_output(self) -> tuple[float, float]:
@@ -56,6 +59,7 @@ class Hit:
             "end_seconds": round(self.end_seconds, 6),
             "score": round(self.score, 6),
             "output": str(self.output),
+            **({"copies": [str(path) for path in self.copies]} if self.copies else {}),
         }
 
 
@@ -74,11 +78,11 @@ def search(output: Path, query: str, *, min_score: float = 0.0, min_seconds: flo
             for number, wnid, label in book.classes():
                 if wanted in label.casefold() or wanted == (wnid or "").casefold():
                     found = book.seen(number, min_score=min_score, min_seconds=min_seconds, limit=limit)
-                    hits += [_placed(hit, root, output) for hit in found]
+                    hits += [_placed(hit, root, output, book.copies_of(hit.relative)) for hit in found]
     return sorted(hits, key=lambda hit: (-hit.score, hit.input, hit.start_seconds))[:limit]
 
 
-def _placed(hit: ledger.Hit, root: Path, output: Path) -> Hit:
+def _placed(hit: ledger.Hit, root: Path, output: Path, copies: Sequence[bytes]) -> Hit:
     return Hit(
         input=root / os.fsdecode(hit.relative),
         output=output / os.fsdecode(hit.output),
@@ -87,6 +91,7 @@ def _placed(hit: ledger.Hit, root: Path, output: Path) -> Hit:
         end_seconds=hit.end_seconds,
         score=hit.score,
         output_begins_seconds=hit.output_begins_seconds,
+        copies=[root / os.fsdecode(copy) for copy in copies],
     )
 
 

@@ -219,6 +219,9 @@ class Terminal:
         nothing = not (summary.ended or summary.left)
         text = "nothing to do" if nothing else f"{summary.done} done in {_duration(summary.seconds)}"
         self.say(f"{text}{before}{lost}{left}; the log is {summary.log}")
+        if summary.copies:
+            files = "1 file is an exact copy of another" if summary.copies == 1 else f"{summary.copies} files are exact copies of others"
+            self.say(f"{files}{', which is made once' if summary.deduped else '; --dedupe makes each once'}")
         for passed in summary.passed_over:
             self.say(printable(f"passed over: {passed.path}: {passed.reason}"))
         for path, error in summary.failures:
@@ -239,13 +242,15 @@ class Terminal:
                 self.put_json(hit.as_json())
                 continue
             when = "" if hit.is_picture else f"{clock(hit.start_seconds)} to {clock(hit.end_seconds)}  "
-            self.put(printable(f"{100 * hit.score:5.1f}%  {hit.label}  {when}{hit.input}  {hit.command}"))
+            again = f" (and {len(hit.copies)} exact cop{'y' if len(hit.copies) == 1 else 'ies'})" if hit.copies else ""
+            self.put(printable(f"{100 * hit.score:5.1f}%  {hit.label}  {when}{hit.input}{again}  {hit.command}"))
 
     def put_status(self, output: Path, status: Status) -> None:
         missing = f", {status.missing} not there any more" if status.missing else ""
+        copies = f" ({status.copies} of all are exact copies of others, and made once)" if status.copies else ""
         self.put(
             f"{output}: {status.total} inputs, {status.done} done, {status.failed} failed, {status.running} running, "
-            f"{status.pending} pending{missing}"
+            f"{status.pending} pending{missing}{copies}"
         )
         for run in status.runs:
             self.put(f"at work since {run.begun_at}: process {run.process.pid} on {run.process.host}")
