@@ -173,12 +173,16 @@ def test_an_original_that_changes_while_it_is_made_sets_its_copies_free(a_night:
     assert a_night.make() == []
 
 
-def test_two_that_wait_are_never_copies_of_one_another(a_night: Night) -> None:
+@pytest.mark.parametrize("at_once", [1, 100])
+def test_two_that_wait_are_never_copies_of_one_another(a_night: Night, at_once: int) -> None:
     """Both were to be made before anyone asked for --dedupe; one still is."""
     a_night.write(a_jpg=A, b_jpg=A)
     assert set(a_night.list(dedupe=False).values()) == {"new"}
-    for at_once in (1, 100):
+    for _ in range(2):
         assert sorted(a_night.list(at_once=at_once).values()) == ["copy", "pending"]
+    a_night.write(c_jpg=A)
+    assert sorted(a_night.list(at_once=at_once).values()) == ["copy", "copy", "pending"]
+    (a_night.place / "given" / "c.jpg").unlink()
     assert a_night.list(dedupe=False) in ({"a.jpg": "new", "b.jpg": "pending"}, {"a.jpg": "pending", "b.jpg": "new"})
     assert a_night.make() == ["a.jpg", "b.jpg"]
     assert set(a_night.list().values()) == {"done"}  # what is made stays
