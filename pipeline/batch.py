@@ -70,7 +70,7 @@ class Watcher(Protocol):
 class Summary:
     """What one run has done. `failures` holds paths with their reasons, those of earlier runs too.
 
-    `copies` is how many of the files are exact copies of others; `deduped` says that these are not made.
+    `copies` is how many of the files are exact copies of others, or if `deduped` how many are not made for that.
     """
 
     found: int = 0
@@ -334,7 +334,8 @@ class _Batch:
             if time.monotonic() >= next_beat:
                 self._keep_house()
                 next_beat = time.monotonic() + BEAT_SECONDS
-        self.summary.copies, self.summary.deduped = self._copies.count(), self._request.dedupe
+        self.summary.deduped = self._request.dedupe
+        self.summary.copies = self._book.counts(self._settings)["copy"] if self._request.dedupe else self._copies.count()
 
     def _close_listing(self) -> None:
         below = archive.listed_below(self._paths, self._root, self._request.rules)

@@ -221,7 +221,7 @@ class Terminal:
         self.say(f"{text}{before}{lost}{left}; the log is {summary.log}")
         if summary.copies:
             files = "1 file is an exact copy of another" if summary.copies == 1 else f"{summary.copies} files are exact copies of others"
-            self.say(f"{files}{', which is made once' if summary.deduped else '; --dedupe makes each once'}")
+            self.say(f"{files}{' and not made again' if summary.deduped else '; --dedupe makes each once'}")
         for passed in summary.passed_over:
             self.say(printable(f"passed over: {passed.path}: {passed.reason}"))
         for path, error in summary.failures:
@@ -247,7 +247,10 @@ class Terminal:
 
     def put_status(self, output: Path, status: Status) -> None:
         missing = f", {status.missing} not there any more" if status.missing else ""
-        copies = f" ({status.copies} of all are exact copies of others, and made once)" if status.copies else ""
+        one = status.copies == 1
+        copies = (
+            f"; {status.copies} of them {'is an exact copy of another' if one else 'are exact copies of others'}" if status.copies else ""
+        )
         self.put(
             f"{output}: {status.total} inputs, {status.done} done, {status.failed} failed, {status.running} running, "
             f"{status.pending} pending{missing}{copies}"
