@@ -196,6 +196,7 @@ class Options:
     predictions: Path | None = None
     save_maps: Path | None = None
     overwrite: bool = False
+    skip_existing: bool = False
     allow_gaps: bool = False
     max_megapixels: float | None = None
     stream: int | None = None
@@ -229,6 +230,7 @@ class Options:
         for name, allowed in {**choices, **({} if self.scale is None else {"scale": Scale})}.items():
             value = getattr(self, name)
             _require(value in get_args(allowed), f"--{name} {value}: not one of {', '.join(get_args(allowed))}")
+        _require(not (self.overwrite and self.skip_existing), "--skip-existing and --overwrite: one or the other")
         _require(0 <= self.alpha <= 1, f"--alpha {self.alpha}: not between 0 and 1")
         _require(0 <= self.smooth <= 1, f"--smooth {self.smooth}: not between 0 and 1")
         _require(self.stream is None or self.stream >= 0, f"--stream {self.stream}: less than 0, the first")
@@ -319,7 +321,8 @@ class Found:
     """One picture or video of an archive.
 
     `relative` is its path below the archive's root, the bytes of the file system, with "/" between the parts. `clashes` says that another
-    input of the same folder has the same name but for the suffix.
+    input of the same folder has the same name but for the suffix. `copy_of` is the relative path of a file that this is an exact copy of,
+    which is made in its place; `sha256` is of the content, None where that was not read.
     """
 
     path: Path
@@ -328,6 +331,8 @@ class Found:
     size_bytes: int
     mtime_ns: int
     clashes: bool = False
+    copy_of: bytes | None = None
+    sha256: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,7 +362,10 @@ class Thumbnail:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one input; the JSON object of the contract. `partial` marks a damaged source: what came through is in `output`."""
+    """What became of one input; the JSON object of the contract. `partial` marks a damaged source: what came through is in `output`.
+
+    `skipped` marks an input that was passed over because `output` existed before.
+    """
 
     input: Path
     model: str
@@ -369,6 +377,7 @@ class Outcome:
     top: Sequence[Prediction] = ()
     warnings: Sequence[str] = ()
     partial: bool = False
+    skipped: bool = False
     error: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -384,6 +393,7 @@ class Outcome:
             "top": [prediction.as_json() for prediction in self.top],
             "warnings": list(self.warnings),
             "partial": self.partial,
+            "skipped": self.skipped,
             "error": self.error,
             **self.extra,
         }

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shlex
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline import archive, ledger, movie
-from pipeline.errors import CommandError, InputError
+from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.outputs import check_output, identified, whole
 
 PLAYERS = {"mpv": "--start={:.3f}", "ffplay": "-ss {:.3f}", "vlc": "--start-time={:.3f}"}
@@ -20,7 +22,8 @@ PLAYERS = {"mpv": "--start={:.3f}", "ffplay": "-ss {:.3f}", "vlc": "--start-time
 class Hit:
     """A stretch of a video in which something was seen, or a picture (of 0 seconds). `score` is the best of its frames.
 
-    Times are the source's; the output's are less by `output_begins_seconds`, where it shows a range of it.
+    Times are the source's; the output's are less by `output_begins_seconds`, where it shows a range of it. `copies` are other inputs of
+    the same content, in whose place this one was made.
     """
 
     input: Path
@@ -30,6 +33,7 @@ class Hit:
     end_seconds: float
     score: float
     output_begins_seconds: float = 0.0
+    copies: Sequence[Path] = ()
 
     @property
     def within_output(self) -> tuple[float, float]:
@@ -55,6 +59,7 @@ class Hit:
             "end_seconds": round(self.end_seconds, 6),
             "score": round(self.score, 6),
             "output": str(self.output),
+            **({"copies": [str(path) for path in self.copies]} if self.copies else {}),
         }
 
 
@@ -73,11 +78,11 @@ def search(output: Path, query: str, *, min_score: float = 0.0, min_seconds: flo
             for number, wnid, label in book.classes():
                 if wanted in label.casefold() or wanted == (wnid or "").casefold():
                     found = book.seen(number, min_score=min_score, min_seconds=min_seconds, limit=limit)
-                    hits += [_placed(hit, root, output) for hit in found]
+                    hits += [_placed(hit, root, output, book.copies_of(hit.relative)) for hit in found]
     return sorted(hits, key=lambda hit: (-hit.score, hit.input, hit.start_seconds))[:limit]
 
 
-def _placed(hit: ledger.Hit, root: Path, output: Path) -> Hit:
+def _placed(hit: ledger.Hit, root: Path, output: Path, copies: Sequence[bytes]) -> Hit:
     return Hit(
         input=root / os.fsdecode(hit.relative),
         output=output / os.fsdecode(hit.output),
@@ -86,21 +91,42 @@ def _placed(hit: ledger.Hit, root: Path, output: Path) -> Hit:
         end_seconds=hit.end_seconds,
         score=hit.score,
         output_begins_seconds=hit.output_begins_seconds,
+        copies=[root / os.fsdecode(copy) for copy in copies],
     )
 
 
-def cut(hit: Hit, folder: Path, *, overwrite: bool) -> Path | None:
+class Clip(NamedTuple):
+    """A hit's own file; `made` is False where an earlier search left the very same."""
+
+    path: Path
+    made: bool
+
+
+class _Kept(Exception):
+    """Out of `whole` without a new file."""
+
+
+def cut(hit: Hit, folder: Path, *, overwrite: bool) -> Clip | None:
     """Copy a hit's stretch out of the output's video into a folder; None for a picture.
 
-    It begins with the last picture before the hit that can be shown without others. Raises InputError when the output is gone, OutputError
-    when the clip exists or cannot be written, ToolError when ffmpeg fails.
+    It begins with the last picture before the hit that can be shown without others. Where the clip exists it is cut once more and compared:
+    the same bytes are the same hit. Raises InputError when the output is gone, OutputError when another file has the clip's name or it
+    cannot be written, ToolError when ffmpeg fails.
     """
     if hit.is_picture:
         return None
     if not hit.output.exists():
         raise InputError(f"{hit.output}: is not there any more", remedy="run the batch again")
     clip = folder / f"{hit.output.stem}_{hit.label.replace(os.sep, ' ')}_{hit.start_seconds:.3f}{hit.output.suffix}"
-    check_output(clip, sources=identified([hit.output]), overwrite=overwrite)
-    with whole(clip, overwrite=overwrite) as temporary:
-        movie.cut(hit.output, *hit.within_output, temporary)
-    return clip
+    there = os.path.lexists(clip) and not overwrite
+    check_output(clip, sources=identified([hit.output]), overwrite=overwrite or there)
+    try:
+        with whole(clip, overwrite=overwrite) as temporary:
+            movie.cut(hit.output, *hit.within_output, temporary)
+            if there:
+                if filecmp.cmp(clip, temporary, shallow=False):
+                    raise _Kept
+                raise OutputError(f"{clip}: exists already, and shows something else than this hit", remedy="add --overwrite to replace it")
+    except _Kept:
+        return Clip(clip, made=False)
+    return Clip(clip, made=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +23,7 @@ from PIL import Image
 from test_media import audio_packets, decoded
 
 from pipeline import catalog, compositing, demo, encoders, film, maps, outputs, planning, reading, scaling, stills, visualize
-from pipeline.errors import InputError, OutputError, ToolError
+from pipeline.errors import InputError, OutputError, Stopped, ToolError
 from pipeline.predictions import write_predictions
 from pipeline.records import Colour, Options
 
@@ -103,18 +105,20 @@ def test_many_pictures_are_what_each_is_alone_and_in_order(
         photos[number % len(photos)].resize(size).save(tmp_path / f"{number}.png")
     paths = sorted(tmp_path.iterdir())
     jobs = [job_for(path, tmp_path / "many" / path.name) for path in paths]
-    paths[2].write_bytes(paths[2].read_bytes()[:3000])  # damaged since
+    paths[2].write_bytes(paths[2].read_bytes()[:60_000])  # cut off since
     paths[4].unlink()
     session = open_session()
     found = list(visualize.visualize_images(jobs, session))
     assert [job for job, _ in found] == jobs
     for number, (job, done) in enumerate(found):
-        if number in (2, 4):
+        if number == 4:
             assert isinstance(done, InputError) and str(job.input) in str(done) and not job.output.exists()
             continue
         assert isinstance(done, tuple)
         alone, _ = visualize.visualize_image(job_for(job.input, tmp_path / "alone" / job.input.name), session)
         assert [p.name for p in done[0].top] == [p.name for p in alone.top]
+        for outcome in (done[0], alone):
+            assert outcome.partial == (number == 2) == ("% of its rows; the rest is gray; what decodes is in" in (outcome.error or ""))
         difference = np.asarray(Image.open(job.output), int) - np.asarray(Image.open(tmp_path / "alone" / job.input.name))
         assert np.abs(difference).max() <= 2 and np.abs(difference).mean() < 0.01  # a batch rounds otherwise in the last digit
 
@@ -366,10 +370,38 @@ def test_a_failure_in_the_middle_leaves_nothing(clip: Clip, tmp_path: Path, open
     folder.mkdir()
     for number in range(30):
         Image.fromarray(clips.picture(number)).save(folder / f"{number}.jpg")
-    (folder / "17.jpg").write_bytes((folder / "17.jpg").read_bytes()[:900])
+    whole = (folder / "17.jpg").read_bytes()
+    (folder / "17.jpg").write_bytes(whole[: whole.index(b"\xff\xda") + 20])
     with pytest.raises(InputError, match=r"17\.jpg: the picture is damaged"):
         film.visualize_video(job_for(folder, tmp_path / "out.mp4"), open_session())
     assert [p.name for p in tmp_path.iterdir()] == ["frames"]
+
+
+def test_a_frame_that_is_cut_off_shows_what_decodes(tmp_path: Path, open_session: Open) -> None:
+    """The video is whole but for that, also when its making was interrupted before or behind the frame."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(20):
+        Image.fromarray(clips.picture(number)).save(folder / f"{number}.png")
+    whole = (folder / "9.png").read_bytes()
+    (folder / "9.png").write_bytes(whole[: len(whole) // 2])
+    options = {"segment_seconds": 0.2, "every": 4, "start_seconds": 0.08}
+    for name, stops in (("one.mp4", 0), ("before.mp4", 1), ("behind.mp4", 3)):
+        job, session = job_for(folder, tmp_path / name, **options), open_session(**options)
+        if stops:
+            asked = itertools.count(1)
+            with pytest.raises(Stopped):
+                film.visualize_video(job, session, stopping=lambda: next(asked) > stops)  # noqa: B023  # called within the turn
+        outcome, _ = film.visualize_video(job, session)
+        assert outcome.partial and outcome.frames == 18 and outcome.duration_seconds == pytest.approx(18 / 25)
+        said = (
+            r"frames: 1 frame is cut off or damaged: 9\.png: the file ends after about \d\d % of its rows; the rest is gray; what decodes"
+        )
+        assert outcome.error is not None and re.search(said, outcome.error)
+        times, pictures = decoded(tmp_path / name)
+        assert len(times) == 18 and [clips.read_number(p) for p in pictures] == list(range(2, 20))  # the number stands at the top
+        bottom = [p[-20:, : p.shape[1] // 2].astype(float) for p in pictures]
+        assert abs(bottom[7].mean() - 126) < 2 and bottom[7].std() < 3 and bottom[6].std() > 5  # 16 + 219 * 128 / 255
 
 
 def test_an_encoder_that_dies_stops_the_whole_line(clip: Clip, tmp_path: Path, open_session: Open, monkeypatch: pytest.MonkeyPatch) -> None:
