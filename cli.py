@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
@@ -447,6 +448,7 @@ def image(
     predictions: Predictions = None,
     save_maps: SaveMaps = None,
     report: Report = False,
+    opens: Open = False,
     max_megapixels: MaxMegapixels = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -474,7 +476,7 @@ def image(
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
         from pipeline import planning
 
-        terminal.finish(_run(planning.plan_images(paths, output=output, options=options), choice, device, options, terminal))
+        _run(planning.plan_images(paths, output=output, options=options), choice, device, options, terminal, opens=opens)
 
 
 @app.command(
@@ -517,6 +519,7 @@ def video(
     predictions: Predictions = None,
     save_maps: SaveMaps = None,
     report: Report = False,
+    opens: Open = False,
     timeline: Annotated[
         Path | None,
         typer.Option(
@@ -579,7 +582,7 @@ def video(
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
         from pipeline import planning
 
-        terminal.finish(_run(planning.plan_videos(paths, output=output, options=options), choice, device, options, terminal))
+        _run(planning.plan_videos(paths, output=output, options=options), choice, device, options, terminal, opens=opens)
 
 
 @app.command(
@@ -717,6 +720,7 @@ def batch(
     report: Annotated[
         bool, typer.Option("--report/--no-report", help="A page for each video, and one for the archive.", rich_help_panel=INPUTS)
     ] = True,
+    opens: Open = False,
     segment_seconds: SegmentSeconds = 60.0,
     max_megapixels: MaxMegapixels = None,
     overwrite: Overwrite = False,
@@ -776,7 +780,7 @@ def batch(
         if dry_run:
             _survey(request, terminal)
         else:
-            _batch(request, terminal, count=count, engine=engine, address=address)
+            _batch(request, terminal, count=count, engine=engine, address=address, opens=opens)
 
 
 def _survey(request: Request, terminal: Terminal) -> None:
@@ -794,9 +798,9 @@ def _survey(request: Request, terminal: Terminal) -> None:
     terminal.say(", ".join(f"{count} {standing}" for standing, count in counts.items()) or "nothing to look at")
 
 
-def _batch(request: Request, terminal: Terminal, *, count: int | None, engine: str, address: str | None) -> None:
+def _batch(request: Request, terminal: Terminal, *, count: int | None, engine: str, address: str | None, opens: bool) -> None:
     from pipeline import batch as night
-    from pipeline import workers
+    from pipeline import gallery, workers
     from pipeline.orders import Engine, Setup
 
     if engine not in ("local", "ray"):
@@ -813,7 +817,7 @@ def _batch(request: Request, terminal: Terminal, *, count: int | None, engine: s
 
     with terminal.archive() as display:
         summary = night.run(request, open_engine=open_engine, watcher=display, stopping=lambda: terminal.stopped_by is not None)
-    terminal.finish_archive(summary)
+    terminal.finish_archive(summary, page=gallery.file_of(request.output) if request.options.report else None, opens=opens)
 
 
 @app.command(
@@ -828,13 +832,14 @@ def status(
 ) -> None:
     """What a batch has done, is doing, and has failed at and why; at any moment, from any process."""
     with open_terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
+        from pipeline import gallery
         from pipeline import status as standing
 
         found = standing.read(output, every_job=as_json)
         if as_json:
             terminal.put_json(found.as_json())
         else:
-            terminal.put_status(output, found)
+            terminal.put_status(output, found, page=gallery.file_of(output))
 
 
 @app.command(
@@ -948,7 +953,7 @@ def predict(
             if path is not None:
                 outputs.check_output(path, sources=outputs.identified(paths), overwrite=overwrite)
         plan = planning.plan_predictions(paths, max_megapixels=max_megapixels)
-        terminal.finish(_predict(plan, choices, device, options, terminal, csv=csv, grid=grid))
+        _predict(plan, choices, device, options, terminal, csv=csv, grid=grid)
 
 
 @app.command(
@@ -1043,7 +1048,7 @@ def train(
             max_megapixels=max_megapixels,
         )
         plan = planning.plan_training(data, output=output, recipe=recipe, resume=resume, overwrite=overwrite)
-        with terminal.starting_up():
+        with terminal.passing(f"loading the model {base}"), terminal.starting_up():
             from pipeline import models, training
 
         terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
@@ -1100,6 +1105,7 @@ def analyze(
     device: Device = "auto",
     precision: Precision = "auto",
     max_megapixels: MaxMegapixels = None,
+    opens: Open = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -1123,12 +1129,16 @@ def analyze(
         catalog.check_choice(choice, ())
         known_colormap(options.colormap)
         plan = planning.plan_analysis(data, output=output, threshold=threshold, examples=examples, options=options)
-        with terminal.starting_up():
-            from pipeline import analysis, models, reading, visualize
+        with terminal.passing(f"loading the model {_name_of(choice)}"):
+            with terminal.starting_up():
+                from pipeline import analysis, models, reading, visualize
 
-        terminal.say(f"running on {models.use_device(device, at_once=reading.AT_ONCE)}", only_verbose=True)
-        session = visualize.open_session(models.load_classifier(choice), options)
-        terminal.put_analysis(analysis.analyze(plan, session, choice=choice, command=_command(), counter=terminal.counter).as_json())
+            terminal.say(f"running on {models.use_device(device, at_once=reading.AT_ONCE)}", only_verbose=True)
+            session = visualize.open_session(models.load_classifier(choice), options)
+        found = analysis.analyze(plan, session, choice=choice, command=_command(), counter=terminal.counter)
+        terminal.put_analysis(found.as_json())
+        if opens:
+            terminal.open([found.page])
 
 
 @app.command(
@@ -1140,6 +1150,7 @@ def demo(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the clip and the result go.", rich_help_panel=INPUTS)
     ] = Path(),
+    opens: Open = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -1154,15 +1165,8 @@ def demo(
         source, result = output / "heatreel_demo.mp4", output / "heatreel_demo_output.mp4"
         clip.make_clip(source, overwrite=overwrite)
         terminal.say(f"made {source}: {clip.SECONDS:g} seconds of photographs from scikit-image")
-        terminal.finish(
-            _run(
-                planning.plan_videos([source], output=result, options=options),
-                ModelChoice(model=catalog.DEFAULT),
-                "auto",
-                options,
-                terminal,
-            )
-        )
+        plan = planning.plan_videos([source], output=result, options=options)
+        _run(plan, ModelChoice(model=catalog.DEFAULT), "auto", options, terminal, opens=opens)
 
 
 @app.command(
@@ -1230,10 +1234,11 @@ def models_show(
     choice = _choice(model, None, None, "auto", None, custom_objects, allow_unsafe)
     catalog.check_choice(choice, ())
     with open_terminal(as_json=as_json, quiet=False, verbose=False) as terminal:
-        with terminal.starting_up():
-            from pipeline import anatomy
+        with terminal.passing(f"loading the model {_name_of(choice)}"):
+            with terminal.starting_up():
+                from pipeline import anatomy
 
-        shown = anatomy.describe(choice, size)
+            shown = anatomy.describe(choice, size)
         if as_json:
             terminal.put_json(shown)
         else:
@@ -1267,30 +1272,36 @@ def models_fetch(
 # ------------------------------------------------------------------------------------------------ running
 
 
-def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, options: Options, terminal: Terminal) -> list[Outcome]:
-    """Do every job of the plan; the model is loaded when there is one to do. Raises CommandError for what no input could cure."""
+def _run(
+    plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, options: Options, terminal: Terminal, *, opens: bool = False
+) -> None:
+    """Do every job of the plan, and say what came of it; the model is loaded when there is one to do.
+
+    Raises CommandError for what no input could cure, typer.Exit where an input has failed.
+    """
     from pipeline.compositing import colormap
     from pipeline.planning import Job, Refusal
 
     catalog.check_choice(choice, options.targets)
     colormap(options.colormap)
-    name = Path(choice.model).name if catalog.is_file(choice.model) else catalog.entry(choice.model).name
+    if opens and len(plan) > 1 and not options.report:
+        raise CommandError(f"--open: {len(plan)} outputs, and no page", remedy="add --report")
+    name = _name_of(choice)
     outcomes = [Outcome(input=r.input, model=name, method=options.method, error=str(r.error)) for r in plan if isinstance(r, Refusal)]
     for outcome in outcomes:
         terminal.report(outcome)
     jobs = [job for job in plan if isinstance(job, Job)]
     if not jobs:
-        return outcomes
-    with terminal.starting_up():
-        from pipeline import models, predictions, visualize
-
+        terminal.finish(outcomes)
+        return
     pictures = all(job.is_still for job in jobs)
-    terminal.say(f"running on {models.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
-    session = visualize.open_session(models.load_classifier(choice), options)
+    session = _session(choice, device, jobs, options, terminal)
     tracks: list[Track] = []
     shown: list[tuple[Outcome, Track | None]] = [(outcome, None) for outcome in outcomes]
 
     def write(done: Sequence[Track]) -> None:
+        from pipeline import predictions
+
         if options.predictions is not None and done:
             classes, several = session.classifier.classes, len(plan) > 1
             predictions.write_predictions(options.predictions, done, classes, overwrite=options.overwrite, name_inputs=several)
@@ -1316,12 +1327,46 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
         raise Stopped(exit_code_of(stop), remedy=_how_to_go_on(job, options, predictions_written=bool(tracks))) from None
     finally:
         write(tracks)
+    done = [job for job in jobs if job.output in {outcome.output for outcome in outcomes}]
+    files = _files_beside(done, options)
     if options.report and pictures:
         from pipeline import pages
 
         page = pages.write_pictures_page(shown, options, command=_command(), overwrite=options.overwrite)
-        terminal.say(f"report: {page}")
-    return outcomes
+        files = [("page", page), *files] if page else files
+    pages_made = [path for kind, path in files if kind == "page"]
+    shows = (pages_made or [job.output for job in done]) if opens else ()
+    terminal.finish(outcomes, files=files, noun="pictures" if pictures else "videos", opens=shows)
+
+
+def _name_of(choice: ModelChoice) -> str:
+    return Path(choice.model).name if catalog.is_file(choice.model) else catalog.entry(choice.model).name
+
+
+def _session(choice: ModelChoice, device: str, jobs: Sequence[Job], options: Options, terminal: Terminal) -> Session:
+    with terminal.passing(f"loading the model {_name_of(choice)}"):
+        with terminal.starting_up():
+            from pipeline import models, visualize
+
+        terminal.say(f"running on {models.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
+        return visualize.open_session(models.load_classifier(choice), options)
+
+
+def _files_beside(done: Sequence[Job], options: Options) -> list[tuple[str, Path]]:
+    """What there is besides the outputs of the jobs that are done, each with what it is."""
+    from pipeline import outputs
+
+    videos = [job for job in done if not job.is_still]
+    of_all = (
+        ("predictions", options.predictions, done),
+        ("timeline", options.timeline, videos),
+        ("contact sheet", options.contact_sheet, videos),
+    )
+    return [
+        *(("page", outputs.page_of(job.output)) for job in videos if options.report),
+        *((kind, path) for kind, path, needed in of_all if path is not None and needed),
+        *(("raw maps", job.maps) for job in done if job.maps is not None),
+    ]
 
 
 def _at_once(jobs: Sequence[Job]) -> int:
@@ -1340,19 +1385,21 @@ def _predict(
     *,
     csv: Path | None,
     grid: Path | None,
-) -> list[Outcome]:
+) -> None:
     from pipeline.planning import Job, Refusal
 
     jobs = [job for job in plan if isinstance(job, Job)]
     refused = [Outcome(input=r.input, model="", method="none", error=str(r.error)) for r in plan if isinstance(r, Refusal)]
     answers = []
     if jobs:
-        with terminal.starting_up():
-            from pipeline import models, predict, visualize
+        with terminal.passing(f"loading the model {_name_of(choices[0])}"):
+            with terminal.starting_up():
+                from pipeline import models, predict, visualize
 
-        terminal.say(f"running on {models.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
+            terminal.say(f"running on {models.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
         for choice in choices:
-            classifier = models.load_classifier(choice)
+            with terminal.passing(f"loading the model {_name_of(choice)}"):
+                classifier = models.load_classifier(choice)
             with terminal.counter(f"{classifier.name}", len(jobs)) as tick:
                 answers.append(predict.predict(jobs, tick=tick, **visualize.scoring(classifier, options)))
         if grid is not None:
@@ -1363,7 +1410,8 @@ def _predict(
 
         write_ranking(csv, outcomes, overwrite=options.overwrite, name_models=len(choices) > 1)
     terminal.put_predictions(outcomes)
-    return outcomes
+    made = (("table", csv), ("grid", grid if jobs else None))
+    terminal.finish(outcomes, files=[(kind, path) for kind, path in made if path is not None])
 
 
 def _done(
@@ -1373,14 +1421,29 @@ def _done(
     from pipeline import visualize
 
     if pictures:
-        for job, done in visualize.visualize_images(jobs, session):
-            terminal.check()
-            yield _failed(job, done, session, terminal) if isinstance(done, HeatreelError) else done
+        with _passes(jobs, session, terminal) or nullcontext():
+            for job, done in visualize.visualize_images(jobs, session):
+                terminal.check()
+                yield _failed(job, done, session, terminal) if isinstance(done, HeatreelError) else done
         return
     for number, job in enumerate(jobs):
-        with terminal.bar(job, number, len(jobs)) as tick:
+        with _passes([job], session, terminal) or terminal.bar(job, number, len(jobs)) as tick:
             ended = _video(job, session, terminal, tick, made)
         yield ended  # the bar is gone by then
+
+
+def _passes(jobs: Sequence[Job], session: Session, terminal: Terminal) -> AbstractContextManager[Callable[[Progress], None]] | None:
+    """A bar over passes of the network for a method that makes many of them for a picture; None where none is needed."""
+    from pipeline import visualize
+
+    passes = visualize.passes_of(session)
+    if passes is None:
+        return None
+    each, made = passes
+    frames = [job.frames_estimate(session.options) for job in jobs]
+    total = None if None in frames else each * sum(count or 0 for count in frames)
+    title = jobs[0].input.name if len(jobs) == 1 else f"{len(jobs)} pictures"
+    return terminal.passes(printable(f"{session.options.method}: {title}"), total, made)
 
 
 def _video(

@@ -165,6 +165,7 @@ class Film:
         """Join segments, each with its folder, which is `folder` or below it, and give the output its name."""
         damage = self._damage(problems)
         self._last_seconds = self._shown_last() if damage is None else None
+        self._progress(Progress(input=self.job.input, frames_done=self.track.frames, frames_total=self.track.frames, joining=True))
         with whole(self.job.output, overwrite=self.options.overwrite, folder=folder) as temporary:
             self._join(folder, segments, temporary)
             self.check_unchanged(before)  # the sound was read only now

@@ -40,6 +40,21 @@ class Job:
     def is_still(self) -> bool:
         return self.source is None and self.pictures is None
 
+    def frames_estimate(self, options: Options) -> int | None:
+        """About how many frames the network is to see; None where that is not known, or a range is asked for."""
+        if options.start_seconds or options.end_seconds:
+            return None
+        frames = (
+            1
+            if self.is_still
+            else len(self.pictures.times_seconds)
+            if self.pictures
+            else self.source.frames_estimate
+            if self.source
+            else None
+        )
+        return None if frames is None else -(-frames // options.every)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:

@@ -24,7 +24,7 @@ from pipeline.outputs import whole
 from pipeline.painting import THUMBNAIL_PX, Painter, Seen, as_thumbnail
 from pipeline.planning import Job
 from pipeline.predictions import RawMaps, Track, top_predictions
-from pipeline.records import Colour, Frame, Geometry, Options, Outcome, Thumbnail
+from pipeline.records import Colour, Frame, Geometry, Options, Outcome, Prediction, Thumbnail
 
 Array = np.ndarray[Any, Any]
 
@@ -97,6 +97,14 @@ def open_session(classifier: Classifier, options: Options) -> Session:
     explain = explainers[0] if len(explainers) == 1 else maps.fused(explainers)
     cv2.setNumThreads(1)  # blending is memory-bound; its threads would only take the network's and the encoder's time
     return Session(classifier=classifier, explain=explain, targets=targets, options=options)
+
+
+def passes_of(session: Session) -> tuple[int, Callable[[], int]] | None:
+    """How many passes of the network a picture takes, and how many have been made, where they are so many that one waits for them."""
+    if session.options.method != "scorecam":
+        return None
+    groups = sum(-(-int(net.target.shape[-1] or 0) // maps.SCORECAM_CHANNELS) for net in session.classifier.networks)
+    return groups * maps.SCORECAM_CHANNELS, lambda: int(maps.scorecam_passes().numpy())
 
 
 def scoring(classifier: Classifier, options: Options) -> dict[str, Any]:
@@ -333,6 +341,7 @@ def outcome_of(
     job: Job, session: Session, track: Track, started: float, *, duration_seconds: float | None, warnings: Sequence[str]
 ) -> Outcome:
     """The outcome of an input that is done; `started` is time.perf_counter() of its begin."""
+    scores, classes = track.mean_scores(), session.classifier.classes
     return Outcome(
         input=job.input,
         output=job.output,
@@ -341,6 +350,7 @@ def outcome_of(
         frames=track.frames,
         duration_seconds=duration_seconds,
         elapsed_seconds=time.perf_counter() - started,
-        top=top_predictions(track.mean_scores(), session.classifier.classes, session.options.top_k),
+        top=top_predictions(scores, classes, session.options.top_k),
+        targets=[Prediction(name=classes[index], score=float(scores[index])) for index in session.targets or ()],
         warnings=(*session.classifier.warnings, *warnings),
     )
