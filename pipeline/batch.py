@@ -638,7 +638,10 @@ class _Batch:
             frames_done=self._estimate.frames_done + sum(h.frames_done for h in self._held.values()),
             frames_left=frames_left,
             seconds_left=seconds_left,
-            workers=[None if h is None else (_title(h), h.frames_done, h.frames_total) for h in held],
+            workers=[
+                ("loading the model", 0, None) if owner is None else None if h is None else (_title(h), h.frames_done, h.frames_total)
+                for owner, h in zip(self._owners, held, strict=True)
+            ],
             paused=None if self._full_since_free is None else "the disk is full",
         )
 

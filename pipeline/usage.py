@@ -184,6 +184,7 @@ def _chosen(command: Any, ctx: Any, everything: bool) -> tuple[list[Any], list[A
 def _panel(title: str, rows: Sequence[tuple[Any, Any]], width: int) -> RenderableType:
     from rich.panel import Panel
     from rich.table import Table
+    from rich.text import Text
 
     grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
     grid.add_column(no_wrap=bool(width), width=width or None)
@@ -191,7 +192,7 @@ def _panel(title: str, rows: Sequence[tuple[Any, Any]], width: int) -> Renderabl
         grid.add_column(ratio=1)
     for name, told in rows:
         grid.add_row(*((name, told) if width else (name,)))
-    return Panel(grid, title=title, title_align="left", border_style="dim")
+    return Panel(grid, title=Text(title, "bold"), title_align="left", border_style="dim")
 
 
 def _panel_of(parameter: Any) -> str:

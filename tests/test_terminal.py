@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pty
+import struct
 import sys
-from collections.abc import Callable, Iterator
+import termios
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +23,6 @@ from pipeline.records import ClassName, Outcome, Prediction, Progress
 from pipeline.status import Status
 from pipeline.terminal import Archive, Terminal
 
-Said = Callable[[], str]
 BANANA = Prediction(name=ClassName(index=954, wnid="n07753592", label="banana"), score=0.031)
 CORGI = Prediction(name=ClassName(index=263, wnid="n02113023", label="Pembroke"), score=0.512)
 
@@ -33,43 +36,37 @@ def outcome(name: str, *, error: str | None = None, **more: Any) -> Outcome:
     return Outcome(input=Path(f"{name}.jpg"), model="m", method="gradcam", output=output, frames=1, error=error, **more)
 
 
-@pytest.fixture
-def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Said]:
-    """stderr is a terminal; gives all that it was told, once."""
+@contextlib.contextmanager
+def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """stderr is a terminal of 60 columns; what it was told is in the list afterwards."""
     ours, theirs = pty.openpty()
-    stream = os.fdopen(theirs, "w", buffering=1)
-    monkeypatch.setattr(sys, "stderr", stream)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     monkeypatch.setenv("COLUMNS", "60")
-
-    def told() -> str:
-        stream.close()
-        seen = b""
-        with contextlib.suppress(OSError):
-            while part := os.read(ours, 4096):
-                seen += part
-        return seen.decode().replace("\r\n", "\n")
-
-    yield told
+    told: list[str] = []
+    with os.fdopen(theirs, "w", buffering=1) as stream, contextlib.redirect_stderr(stream):
+        yield told
+    seen = b""
+    with contextlib.suppress(OSError):  # the terminal hangs up
+        while part := os.read(ours, 4096):
+            seen += part
     os.close(ours)
+    told.append(seen.decode().replace("\r\n", "\n"))
 
 
 # ------------------------------------------------------------------------------------------------ while it works
 
 
-def test_what_goes_on_is_said_while_it_lasts(screen: Said) -> None:
-    with terminal().passing("loading the model m"):
-        terminal().say("an aside")  # of another one, which knows nothing of the line
-    shows = terminal()
-    with shows.passing("loading " + "x" * 100):
-        shows.say("a line that stays")
+def test_what_goes_on_is_said_while_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    with screen(monkeypatch) as told:
+        with terminal().passing("loading the model m"):
+            pass
+        shows = terminal()
+        with shows.passing("loading " + "x" * 100):
+            shows.say("a line that stays")
+        with terminal(quiet=True).passing("loading"):
+            pass
     gone, cut = "\r\x1b[K", "loading " + "x" * 51
-    assert screen() == f"{gone}loading the model m ...an aside\n{gone}{gone}{cut}{gone}a line that stays\n{gone}{cut}{gone}"
-
-
-def test_quiet_is_quiet_on_a_terminal_too(screen: Said) -> None:
-    with terminal(quiet=True).passing("loading"):
-        pass
-    assert screen() == ""
+    assert told == [f"{gone}loading the model m ...{gone}{gone}{cut}{gone}a line that stays\n{gone}{cut}{gone}"]
 
 
 @pytest.mark.parametrize(("options", "said"), [({}, ""), ({"verbose": True}, "loading ...\n"), ({"quiet": True}, "")])
@@ -79,24 +76,24 @@ def test_a_pipe_gets_no_line_that_goes_away(options: dict[str, bool], said: str,
     assert capsys.readouterr() == ("", said)
 
 
-def test_many_passes_have_a_bar(screen: Said) -> None:
-    made = iter([100, 100, *[420] * 1000])  # at the beginning, and whenever it is asked
-    shows = terminal()
-    with shows.passes("scorecam: dog.jpg", 640, lambda: next(made)) as tick:
-        while shows._bar.n < 320:
-            pass
+def test_many_passes_have_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, shows = 100, terminal()
+    with screen(monkeypatch) as told, shows.passes("scorecam: dog.jpg", 640, lambda: made) as tick:
+        made += 320
+        deadline = time.monotonic() + 10
+        while shows._bar.n < 320 and time.monotonic() < deadline:
+            time.sleep(0.01)
         tick(Progress(input=Path("a"), frames_done=8, frames_total=9))
         tick(Progress(input=Path("a"), frames_done=9, frames_total=9, joining=True))
-    told = screen()
-    assert "scorecam: dog.jpg:  50%" in told and "320/640" in told and "8 frames" in told and "joining" in told
+    assert "scorecam: dog.jpg:  50%" in told[0] and "320/640" in told[0] and "8 frames" in told[0] and "joining" in told[0]
 
 
-def test_joining_is_said_behind_the_last_frame(screen: Said) -> None:
+def test_joining_is_said_behind_the_last_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     job: Any = SimpleNamespace(is_still=False, input=Path("clip.mp4"))
-    with terminal().bar(job, 0, 1) as tick:
+    with screen(monkeypatch) as told, terminal().bar(job, 0, 1) as tick:
         tick(Progress(input=job.input, frames_done=50, frames_total=50))
         tick(Progress(input=job.input, frames_done=50, frames_total=50, joining=True))
-    assert "50/50" in (told := screen()) and "joining" in told.rpartition("50/50")[2]
+    assert "50/50" in told[0] and "joining" in told[0].partition("50/50")[2]
 
 
 # ------------------------------------------------------------------------------------------------ at the end
