@@ -817,7 +817,10 @@ def _batch(request: Request, terminal: Terminal, *, count: int | None, engine: s
 
     with terminal.archive() as display:
         summary = night.run(request, open_engine=open_engine, watcher=display, stopping=lambda: terminal.stopped_by is not None)
-    terminal.finish_archive(summary, page=gallery.file_of(request.output) if request.options.report else None, opens=opens)
+    pages = [page for page in (gallery.file_of(request.output),) if request.options.report and page.exists()]
+    places = (("outputs", request.output if summary.done or summary.done_before else None), ("raw maps", request.maps))
+    files = [*((kind, path) for kind, path in places if path is not None and path.exists()), *(("page", page) for page in pages)]
+    terminal.finish_archive(summary, files=files, opens=pages if opens else ())
 
 
 @app.command(

@@ -244,8 +244,8 @@ class Terminal:
         finally:
             display.close()
 
-    def finish_archive(self, summary: Summary, *, page: Path | None = None, opens: bool = False) -> None:
-        """What a batch has come to, with its page, the failures last."""
+    def finish_archive(self, summary: Summary, *, files: Sequence[tuple[str, Path]] = (), opens: Sequence[Path] = ()) -> None:
+        """What a batch has come to and where that is, the failures last; `files` and `opens` as `finish` has them."""
         before = f", {summary.done_before} were done before" if summary.done_before else ""
         lost = f", {summary.missing} are not there any more" if summary.missing else ""
         left = f", {summary.left} are left" if summary.left else ""
@@ -255,10 +255,8 @@ class Terminal:
         text = "nothing to do" if nothing else f"{summary.done} done in {_duration(summary.seconds)}"
         failed = f", {len(summary.failures)} failed" if summary.failures else ""
         self.say(f"{text}{before}{failed}{lost}{left}; the log is {summary.log}")
-        if page is not None and page.exists():
-            self.say(printable(f"page: {page}"))
-            if opens and not summary.stopped:
-                self.open([page])
+        self.name_files(files)
+        self.open(() if summary.stopped else opens)
         for passed in summary.passed_over:
             self.say(printable(f"passed over: {passed.path}: {passed.reason}"))
         for path, error in summary.failures:

@@ -142,16 +142,18 @@ def test_a_batch_says_one_short_line_for_each(capsys: pytest.CaptureFixture[str]
     ]
 
 
-def test_a_batch_ends_with_its_page_and_its_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page = tmp_path / "index.html"
+def test_a_batch_ends_with_its_page_and_its_failures(capsys: pytest.CaptureFixture[str]) -> None:
     summary = Summary(found=14, ended=14, done=12, failures=[("a", "a: broken"), ("b", "no")], seconds=34.0, log=Path("log"))
-    page.touch()
     with pytest.raises(typer.Exit):
-        terminal().finish_archive(summary, page=page)
-    expected = ["12 done in 34.0 s, 2 failed; the log is log", f"page: {page}", "error: a: broken", "error: b: no"]
-    assert capsys.readouterr().err.splitlines() == expected
-    page.unlink()
-    terminal().finish_archive(Summary(found=1, ended=1, done=1, seconds=1.0, log=Path("log")), page=page)
+        terminal().finish_archive(summary, files=[("outputs", Path("out")), ("page", Path("out/index.html"))])
+    assert capsys.readouterr().err.splitlines() == [
+        "12 done in 34.0 s, 2 failed; the log is log",
+        "outputs: out",
+        "page: out/index.html",
+        "error: a: broken",
+        "error: b: no",
+    ]
+    terminal().finish_archive(Summary(found=1, ended=1, done=1, seconds=1.0, log=Path("log")))
     assert capsys.readouterr().err.splitlines() == ["1 done in 1.0 s; the log is log"]
 
 

@@ -321,7 +321,9 @@ def test_predictions_are_the_same_in_every_format(clip: Clip, tmp_path: Path, op
 
 def test_the_ranking_of_a_video_is_by_mean_score(clip: Clip, tmp_path: Path, open_session: Open) -> None:
     options = {"top_k": 1000}
-    outcome, track = film.visualize_video(job_for(clip("constant.mp4"), tmp_path / "out.mp4"), open_session(**options))
+    job, reached = job_for(clip("constant.mp4"), tmp_path / "out.mp4"), []
+    outcome, track = film.visualize_video(job, open_session(**options), progress=reached.append)
+    assert [each.joining for each in reached] == [False] * 30 + [True]
     sums = np.zeros(1000)
     for row in track.rows(catalog.imagenet_classes()):
         sums[row["index"]] += row["score"] / 30
