@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -84,9 +85,10 @@ def command_for(argument: str) -> Literal["image", "video"] | None:
         names = [entry.name for entry in os.scandir(path) if not entry.name.startswith(".")]
         videos = sum(name.lower().endswith(VIDEO_SUFFIXES) for name in names)
         if videos:
+            named = shlex.quote(argument)
             raise CommandError(
                 f"{argument}: a folder with {videos} video{'s' if videos > 1 else ''}",
-                remedy=f"`visualize batch {argument} -o OUT` makes all that is in it, `visualize image {argument}` its pictures, "
+                remedy=f"`visualize batch {named} -o OUT` makes all that is in it, `visualize image {named}` its pictures, "
                 "`visualize video FILE...` some",
             )
         return "image"

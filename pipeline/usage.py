@@ -27,7 +27,7 @@ LESS_USED = frozenset(
     {
         *("weights", "labels", "preprocess", "custom_objects", "allow_unsafe", "layer", "precision", "batch_size", "max_megapixels"),
         *("short_side", "save_maps", "stream", "allow_gaps", "segment_seconds", "fresh", "preset", "contact_frames", "fps"),
-        *("max_size", "shard", "engine", "address", "limit", "exclude", "seed", "learning_rate", "fine_tune", "threshold"),
+        *("max_size", "shard", "engine", "address", "seed", "learning_rate"),
     }
 )
 WIDEST, NARROWEST = 110, 40  # columns: longer lines are hard to read
@@ -230,13 +230,12 @@ def _default(parameter: Any) -> str:
     told, value = getattr(parameter, "show_default", None), parameter.default
     if isinstance(told, str):
         return told
-    if told is False or value is None:
-        return ""
-    if isinstance(value, bool):
+    if isinstance(value, bool) and told is not False:
         return "on" if value else "off"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    known = isinstance(value, str | int | float) and told is not False  # Click has a mark of its own for what has no default
+    return (f"{value:g}" if isinstance(value, float) else str(value)) if known else ""
 
 
 def _usage_pieces(command: Any) -> list[str]:

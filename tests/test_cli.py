@@ -235,13 +235,19 @@ def test_what_imports_make_is_neither_collected_nor_taken_apart(cat: Path, tmp_p
     assert result.stdout.split("\n") == ["imports: False", "afterwards: True True", "the end", ""]
 
 
-def test_an_existing_output_is_touched_only_when_told_so(cat: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="xdg-open is what opens files on Linux")
+def test_an_existing_output_is_touched_only_when_told_so(cat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "cat_output.jpg"
     output.write_text("precious")
     result = visualize("image", "cat.jpg", cwd=tmp_path)
     assert result.returncode == 1 and "cat_output.jpg: exists already; add --overwrite" in result.stderr
     assert output.read_text() == "precious"
-    assert visualize("cat.jpg", "--overwrite", "-q", cwd=tmp_path).stderr == ""  # a picture in a command's place is looked at
+    (tmp_path / "xdg-open").write_text(f'#!/bin/sh\nprintf "%s" "$1" > "{tmp_path}/opened"\n')
+    (tmp_path / "xdg-open").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    # A picture in a command's place is looked at.
+    assert visualize("cat.jpg", "--overwrite", "-q", "--report", "--open", cwd=tmp_path).stderr == ""
+    assert (tmp_path / "opened").read_text() == str(tmp_path / "cat_output.html") and (tmp_path / "cat_output.html").exists()
     with Image.open(output) as image:
         assert image.size == (902, 300)
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -18,7 +19,7 @@ from PIL import Image
 from test_structure import commands_of
 
 import cli
-from pipeline import catalog, completion, compositing, discovery, planning, signatures
+from pipeline import catalog, completion, compositing, discovery, planning, signatures, usage
 from pipeline.errors import CommandError, InputError
 from pipeline.records import Method, Options
 
@@ -109,6 +110,11 @@ def test_two_examples_end_each_help_and_the_parser_takes_them(name: str, shown: 
             known = known.commands[given]
         assert example.startswith(f"visualize {name}".rstrip())
         known.make_context(given, words)  # raises for what it does not know
+
+
+def test_what_has_no_default_is_said_to_have_none() -> None:
+    for default in (None, object()):  # Click 8.3 has a mark of its own in None's place
+        assert usage._default(SimpleNamespace(show_default=None, default=default)) == ""
 
 
 def test_an_option_is_given_once(shown: Shown) -> None:
@@ -221,7 +227,7 @@ def test_completers_know_what_the_program_knows() -> None:
     assert completion.methods("grad") == ["gradcam", "gradcam++"] and completion.layouts("s") == ["side-by-side", "stacked"]
     assert completion.codecs("h") == ["h264", "hevc"] and completion.models("VGG") == ["vgg16", "vgg19"]
     context: Any = ROOT_COMMAND.make_context("visualize", ["a.jpg"], resilient_parsing=True)
-    assert completion.classes(context, "egyp") == ["egyptian_cat"]
+    assert completion.classes(context, "egyp") == ["egyptian_cat"] and completion.classes(context, "EGYP") == ["EGYPtian_cat"]
     assert catalog.find_class(*completion.classes(context, "great wh"[:5] + "_wh"), catalog.imagenet_classes()).index == 2
 
 
