@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -234,7 +235,7 @@ def _default(parameter: Any) -> str:
         return "on" if value else "off"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
-    known = isinstance(value, str | int | float) and told is not False  # Click has a mark of its own for what has no default
+    known = isinstance(value, str | int | float | Path) and told is not False  # Click has a mark of its own for what has no default
     return (f"{value:g}" if isinstance(value, float) else str(value)) if known else ""
 
 
