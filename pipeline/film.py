@@ -370,7 +370,7 @@ class Film:
             frame, seen, fresh, _ = item
             last[0] = item
             painted = self.view.painter.paint(fitted(frame), seen, fresh=fresh)
-            self.track.add(frame.time_seconds, seen.scores, cut=fresh and self.view.painter.cut)
+            self.track.add(frame.time_seconds, seen.scores, asked=seen.scores[seen.targets], cut=fresh and self.view.painter.cut)
             if self.raw is not None and fresh:
                 self.raw.add(frame.time_seconds, seen.maps, seen.targets, seen.scores[seen.targets])
             if self.options.keeps_thumbnails:

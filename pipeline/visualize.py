@@ -307,7 +307,7 @@ class _Written(NamedTuple):
 def _write(job: Job, session: Session, painted: Painted, before: tuple[int, int], started: float) -> _Written:
     options, seen, painter = session.options, painted.seen, painted.painter
     track = Track(job.input, options.top_k)
-    track.add(0.0, seen.scores)
+    track.add(0.0, seen.scores, asked=seen.scores[seen.targets])
     if options.report:  # the finished picture, and what a page shows side by side
         track.thumbnails += [painter.thumbnail(painted.planes, 0.0), *pair_of(painted)]
     if job.maps is not None:
@@ -341,7 +341,7 @@ def outcome_of(
     job: Job, session: Session, track: Track, started: float, *, duration_seconds: float | None, warnings: Sequence[str]
 ) -> Outcome:
     """The outcome of an input that is done; `started` is time.perf_counter() of its begin."""
-    scores, classes = track.mean_scores(), session.classifier.classes
+    classes, asked = session.classifier.classes, zip(session.targets or (), track.mean_asked(), strict=False)
     return Outcome(
         input=job.input,
         output=job.output,
@@ -350,7 +350,7 @@ def outcome_of(
         frames=track.frames,
         duration_seconds=duration_seconds,
         elapsed_seconds=time.perf_counter() - started,
-        top=top_predictions(scores, classes, session.options.top_k),
-        targets=[Prediction(name=classes[index], score=float(scores[index])) for index in session.targets or ()],
+        top=top_predictions(track.mean_scores(), classes, session.options.top_k),
+        targets=[Prediction(name=classes[index], score=float(score)) for index, score in asked],
         warnings=(*session.classifier.warnings, *warnings),
     )
