@@ -309,11 +309,15 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far one input has come. `frames_total` is an estimate and may be None or wrong."""
+    """How far one input has come. `frames_total` is an estimate and may be None or wrong.
+
+    `joining` says that all frames are done, and the segments are being joined and read back.
+    """
 
     input: Path
     frames_done: int
     frames_total: int | None
+    joining: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,6 +369,7 @@ class Outcome:
     """What became of one input; the JSON object of the contract. `partial` marks a damaged source: what came through is in `output`.
 
     `skipped` marks an input that was passed over because `output` existed before.
+    `targets` are the classes that were asked for, in that order, with their mean scores; empty where each frame's top class was explained.
     """
 
     input: Path
@@ -375,6 +380,7 @@ class Outcome:
     duration_seconds: float | None = None
     elapsed_seconds: float = 0.0
     top: Sequence[Prediction] = ()
+    targets: Sequence[Prediction] = ()
     warnings: Sequence[str] = ()
     partial: bool = False
     skipped: bool = False
@@ -391,6 +397,7 @@ class Outcome:
             "duration_seconds": None if self.duration_seconds is None else round(self.duration_seconds, 6),
             "elapsed_seconds": round(self.elapsed_seconds, 3),
             "top": [prediction.as_json() for prediction in self.top],
+            "targets": [prediction.as_json() for prediction in self.targets],
             "warnings": list(self.warnings),
             "partial": self.partial,
             "skipped": self.skipped,
