@@ -376,9 +376,7 @@ SaveMaps = Annotated[
 Report = Annotated[bool, typer.Option("--report", help="An HTML page beside the output.", show_default="off", rich_help_panel=INPUTS)]
 Open = Annotated[
     bool,
-    typer.Option(
-        "--open", help="Open the page when all is made, or the output where there is no page.", show_default="off", rich_help_panel=INPUTS
-    ),
+    typer.Option("--open", help="At the end open the page, or else the output.", show_default="off", rich_help_panel=INPUTS),
 ]
 AllowGaps = Annotated[
     bool,
