@@ -36,6 +36,15 @@ class ClassName:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassGroup:
+    """One class or several that go by one name: `members` are their indices, ascending; `wnid` is that of the class or of the kind."""
+
+    label: str
+    wnid: str | None
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """A class with its score, a probability in [0, 1]."""
 

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from pipeline import catalog, compositing, framing, maps, preprocessing, reading, scaling, stills
+from pipeline import class_names, compositing, framing, maps, preprocessing, reading, scaling, stills
 from pipeline.errors import ChangedError, CommandError, HeatreelError, InputError
 from pipeline.models import Classifier
 from pipeline.outputs import whole
@@ -88,7 +88,7 @@ def _nearest(length: float, stride: int) -> int:
 
 def open_session(classifier: Classifier, options: Options) -> Session:
     """Raises CommandError when a target is no class of the model, or a size is asked for that it does not take."""
-    targets = [catalog.find_class(wanted, classifier.classes).index for wanted in options.targets] or None
+    targets = [class_names.find_class(wanted, classifier.classes).index for wanted in options.targets] or None
     if options.short_side_px and not classifier.any_size:
         size = "x".join(map(str, classifier.input_px))
         raise CommandError(f"--short-side {options.short_side_px}: {classifier.name} takes pictures of {size} pixels and no others")

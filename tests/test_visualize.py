@@ -20,7 +20,7 @@ import tensorflow as tf
 from PIL import Image
 from test_media import audio_packets, decoded
 
-from pipeline import catalog, demo, encoders, film, maps, outputs, planning, reading, scaling, stills, visualize
+from pipeline import class_names, demo, encoders, film, maps, outputs, planning, reading, scaling, stills, visualize
 from pipeline.errors import InputError, OutputError, ToolError
 from pipeline.predictions import write_predictions
 from pipeline.records import Colour, Options
@@ -215,7 +215,7 @@ def test_saved_maps_hold_what_the_contract_says(cat: Path, tmp_path: Path, open_
     options = {"targets": ("banana", "n02123045"), "save_maps": tmp_path / "m.npz"}
     visualize.visualize_image(job_for(cat, tmp_path / "out.png", **options), open_session(**options))
     saved = np.load(tmp_path / "m.npz")
-    banana, tabby = (catalog.find_class(name, catalog.imagenet_classes()).index for name in ("banana", "tabby"))
+    banana, tabby = (class_names.find_class(name, class_names.imagenet_classes()).index for name in ("banana", "tabby"))
     geometry = open_session().geometry(451, 300)
     assert (geometry.width_px, geometry.height_px) == (384, 256)
     assert saved["maps"].shape == (1, 2, 8, 12) and saved["maps"].dtype == np.float32 and (saved["maps"] >= 0).all()
@@ -254,7 +254,7 @@ def test_every_frame_shows_the_explanation_of_that_frame(tmp_path: Path, open_se
         (first if number % 2 == 0 else second).save(folder / f"{number}.png")
     options = {"save_maps": tmp_path / "m.npz", "predictions": tmp_path / "p.csv"}
     _, track = film.visualize_video(job_for(folder, tmp_path / "out.mp4", **options), open_session(**options))
-    rows = [row for row in track.rows(catalog.imagenet_classes()) if row["rank"] == 1]
+    rows = [row for row in track.rows(class_names.imagenet_classes()) if row["rank"] == 1]
     assert ["cat" in row["label"] for row in rows] == [number % 2 == 0 for number in range(21)]
     assert [row["time_seconds"] for row in rows] == [number / 25 for number in range(21)]
     saved = np.load(tmp_path / "m.npz")["maps"]
@@ -279,7 +279,7 @@ def test_an_animated_webp_keeps_its_times_and_a_part_of_it_too(tmp_path: Path, o
         times, pictures = decoded(output)
         np.testing.assert_allclose(times, np.array(begins_ms[first:last]) / 1000 - begins_ms[first] / 1000, atol=1.1e-3)
         assert [clips.read_number(picture) for picture in pictures] == list(range(first, last))
-        assert [row["time_seconds"] for row in track.rows(catalog.imagenet_classes()) if row["rank"] == 1] == [
+        assert [row["time_seconds"] for row in track.rows(class_names.imagenet_classes()) if row["rank"] == 1] == [
             t / 1000 for t in begins_ms[first:last]
         ]
         end_ms = 840 if first == 0 else 720
@@ -293,7 +293,7 @@ def test_frames_between_show_the_nearest_earlier_map(clip: Clip, tmp_path: Path,
     times, pictures = decoded(tmp_path / "out.mp4")
     assert [clips.read_number(p) for p in pictures] == list(range(30)) and len(times) == 30
     assert np.load(tmp_path / "m.npz")["time_seconds"].tolist() == pytest.approx([n / 25 for n in range(0, 30, every)])
-    scores = [row["score"] for row in track.rows(catalog.imagenet_classes()) if row["rank"] == 1]
+    scores = [row["score"] for row in track.rows(class_names.imagenet_classes()) if row["rank"] == 1]
     assert all(scores[n] == scores[n // every * every] for n in range(30)) and len(scores) == 30
 
 
@@ -307,7 +307,7 @@ def test_panels_take_the_height_asked_for(clip: Clip, tmp_path: Path, open_sessi
 def test_predictions_are_the_same_in_every_format(clip: Clip, tmp_path: Path, open_session: Open) -> None:
     session = open_session(every=10)
     _, track = film.visualize_video(job_for(clip("constant.mp4"), tmp_path / "out.mp4"), session)
-    classes = catalog.imagenet_classes()
+    classes = class_names.imagenet_classes()
     for suffix in ("csv", "jsonl", "parquet"):
         write_predictions(tmp_path / f"p.{suffix}", [track, track], classes, overwrite=False, name_inputs=True)
     header, *lines = (tmp_path / "p.csv").read_text().splitlines()
@@ -323,7 +323,7 @@ def test_the_ranking_of_a_video_is_by_mean_score(clip: Clip, tmp_path: Path, ope
     options = {"top_k": 1000}
     outcome, track = film.visualize_video(job_for(clip("constant.mp4"), tmp_path / "out.mp4"), open_session(**options))
     sums = np.zeros(1000)
-    for row in track.rows(catalog.imagenet_classes()):
+    for row in track.rows(class_names.imagenet_classes()):
         sums[row["index"]] += row["score"] / 30
     assert [p.name.index for p in outcome.top[:5]] == np.argsort(-sums)[:5].tolist()
     assert outcome.top[0].score == pytest.approx(sums.max(), abs=1e-5)
