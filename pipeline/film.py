@@ -26,7 +26,7 @@ from pipeline.journal import STRAIGHTENED, Journal, Segment, open_journal
 from pipeline.outputs import flush, whole
 from pipeline.painting import Painter, Seen
 from pipeline.planning import Job
-from pipeline.predictions import RawMaps, Track
+from pipeline.predictions import STATE_VERSION, RawMaps, Track
 from pipeline.records import Colour, Frame, Geometry, Options, Outcome, Progress, clock
 from pipeline.visualize import Session, outcome_of
 
@@ -520,6 +520,7 @@ class View:
             "encoder": [self.encoder.name, dict(self.encoder.arguments)],
             "panel": self.panel_size,
             "batch": self.batch_size,
+            "state": STATE_VERSION,
             "versions": [version("heatreel"), version("tensorflow"), children.ffmpeg_version()],
         }
 

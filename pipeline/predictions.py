@@ -16,12 +16,14 @@ import numpy as np
 
 from pipeline.errors import OutputError
 from pipeline.outputs import whole
-from pipeline.records import ClassName, Outcome, Prediction, Stretch, Thumbnail
+from pipeline.records import ClassGroup, ClassName, Interval, KindStretch, Outcome, Prediction, Stretch, Thumbnail
 
 Array = np.ndarray[Any, Any]
 
 SHOWN_SCORE = 0.05  # what is less likely is not worth finding
+KEPT_SCORE = 0.01  # what is less likely is not counted in the sum of a kind's classes
 PAUSE_SECONDS = 1.0
+STATE_VERSION = 2  # of what `Track.state` gives: a run that was interrupted by a program with another begins anew
 
 
 def top_predictions(scores: Array, classes: Sequence[ClassName], k: int) -> list[Prediction]:
@@ -38,6 +40,7 @@ def _text_file(path: Path) -> TextIO:
 class Track:
     """The top k of every frame of one input (a few bytes each), and the sum of all scores for the ranking over its length.
 
+    For kinds, whose classes' scores are summed, also all classes of KEPT_SCORE or more: 8 bytes each, of which a frame seldom has ten.
     For a report also the times of scene cuts, and thumbnails, which whoever paints may append.
     """
 
@@ -49,6 +52,9 @@ class Track:
         self._times = array("d")
         self._indices = array("i")
         self._scores = array("f")
+        self._kept_counts = array("i")
+        self._kept_indices = array("i")
+        self._kept_scores = array("f")
         self._cuts = array("d")
         self.thumbnails: list[Thumbnail] = []
 
@@ -62,6 +68,10 @@ class Track:
         self._times.append(time_seconds)
         self._indices.extend(int(i) for i in best)
         self._scores.extend(float(scores[i]) for i in best)
+        kept = np.flatnonzero(scores >= KEPT_SCORE)
+        self._kept_counts.append(len(kept))
+        self._kept_indices.extend(kept.tolist())
+        self._kept_scores.extend(scores[kept].tolist())
 
     @property
     def times_seconds(self) -> Array:
@@ -71,10 +81,14 @@ class Track:
     def state(self, *, since: int) -> dict[str, Array]:
         """What was added from frame number `since` on, with the sums so far, for `restore`."""
         k = len(self._indices) // self.frames if self.frames else 0
+        kept = sum(self._kept_counts[:since])
         return {
             "times": np.array(self._times[since:]),
             "indices": np.array(self._indices[since * k :], np.int32),
             "scores": np.array(self._scores[since * k :], np.float32),
+            "kept_counts": np.array(self._kept_counts[since:], np.int32),
+            "kept_indices": np.array(self._kept_indices[kept:], np.int32),
+            "kept_scores": np.array(self._kept_scores[kept:], np.float32),
             "sum": np.zeros(0) if self._sum is None else self._sum,
             "cuts": np.array([t for t in self._cuts if since < self.frames and t >= self._times[since]]),
             **_as_arrays([t for t in self.thumbnails if since < self.frames and t.time_seconds >= self._times[since]]),
@@ -85,6 +99,9 @@ class Track:
         self._times.extend(state["times"].tolist())
         self._indices.extend(state["indices"].tolist())
         self._scores.extend(state["scores"].tolist())
+        self._kept_counts.extend(state["kept_counts"].tolist())
+        self._kept_indices.extend(state["kept_indices"].tolist())
+        self._kept_scores.extend(state["kept_scores"].tolist())
         self._cuts.extend(state["cuts"].tolist())
         self.thumbnails += _from_arrays(state)
         self._sum = state["sum"]
@@ -95,6 +112,9 @@ class Track:
         self._times.extend(following._times)
         self._indices.extend(following._indices)
         self._scores.extend(following._scores)
+        self._kept_counts.extend(following._kept_counts)
+        self._kept_indices.extend(following._kept_indices)
+        self._kept_scores.extend(following._kept_scores)
         self._cuts.extend(following._cuts)
         self.thumbnails += following.thumbnails
         if following._sum is not None:
@@ -109,26 +129,40 @@ class Track:
         k = len(self._indices) // self.frames if self.frames else 0
         if not k:
             return []
-        ends = np.append(self.times_seconds[1:], self._times[-1] + last_seconds)
-        indices, scores = np.array(self._indices), np.array(self._scores)
+        indices, scores, shows = np.array(self._indices), np.array(self._scores), self._shows(last_seconds)
         shown = np.flatnonzero(scores >= SHOWN_SCORE)
         shown = shown[np.lexsort((shown, indices[shown]))]
-        frames, begins = shown // k, self.times_seconds[shown // k]
-        follows = (np.diff(indices[shown]) == 0) & (begins[1:] - ends[frames[:-1]] <= PAUSE_SECONDS)
-        found = []
-        for run in np.split(np.arange(len(shown)), np.flatnonzero(~follows) + 1) if len(shown) else ():
-            score = scores[shown[run]]
-            found.append(
-                Stretch(
-                    name=classes[indices[shown[run[0]]]],
-                    start_seconds=float(begins[run[0]]),
-                    end_seconds=float(ends[frames[run[-1]]]),
-                    frames=len(run),
-                    mean_score=float(score.mean()),
-                    best_score=float(score.max()),
-                )
-            )
+        found: list[Stretch] = []
+        for run in np.split(shown, np.flatnonzero(np.diff(indices[shown])) + 1) if len(shown) else ():
+            name = classes[indices[run[0]]]
+            found += [Stretch(name=name, **vars(each)) for each in _intervals(run // k, scores[run], shows)]
         return sorted(found, key=lambda stretch: (stretch.start_seconds, -stretch.best_score))
+
+    def kind_stretches(self, kinds: Sequence[ClassGroup], *, last_seconds: float) -> list[KindStretch]:
+        """What kinds of things were seen from when to when, by begin: each while the scores of its classes come to SHOWN_SCORE or more.
+
+        A class counts in the frames in which it has KEPT_SCORE or more. Pauses and `last_seconds` are as in `stretches`.
+        """
+        indices, shows = np.array(self._kept_indices, np.int32), self._shows(last_seconds)
+        order = np.argsort(indices, kind="stable")
+        kept = np.array(self._kept_scores)[order]
+        frames = np.repeat(np.arange(self.frames), np.array(self._kept_counts, np.int32))[order]
+        begins = np.searchsorted(indices[order], np.arange(1 + max((kind.members[-1] + 1 for kind in kinds), default=0)))
+        found: list[KindStretch] = []
+        for kind in kinds:
+            of_kind = np.concatenate([np.arange(begins[i], begins[i + 1]) for i in kind.members])
+            if not len(of_kind):
+                continue
+            scores = np.minimum(np.bincount(frames[of_kind], kept[of_kind], self.frames), 1.0)
+            shown = np.flatnonzero(scores >= SHOWN_SCORE)
+            runs = _intervals(shown, scores[shown], shows)
+            found += [KindStretch(wnid=kind.wnid or "", **vars(each)) for each in runs]
+        return sorted(found, key=lambda stretch: (stretch.start_seconds, -stretch.best_score))
+
+    def _shows(self, last_seconds: float) -> tuple[Array, Array]:
+        """When each frame begins and ends, float64 (frames,)."""
+        times = self.times_seconds
+        return times, np.append(times[1:], times[-1:] + last_seconds)
 
     @property
     def cuts_seconds(self) -> list[float]:
@@ -171,6 +205,23 @@ class Track:
                     "label": name.label,
                     "score": round(score, 6),
                 }
+
+
+def _intervals(frames: Array, scores: Array, shows: tuple[Array, Array]) -> list[Interval]:
+    """From frames in which something was seen, int (n,), ascending, with its scores (n,), and when each frame begins and ends."""
+    begins, ends = shows
+    pauses = np.flatnonzero(begins[frames[1:]] - ends[frames[:-1]] > PAUSE_SECONDS) + 1
+    return [
+        Interval(
+            start_seconds=float(begins[run[0]]),
+            end_seconds=float(ends[run[-1]]),
+            frames=len(run),
+            mean_score=float(score.mean()),
+            best_score=float(score.max()),
+        )
+        for run, score in zip(np.split(frames, pauses), np.split(scores, pauses), strict=True)
+        if len(run)
+    ]
 
 
 def _as_arrays(thumbnails: Sequence[Thumbnail]) -> dict[str, Array]:

@@ -323,18 +323,31 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stretch:
-    """A class that stood among the top k of a video without a pause: from its first frame until its last one ends, in seconds.
+class Interval:
+    """A time in which something was seen without a pause: from its first frame until its last one ends, in seconds.
 
-    `mean_score` and `best_score` are over its frames. A picture has one stretch for each of its top k, from 0 to 0.
+    `mean_score` and `best_score` are over its frames.
     """
 
-    name: ClassName
     start_seconds: float
     end_seconds: float
     frames: int
     mean_score: float
     best_score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch(Interval):
+    """A class that stood among the top k of a video. A picture has one stretch for each of its top k, from 0 to 0."""
+
+    name: ClassName
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindStretch(Interval):
+    """A kind of things, which is an ancestor of classes in WordNet, by the sum of its classes' scores."""
+
+    wnid: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.predictions import Track
-from pipeline.records import ClassName
+from pipeline.records import ClassGroup, ClassName
 
 CLASSES = [ClassName(index=n, wnid=None, label=label) for n, label in enumerate(["cat", "dog", "cup", "rest"])]
 
@@ -56,3 +56,59 @@ def test_parts_put_together_are_the_whole() -> None:
     assert shown(parts) == shown(whole) and parts.frames == 40
     np.testing.assert_allclose(parts.mean_scores(), whole.mean_scores(), atol=1e-12)
     assert list(parts.rows(CLASSES)) == list(whole.rows(CLASSES))
+
+
+PETS = ClassGroup(label="pet", wnid="n1", members=(0, 1))
+THINGS = ClassGroup(label="thing", wnid="n2", members=(2, 3))
+NAMES = {"n1": "pet", "n2": "thing"}
+
+
+def kinds_shown(made: Track, last_seconds: float = 0.5) -> list[tuple[str, float, float, int, float, float]]:
+    return [
+        (NAMES[s.wnid], s.start_seconds, s.end_seconds, s.frames, round(s.mean_score, 4), round(s.best_score, 4))
+        for s in made.kind_stretches([PETS, THINGS], last_seconds=last_seconds)
+    ]
+
+
+def test_a_kind_is_seen_while_its_classes_come_to_enough_together() -> None:
+    """In the second frame neither cat nor dog has 5 %, nor are they the best two; what has less than 1 % does not count."""
+    rows = [
+        (0.0, {0: 0.5, 1: 0.25, 2: 0.04}),
+        (1.0, {0: 0.03, 1: 0.03, 2: 0.4, 3: 0.5}),
+        (2.0, {0: 0.045, 1: 0.009, 2: 0.06}),
+    ]
+    assert kinds_shown(track(rows)) == [("pet", 0.0, 2.0, 2, 0.405, 0.75), ("thing", 1.0, 2.5, 2, 0.48, 0.9)]
+    assert [row[:3] for row in shown(track(rows)) if row[0] in ("cat", "dog")] == [("cat", 0.0, 1.0), ("dog", 0.0, 1.0)]
+
+
+def test_a_kinds_pauses_are_as_a_classs() -> None:
+    rows = [(0.0, {0: 0.5}), (0.5, {2: 0.5}), (1.5, {1: 0.5}), (2.0, {2: 0.5}), (3.25, {0: 0.9, 1: 0.2})]
+    # Away for exactly 1.0, then for 1.25 seconds; a sum of more than one is one.
+    assert [row for row in kinds_shown(track(rows, top_k=0)) if row[0] == "pet"] == [
+        ("pet", 0.0, 2.0, 2, 0.5, 0.5),
+        ("pet", 3.25, 3.75, 1, 1.0, 1.0),
+    ]
+
+
+def test_a_kind_of_one_class_is_seen_when_that_class_is() -> None:
+    """The same by two ways: the two best of each frame, and all that have 1 % or more."""
+    rng = np.random.default_rng(3)
+    rows = [(n / 2, dict(enumerate(rng.dirichlet([0.2] * 4)))) for n in range(200)]
+    made = track(rows, top_k=4)
+    alone = [ClassGroup(label=name.label, wnid=name.label, members=(name.index,)) for name in CLASSES]
+    kinds = sorted((s.wnid, s.start_seconds, s.end_seconds, s.frames) for s in made.kind_stretches(alone, last_seconds=0.5))
+    assert kinds == sorted((s.name.label, s.start_seconds, s.end_seconds, s.frames) for s in made.stretches(CLASSES, last_seconds=0.5))
+    assert len(kinds) > 40
+
+
+def test_no_frames_and_no_kinds_are_no_stretch() -> None:
+    assert track([]).kind_stretches([PETS], last_seconds=1.0) == [] == track([(0.0, {0: 0.5})]).kind_stretches([], last_seconds=1.0)
+
+
+def test_what_kinds_need_outlives_an_interruption_and_a_division() -> None:
+    rows = [(n / 4, {n % 4: 0.03 + n / 100, (n + 1) % 4: 0.04, (n + 2) % 4: 0.005}) for n in range(40)]
+    whole, resumed, joined = track(rows), track([]), track(rows[:17])
+    for begin, end in ((0, 9), (9, 30), (30, 40)):
+        resumed.restore(track(rows[:end]).state(since=begin))
+    joined.extend(track(rows[17:]))
+    assert kinds_shown(resumed) == kinds_shown(joined) == kinds_shown(whole) != []
