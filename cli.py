@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import catalog
+from pipeline import catalog, class_names
 from pipeline.errors import CommandError, HeatreelError, Stopped, ToolError
-from pipeline.records import ModelChoice, Options, Outcome, Progress, Recipe, printable
+from pipeline.records import ClassName, ModelChoice, Options, Outcome, Progress, Recipe, printable
 from pipeline.terminal import Terminal, end, exit_code_of, open_missing_streams, open_terminal, table, tell
 
 if TYPE_CHECKING:
@@ -840,6 +840,38 @@ def models_show(
         else:
             terminal.put(table(shown["layers"]))
             terminal.put("\n".join(f"{key}: {value}" for key, value in shown.items() if key != "layers"))
+
+
+@models_app.command("classes")
+def models_classes(
+    model: Annotated[str, typer.Argument(metavar="NAME_OR_PATH", help="A name of the zoo, or a model file.")] = catalog.DEFAULT,
+    word: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="WORD", help="Only what this finds, as --target and `search` would; alone it is enough.", show_default="all"
+        ),
+    ] = None,
+    custom_objects: CustomObjects = None,
+    allow_unsafe: AllowUnsafe = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """The classes that a model knows, with their synonyms; and what a word finds: classes, or a kind of them such as "corgi" or "bird"."""
+    if word is None and not catalog.is_model(model):
+        model, word = catalog.DEFAULT, model
+    choice = _choice(model, None, None, "auto", None, custom_objects, allow_unsafe)
+    with open_terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
+        catalog.check_choice(choice, ())
+        classes: Sequence[ClassName] = class_names.imagenet_classes()
+        if catalog.is_file(model):
+            with terminal.starting_up():
+                from pipeline import models
+            classes = models.load_classifier(choice).classes
+        shown = class_names.listing(classes, word)
+        if as_json:
+            terminal.put_json({"model": model, **shown})
+        else:
+            terminal.put_classes(shown)
 
 
 @models_app.command("fetch")

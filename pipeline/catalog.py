@@ -188,6 +188,11 @@ def entry(name: str) -> Entry:
     raise ModelError(f"--model {name}: no such model", remedy=hint)
 
 
+def is_model(text: str) -> bool:
+    """Whether that is a name of the zoo, or means a file."""
+    return is_file(text) or _plain(text) in map(_plain, ENTRIES)
+
+
 def is_file(model: str) -> bool:
     """Whether `--model` means a file or folder and not a name of the zoo."""
     return model.endswith((".keras", ".h5", ".hdf5")) or os.sep in model or Path(model).is_dir()

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.errors import CommandError, ModelError
 from pipeline.records import ClassGroup, ClassName
@@ -221,6 +221,28 @@ def matches(query: str, classes: Sequence[ClassName], *, indices: bool = True) -
     for stage, found in _Search(query, classes).stages() if query else ():
         if found:
             yield Match(stage=stage, groups=found)
+
+
+def listing(classes: Sequence[ClassName], word: str | None) -> dict[str, Any]:
+    """The classes, or those that a word finds and how it does, for a table or JSON. Raises CommandError when it finds none."""
+    match = None if word is None else next(matches(word, classes), None)
+    if word is not None and match is None:
+        near = nearest_labels(word, classes)
+        hint = f"near to it: {', '.join(near)}" if near else "`visualize models classes` lists all"
+        raise CommandError(f"{word}: no class or kind has that name", remedy=hint)
+    groups = () if match is None else match.groups
+    shown = range(len(classes)) if match is None else sorted({index for group in groups for index in group.members})
+    return {
+        "query": word,
+        "stage": match and match.stage,
+        "groups": [{"label": group.label, "wnid": group.wnid, "members": list(group.members)} for group in groups],
+        "classes": [_described(classes[index]) for index in shown],
+    }
+
+
+def _described(name: ClassName) -> dict[str, Any]:
+    others = [other for other in synonyms(name) if other != name.label]
+    return {"index": name.index, "wnid": name.wnid, "label": name.label, "synonyms": others}
 
 
 def groups_of(classes: Sequence[ClassName]) -> tuple[ClassGroup, ...]:
