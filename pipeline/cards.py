@@ -37,6 +37,7 @@ class Learned:
 class Card:
     """What every command needs to know of a trained model besides its layers. The model takes RGB in [0, 255] and scales it itself.
 
+    `pooling` is how it was trained: "mean" over the whole of its feature map, "window" over as many cells as a picture of `input_px` has.
     `finished` is False while it is the best so far of a training that goes on or was interrupted. `facts` are settings and results, to be
     shown; `history` has a row for every epoch.
     """
@@ -47,6 +48,7 @@ class Card:
     short_side_px: int
     stride: int
     finished: bool
+    pooling: Literal["mean", "window"] = "mean"
     facts: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
     learned: Sequence[Learned] = ()

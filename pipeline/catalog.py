@@ -207,6 +207,7 @@ def identity(choice: ModelChoice) -> dict[str, str | None]:
         "labels": _sha256(choice.labels),
         "custom_objects": _sha256(choice.custom_objects),
         "pixels": choice.pixels,
+        "pooling": "windows",  # what a score is; outputs of before were scored otherwise
         "precision": choice.precision,
         "layers": " ".join(choice.layers),
     }

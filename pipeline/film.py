@@ -371,7 +371,7 @@ class Film:
             painted = self.view.painter.paint(fitted(frame), seen, fresh=fresh)
             self.track.add(frame.time_seconds, seen.scores, cut=fresh and self.view.painter.cut)
             if self.raw is not None and fresh:
-                self.raw.add(frame.time_seconds, seen.maps, seen.targets, seen.scores[seen.targets])
+                self.raw.add(frame.time_seconds, seen.maps, seen.targets, seen.target_scores)
             if self.options.keeps_thumbnails:
                 self._add_thumbnail(painted, frame.time_seconds)
             yield painted, frame.pts

@@ -65,10 +65,9 @@ def fold(network: Network) -> Network:
 
     Outputs agree to float32 rounding. A tensor that is asked for itself (the target) or used twice keeps its batch norm.
     """
-    body, head = (
-        _fold_calls(calls, keep={network.source.number, network.target.number, network.logits.number})
-        for calls in (network.body, network.head)
-    )
+    slots = (network.source, network.target, network.logits, network.pooled)
+    keep = {slot.number for slot in slots if slot is not None}
+    body, head = (_fold_calls(calls, keep=keep) for calls in (network.body, network.head))
     used = [call.operation for call in (*body, *head) if not isinstance(call.operation, Folded)]
     variables = {id(v): v for operation in used for v in getattr(operation, "variables", ())}
     return replace(network, body=body, head=head, variables=tuple(variables.values()))

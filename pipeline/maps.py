@@ -6,6 +6,7 @@ float32 (batch, targets, h, w), after ReLU, in the logit's own units, not normal
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,14 +22,25 @@ if TYPE_CHECKING:
 
 
 class Explanation(NamedTuple):
-    """What the network says of a batch and where it looks."""
+    """What the network says of a batch and where it looks.
+
+    A network that pools globally says it of windows (`Network.window`). `scores` are those of the window with the highest score, or of each
+    class the highest where classes do not exclude each other. A class that was asked for has the score of the window that shows it best.
+    """
 
     scores: tf.Tensor
     """float32 (batch, classes), probabilities."""
     targets: tf.Tensor
-    """int32 (batch, targets), the classes explained."""
+    """int32 (batch, targets), the classes explained; of a group the class with the highest score."""
     maps: tf.Tensor
     """float32 (batch, targets, h, w), not below 0."""
+    target_scores: tf.Tensor
+    """float32 (batch, targets), probabilities; of a group the sum of its classes'."""
+    features: tuple[tf.Tensor, ...] = ()
+    """For each layer what maps are made of, (batch, h, w, k), where that is asked for."""
+
+
+Target = int | Sequence[int]  # a class, or those of a group: what is explained is then the logarithm of the sum of their exp(logit)
 
 
 def gradcam(activations: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
@@ -112,18 +124,48 @@ LIGHT_ELEMENTS = 10_000_000
 
 
 def explainer(
-    network: Network, *, method: str = "gradcam", targets: Sequence[int] | None = None, preprocess: Callable[[Any], Any] | None = None
+    network: Network,
+    *,
+    method: str = "gradcam",
+    targets: Sequence[Target] | None = None,
+    preprocess: Callable[[Any], Any] | None = None,
+    keep_features: bool = False,
 ) -> Callable[[Any], Explanation]:
     """A traced function from pixels, RGB (batch, height, width, 3) uint8 in [0, 255], to an Explanation.
 
-    `targets` are class indices; None explains the top prediction of each picture. `preprocess` scales pixels for the network. One trace
-    serves every batch and picture size. Weights become constants of the trace: it explains the network as it is now.
+    `targets` are class indices, or groups of them; None explains the top prediction of each picture. `preprocess` scales pixels for the
+    network. One trace serves every batch and picture size. Weights become constants of the trace: it explains the network as it is now.
     """
 
+    groups = None if targets is None else [[target] if isinstance(target, int) else list(target) for target in targets]
+
     def explain(pixels: tf.Tensor) -> Explanation:
-        return _explain(network, method, targets, preprocess or (lambda x: x), pixels)
+        explanation, activations = _explain(network, method, groups, preprocess or (lambda x: x), pixels)
+        return explanation._replace(features=(activations,)) if keep_features else explanation
 
     return _traced(network, explain)
+
+
+def mapper(
+    network: Network, *, method: str = "gradcam", preprocess: Callable[[Any], Any] | None = None
+) -> Callable[[Any, Any, int], tf.Tensor]:
+    """A traced function from a picture uint8 (height, width, 3), its features (h, w, k) as an explainer keeps them, and a class to its map.
+
+    The map float32 (h, w) is the one that an explainer gives for that class; the network's body is not run again.
+    """
+    scale = preprocess or (lambda x: x)
+
+    def call(pixels: tf.Tensor, activations: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        picture, a = tf.cast(pixels[None], tf.float32), activations[None]
+        x = scale(picture)
+        read = _read(network, a, x)
+        asked = _asked_classes(network.scores(read.logits), target[None, None])
+        return _maps(network, method, None, scale, picture, x, a, read, asked)[0, 0]
+
+    shapes = ((None, None, 3), tf.uint8), ((None, None, network.target.shape[3]), network.target_dtype), ((), tf.int32)
+    traced = tf.function(call, input_signature=[tf.TensorSpec(*each) for each in shapes], autograph=False)
+    graph = functools.cache(traced.get_concrete_function)  # made when a map is first asked for
+    return lambda pixels, activations, target: graph()(tf.constant(pixels), tf.constant(activations), tf.constant(target, tf.int32))
 
 
 def scorer(network: Network, *, preprocess: Callable[[Any], Any] | None = None) -> Callable[[Any], tf.Tensor]:
@@ -144,7 +186,7 @@ def describer(network: Network, *, preprocess: Callable[[Any], Any] | None = Non
 def _scored(network: Network, preprocess: Callable[[Any], Any] | None, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     x = preprocess(pixels) if preprocess else pixels
     activations = network.run_body(x)
-    return network.scores(network.run_head(activations, x)), activations
+    return _best_scores(network, _read(network, activations, x).logits), activations
 
 
 def _traced(network: Network, function: Callable[[tf.Tensor], Any]) -> Callable[[Any], Any]:
@@ -221,48 +263,218 @@ def _joined(parts: Sequence[Any]) -> Any:
 
 
 def _explain(
-    network: Network, method: str, targets: Sequence[int] | None, preprocess: Callable[[Any], Any], pixels: tf.Tensor
-) -> Explanation:
+    network: Network, method: str, targets: Sequence[list[int]] | None, preprocess: Callable[[Any], Any], pixels: tf.Tensor
+) -> tuple[Explanation, tf.Tensor]:
+    """The explanation, and the target tensor (batch, h, w, k) that it was made of."""
     x = preprocess(pixels)
     activations = network.run_body(x)
-    a = tf.cast(activations, tf.float32)
-    if network.class_weights is not None and method in (CLOSED_FORM | {"gradcam++", "layercam"}):
-        logits = network.run_head(activations)
-        chosen = _chosen(logits, targets)
-        if method in CLOSED_FORM:
-            maps = closed_form(a, network.class_weights, chosen)
-        else:
-            maps = _by_formula(FORMULAS[method], a, _gradients_behind_pooling(a, network.class_weights, chosen))
-    elif method in FORMULAS:
-        logits, chosen, gradients = _gradients_of_head(network, activations, x, targets)
-        maps = _by_formula(FORMULAS[method], a, gradients)
-    else:
-        logits = network.run_head(activations, x)
-        chosen = _chosen(logits, targets)
-        maps = _without_gradient(network, method, pixels, a, chosen, preprocess)
-    return Explanation(network.scores(logits), chosen, tf.nn.relu(maps))
+    read = _read(network, activations, x)
+    scores = _best_scores(network, read.logits)
+    asked = _asked(network, read.logits, scores, targets)
+    maps = _maps(network, method, targets, preprocess, pixels, x, activations, read, asked)
+    return Explanation(scores, asked.classes, maps, asked.scores), activations
 
 
-def _without_gradient(
-    network: Network, method: str, pixels: tf.Tensor, a: tf.Tensor, chosen: tf.Tensor, preprocess: Callable[[Any], Any]
+def _maps(
+    network: Network,
+    method: str,
+    targets: Sequence[list[int]] | None,
+    preprocess: Callable[[Any], Any],
+    pixels: tf.Tensor,
+    x: tf.Tensor,
+    activations: tf.Tensor,
+    read: _Read,
+    asked: _Asked,
 ) -> tf.Tensor:
+    """Maps (batch, t, h, w); `x` are the pixels as the network takes them."""
+    a = tf.cast(activations, tf.float32)
     if method == "eigencam":
-        return tf.repeat(eigencam(a)[:, None], tf.shape(chosen)[1], axis=1)
+        maps = tf.repeat(eigencam(a)[:, None], tf.shape(asked.classes)[1], axis=1)
+    elif method == "scorecam":
+        maps = scorecam(
+            lambda picture: _logits_of(network, preprocess(picture), targets), pixels, a, asked.classes, by_class=targets is None
+        )
+    elif read.pooled is None:
+        maps = _by_formula(FORMULAS[method], a, _gradients_of_head(network, activations, x, asked))
+    else:
+        maps = _behind_pooling(network, method, activations, x, asked, _gradients_of_features(network, read, asked))
+    return tf.nn.relu(maps)
 
-    def logits_of(picture: tf.Tensor) -> tf.Tensor:
-        x = preprocess(picture)
-        return network.run_head(network.run_body(x), x)
 
-    return scorecam(logits_of, pixels, a, chosen)
+# ------------------------------------------------------------------------------------------------ windows
 
 
-def scorecam(logits_of: Callable[[tf.Tensor], tf.Tensor], pixels: tf.Tensor, activations: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+class _Read(NamedTuple):
+    """What the network says of each window of a batch; a network that does not pool globally sees one window, the whole.
+
+    `logits` float32 (batch, windows, classes); `pooled` what each of its poolings gives, float32 (batch, windows, channels), or None.
+    """
+
+    logits: tf.Tensor
+    pooled: Sequence[tf.Tensor] | None
+
+
+def _read(network: Network, activations: tf.Tensor, pixels: tf.Tensor) -> _Read:
+    if network.pooling is None:
+        return _Read(network.run_head(activations, pixels)[:, None], None)
+    features = tf.cast(network.run_before_pooling(activations, pixels), tf.float32)
+    pooled = [pool_windows(features, network.window, largest=_takes_largest(call)) for call in network.pooling.calls]
+    logits = network.run_after_pooling([tf.reshape(each, (-1, each.shape[2])) for each in pooled])
+    return _Read(tf.reshape(logits, (tf.shape(features)[0], -1, logits.shape[1])), pooled)
+
+
+def _takes_largest(pooling: Any) -> bool:
+    return isinstance(pooling.operation, keras.layers.GlobalMaxPooling2D)
+
+
+def pool_windows(features: tf.Tensor, window: tuple[int, int] | None, *, largest: bool = False) -> tf.Tensor:
+    """Means (or the largest) over every window of a feature map float32 (batch, h, w, k): (batch, windows, k), row by row.
+
+    `window` (rows, columns) slides by one cell; it is cut to the map where it is larger, and None is the whole map.
+    """
+    if window is None:
+        pooled = tf.reduce_max(features, (1, 2)) if largest else tf.reduce_mean(features, (1, 2))
+        return pooled[:, None]
+    batch, height, width, _ = tf.unstack(tf.shape(features))
+    channels, (rows, columns) = features.shape[3], window
+    pool = _largest_of_windows if largest else _means_of_windows
+    pooled = pool(tf.reshape(features, (batch, 1, height, -1)), rows)  # the cells of one row are one long row of numbers
+    pooled = pool(tf.reshape(pooled, (batch, -1, width, channels)), columns)
+    return tf.reshape(pooled, (batch, -1, channels))
+
+
+def _means_of_windows(x: tf.Tensor, length: int) -> tf.Tensor:
+    """(batch, n, size, k) -> (batch, n, windows, k), means over windows of the third axis; a matrix product with a band of ones."""
+    size = tf.shape(x)[2]
+    cut = tf.minimum(length, size)
+    behind = tf.range(size)[None] - tf.range(size - cut + 1)[:, None]
+    return tf.matmul(tf.cast((behind >= 0) & (behind < cut), tf.float32) / tf.cast(cut, tf.float32), x)
+
+
+def _largest_of_windows(x: tf.Tensor, length: int) -> tf.Tensor:
+    """As _means_of_windows, the largest."""
+    size = tf.shape(x)[2]
+    cut = tf.minimum(length, size)
+    return tf.reduce_max(tf.gather(x, tf.range(size - cut + 1)[:, None] + tf.range(cut), axis=2), 3)
+
+
+def _best_scores(network: Network, logits: tf.Tensor) -> tf.Tensor:
+    """From logits (batch, windows, classes) the scores (batch, classes) that count, see Explanation."""
+    scores = network.scores(logits)
+    if not network.has_exclusive_classes:
+        return tf.reduce_max(scores, 1)
+    return tf.gather(scores, tf.argmax(tf.reduce_max(scores, 2), 1), axis=1, batch_dims=1)
+
+
+class _Asked(NamedTuple):
+    """What is explained of each picture: `classes` int32 (batch, t), their `scores` (batch, t), the windows int64 (batch, t) that show them
+    best, and the part of every class in its group, float32 (batch, t, classes), which add up to 1; None where no group has several.
+    """
+
+    classes: tf.Tensor
+    scores: tf.Tensor
+    windows: tf.Tensor
+    parts: tf.Tensor | None
+
+    def sums(self, logits: tf.Tensor) -> list[tf.Tensor]:
+        """Of logits (batch, t, classes) what is explained of each target, summed over the batch: pictures do not meet in a network."""
+        picked = tf.gather(logits, self.classes[..., None], axis=2, batch_dims=2)[..., 0] if self.parts is None else logits * self.parts
+        return [tf.reduce_sum(picked[:, t]) for t in range(self.classes.shape[1])]
+
+
+def _asked(network: Network, logits: tf.Tensor, scores: tf.Tensor, targets: Sequence[list[int]] | None) -> _Asked:
+    of_windows = network.scores(logits)
+    if targets is None:
+        return _asked_classes(of_windows, tf.argmax(scores, axis=1, output_type=tf.int32)[:, None])
+    found = [_asked_group(of_windows, logits, group) for group in targets]
+    asked = _Asked(*(tf.stack(tensors, axis=1) for tensors in zip(*found, strict=True)))
+    return asked if any(len(group) > 1 for group in targets) else asked._replace(parts=None)
+
+
+def _asked_classes(scores: tf.Tensor, classes: tf.Tensor) -> _Asked:
+    """Of single classes int32 (batch, t), by scores (batch, windows, classes)."""
+    shown = tf.gather(scores, classes, axis=2, batch_dims=1)  # (batch, windows, t)
+    return _Asked(classes, tf.reduce_max(shown, 1), tf.argmax(shown, 1), None)
+
+
+def _asked_group(scores: tf.Tensor, logits: tf.Tensor, group: list[int]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """As _Asked has them, for one group; `scores` and `logits` are (batch, windows, classes)."""
+    members = tf.constant(group, tf.int32)
+    together = tf.minimum(tf.reduce_sum(tf.gather(scores, members, axis=2), 2), 1.0)  # of several labels at once the sum may be more
+    window = tf.argmax(together, 1)
+    at_best = tf.gather(tf.gather(logits, members, axis=2), window, axis=1, batch_dims=1)  # (batch, members)
+    parts = tf.matmul(tf.nn.softmax(at_best), tf.one_hot(members, logits.shape[2]))
+    classes = tf.gather(members, tf.argmax(at_best, 1))
+    return classes, tf.gather(together, window, axis=1, batch_dims=1), window, parts
+
+
+def _gradients_of_features(network: Network, read: _Read, asked: _Asked) -> list[tf.Tensor]:
+    """dy / d(what each pooling gives), float32 (batch, t, channels) for each, at the window that shows the target best.
+
+    y is the logarithm of the sum of exp(logit) over the target's classes; its gradient is the mean of theirs with the parts as weights.
+    """
+    if network.class_weights is not None:
+        return [_columns(network.class_weights, asked)]
+    assert read.pooled is not None, "it pools globally"
+    best = [tf.gather(each, asked.windows, axis=1, batch_dims=1) for each in read.pooled]
+    rows = [tf.reshape(each, (-1, each.shape[2])) for each in best]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(rows)
+        logits = network.run_after_pooling(rows)
+        y = tf.add_n(asked.sums(tf.reshape(logits, (-1, asked.classes.shape[1], logits.shape[1]))))
+    gradients = tape.gradient(y, rows, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return [tf.reshape(tf.cast(gradient, tf.float32), tf.shape(each)) for gradient, each in zip(gradients, best, strict=True)]
+
+
+def _behind_pooling(
+    network: Network, method: str, activations: tf.Tensor, pixels: tf.Tensor, asked: _Asked, weights: Sequence[tf.Tensor]
+) -> tf.Tensor:
+    """Maps (batch, t, h, w) of the whole frame, where what is behind the pooling counts as linear in it, with these weights."""
+    pooling = network.pooling
+    assert pooling is not None, "it pools globally"
+    a = tf.cast(activations, tf.float32)
+    averages = not any(map(_takes_largest, pooling.calls))
+    if pooling.before or not averages:
+        return _by_formula(FORMULAS[method], a, _gradients_before_pooling(network, activations, pixels, weights))
+    columns = tf.add_n(list(weights))
+    if method in CLOSED_FORM:
+        return closed_form(a, columns)
+    return _by_formula(FORMULAS[method], a, _spread(a, columns))
+
+
+def _gradients_before_pooling(network: Network, activations: tf.Tensor, pixels: tf.Tensor, weights: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """dy / dA for each target, with y = sum of weights * the pooled whole map: pictures do not meet, so one sum serves the batch."""
+    pooling = network.pooling
+    assert pooling is not None, "it pools globally"
+    count = weights[0].shape[1]
+    with tf.GradientTape(persistent=count > 1, watch_accessed_variables=False) as tape:
+        tape.watch(activations)
+        features = tf.cast(network.run_before_pooling(activations, pixels), tf.float32)
+        pooled = [pool_windows(features, None, largest=_takes_largest(call)) for call in pooling.calls]
+        sums = [tf.add_n([tf.reduce_sum(w[:, t] * each[:, 0]) for w, each in zip(weights, pooled, strict=True)]) for t in range(count)]
+    return [tf.cast(tape.gradient(y, activations), tf.float32) for y in sums]
+
+
+def _logits_of(network: Network, x: tf.Tensor, targets: Sequence[list[int]] | None) -> tf.Tensor:
+    """For Score-CAM: the highest logit of any window (n, classes), or of each group (n, t)."""
+    logits = tf.reduce_max(_read(network, network.run_body(x), x).logits, 1)
+    if targets is None:
+        return logits
+    return tf.stack([tf.reduce_logsumexp(tf.gather(logits, group, axis=1), 1) for group in targets], axis=1)
+
+
+# ------------------------------------------------------------------------------------------------ methods
+
+
+def scorecam(
+    logits_of: Callable[[tf.Tensor], tf.Tensor], pixels: tf.Tensor, activations: tf.Tensor, targets: tf.Tensor, *, by_class: bool = True
+) -> tf.Tensor:
     """Score-CAM, arXiv 1910.01279, eq. 3 and 4: ReLU sum_k s_k A_k, s the softmax over channels of f(X * mask_k).
 
-    logits_of maps pixels (n, H, W, 3) to logits (n, classes); pixels (batch, H, W, 3) in [0, 255], activations (batch, h, w, k), targets
-    (batch, t); returns (batch, t, h, w). A mask is its channel enlarged to the picture and stretched to [0, 1]; one that is the same
-    everywhere masks all. The paper subtracts f(baseline), which is the same for every channel and drops out of the softmax. It takes k
-    forward passes for a picture.
+    logits_of maps pixels (n, H, W, 3) to logits (n, classes), or to those of the targets (n, t) unless `by_class`; pixels (batch, H, W, 3)
+    in [0, 255], activations (batch, h, w, k), targets (batch, t); returns (batch, t, h, w). A mask is its channel enlarged to the picture
+    and stretched to [0, 1]; one that is the same everywhere masks all. The paper subtracts f(baseline), which is the same for every channel
+    and drops out of the softmax. It takes k forward passes for a picture.
     """
     channels = activations.shape[3]
     padding = -channels % SCORECAM_CHANNELS
@@ -274,7 +486,7 @@ def scorecam(logits_of: Callable[[tf.Tensor], tf.Tensor], pixels: tf.Tensor, act
         )
         logits = tf.map_fn(lambda group: logits_of(_masked(picture, group)), groups, fn_output_signature=tf.float32)
         logits = tf.reshape(logits, (-1, tf.shape(logits)[2]))[:channels]
-        weights = tf.nn.softmax(tf.gather(logits, chosen, axis=1), axis=0)  # (k, t)
+        weights = tf.nn.softmax(tf.gather(logits, chosen, axis=1) if by_class else logits, axis=0)  # (k, t)
         return tf.nn.relu(tf.einsum("hwk,kt->thw", a, weights))
 
     return tf.map_fn(one, (pixels, activations, targets), fn_output_signature=tf.float32)
@@ -287,41 +499,37 @@ def _masked(picture: tf.Tensor, channels: tf.Tensor) -> tf.Tensor:
     return picture[None] * tf.math.divide_no_nan(masks - low, high - low)
 
 
-def _chosen(logits: tf.Tensor, targets: Sequence[int] | None) -> tf.Tensor:
-    if targets is None:
-        return tf.argmax(logits, axis=1, output_type=tf.int32)[:, None]
-    return tf.tile(tf.constant([targets], tf.int32), (tf.shape(logits)[0], 1))
+def _columns(class_weights: np.ndarray[Any, Any], asked: _Asked) -> tf.Tensor:
+    """Of a Dense kernel (channels, classes) each target's column, of a group the mean by its classes' parts: (batch, t, channels)."""
+    if asked.parts is None:
+        return tf.gather(tf.constant(class_weights.T, tf.float32), asked.classes)
+    return tf.einsum("btc,kc->btk", asked.parts, tf.constant(class_weights, tf.float32))
 
 
-def closed_form(activations: tf.Tensor, class_weights: np.ndarray[Any, Any], targets: tf.Tensor) -> tf.Tensor:
-    """Grad-CAM where y is linear in the mean of A: ReLU(A @ W[:, target]) / (h * w), without a gradient.
+def closed_form(activations: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+    """Grad-CAM where y is linear in the mean of A: ReLU(A @ column) / (h * w), without a gradient.
 
-    activations (batch, h, w, k), class_weights (k, classes), targets int (batch, t); returns (batch, t, h, w).
+    activations (batch, h, w, k), columns float (batch, t, k), which are the kernel's where a Dense layer is behind the pooling; returns
+    (batch, t, h, w).
     """
     size = tf.cast(tf.shape(activations)[1] * tf.shape(activations)[2], activations.dtype)
-    columns = tf.gather(tf.constant(class_weights.T, activations.dtype), targets)  # (batch, t, k)
     return tf.nn.relu(tf.einsum("bhwk,btk->bthw", activations, columns)) / size
 
 
-def _gradients_behind_pooling(activations: tf.Tensor, class_weights: np.ndarray[Any, Any], targets: tf.Tensor) -> list[tf.Tensor]:
-    """G for each target, the same at every position: W[:, target] / (h * w)."""
+def _spread(activations: tf.Tensor, columns: tf.Tensor) -> list[tf.Tensor]:
+    """G for each target, the same at every position: column / (h * w)."""
     size = tf.cast(tf.shape(activations)[1] * tf.shape(activations)[2], tf.float32)
-    columns = tf.gather(tf.constant(class_weights.T), targets) / size
-    return [tf.zeros_like(activations) + columns[:, t, None, None, :] for t in range(targets.shape[1])]
+    return [tf.zeros_like(activations) + columns[:, t, None, None, :] / size for t in range(columns.shape[1])]
 
 
-def _gradients_of_head(
-    network: Network, activations: tf.Tensor, pixels: tf.Tensor, targets: Sequence[int] | None
-) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+def _gradients_of_head(network: Network, activations: tf.Tensor, pixels: tf.Tensor, asked: _Asked) -> list[tf.Tensor]:
     """The head alone is differentiated; pictures of a batch do not meet in it, so one sum serves them all."""
-    count = 1 if targets is None else len(targets)
+    count = asked.classes.shape[1]
     with tf.GradientTape(persistent=count > 1, watch_accessed_variables=False) as tape:
         tape.watch(activations)
         logits = network.run_head(activations, pixels)
-        chosen = _chosen(logits, targets)
-        picked = tf.gather(logits, chosen, axis=1, batch_dims=1)
-        explained = [tf.reduce_sum(picked[:, t]) for t in range(count)]
-    return logits, chosen, [tf.cast(tape.gradient(y, activations), tf.float32) for y in explained]
+        explained = asked.sums(tf.repeat(logits[:, None], count, axis=1))
+    return [tf.cast(tape.gradient(y, activations), tf.float32) for y in explained]
 
 
 def _by_formula(formula: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], activations: tf.Tensor, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -333,10 +541,24 @@ def fused(explainers: Sequence[Callable[[Any], Explanation]]) -> Callable[[Any],
 
     def explain(pixels: Any) -> Explanation:
         parts = [explain(pixels) for explain in explainers]
-        size = [max(int(part.maps.shape[axis]) for part in parts) for axis in (2, 3)]
-        grown = [tf.image.resize(tf.transpose(part.maps, (0, 2, 3, 1)), size) for part in parts]
-        scaled = [tf.math.divide_no_nan(m, tf.reduce_max(m, axis=(1, 2), keepdims=True)) for m in grown]
-        mean = tf.add_n(scaled) / len(scaled)
-        return parts[0]._replace(maps=tf.transpose(mean, (0, 3, 1, 2)))
+        features = tuple(tensor for part in parts for tensor in part.features)
+        return parts[0]._replace(maps=_fuse([part.maps for part in parts]), features=features)
 
     return explain
+
+
+def fused_mapper(mappers: Sequence[Callable[[Any, Any, int], tf.Tensor]]) -> Callable[[Any, Sequence[Any], int], tf.Tensor]:
+    """From a picture, its features of every layer and a class to the map (h, w) that `fused` gives for that class."""
+
+    def map_of(pixels: Any, features: Sequence[Any], target: int) -> tf.Tensor:
+        parts = [mapper(pixels, each, target) for mapper, each in zip(mappers, features, strict=True)]
+        return parts[0] if len(parts) == 1 else _fuse([part[None, None] for part in parts])[0, 0]
+
+    return map_of
+
+
+def _fuse(parts: Sequence[tf.Tensor]) -> tf.Tensor:
+    size = [max(int(part.shape[axis]) for part in parts) for axis in (2, 3)]
+    grown = [tf.image.resize(tf.transpose(part, (0, 2, 3, 1)), size) for part in parts]
+    scaled = [tf.math.divide_no_nan(m, tf.reduce_max(m, axis=(1, 2), keepdims=True)) for m in grown]
+    return tf.transpose(tf.add_n(scaled) / len(scaled), (0, 3, 1, 2))

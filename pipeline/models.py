@@ -52,12 +52,13 @@ def load_classifier(choice: ModelChoice) -> Classifier:
     if entry.builder is None and choice.weights:
         raise ModelError(f"--weights {choice.weights}: the embedded model has its own weights")
     networks = _split(model, choice)
+    input_px = (entry.input_px, entry.input_px)
     return Classifier(
         name=entry.name,
-        networks=networks,
+        networks=_windowed(networks, input_px, entry.stride),
         classes=_classes(choice, networks[0].class_count)[0],
         pixels=entry.pixels,
-        input_px=(entry.input_px, entry.input_px),
+        input_px=input_px,
         short_side_px=entry.short_side_px,
         stride=entry.stride,
         any_size=networks[0].takes_any_size,
@@ -75,6 +76,10 @@ def _identity(choice: ModelChoice) -> tuple[str, ...]:
 def _split(model: keras.Model, choice: ModelChoice) -> list[network.Network]:
     _compute_in(model, choice.precision)
     return [folding.fold(network.split(model, layer=layer)) for layer in choice.layers or (None,)]
+
+
+def _windowed(networks: Sequence[network.Network], input_px: tuple[int, int], stride: int) -> list[network.Network]:
+    return [network.with_window(net, input_px=input_px, stride=stride) for net in networks]
 
 
 def _compute_in(model: keras.Model, precision: Precision) -> None:
@@ -181,14 +186,15 @@ def _own(choice: ModelChoice) -> Classifier:
     pixels = choice.pixels or "none"
     if choice.pixels is None and not first.scales_pixels:
         warnings.append(f"{path}: no layer scales its pixels, so it gets RGB in 0 to 255; --preprocess if it was trained on something else")
+    stride = _stride(first)
     return Classifier(
         name=path.name,
-        networks=networks,
+        networks=_windowed(networks, (width, height), stride),
         classes=classes,
         pixels=pixels,
         input_px=(width, height),
         short_side_px=min(width, height),
-        stride=_stride(first),
+        stride=stride,
         any_size=first.takes_any_size,
         identity=_identity(choice),
         warnings=warnings,
@@ -197,12 +203,13 @@ def _own(choice: ModelChoice) -> Classifier:
 
 def _trained(choice: ModelChoice, card: cards.Card, networks: Sequence[network.Network]) -> Classifier:
     path = Path(choice.model)
+    input_px = (card.input_px, card.input_px)
     return Classifier(
         name=path.name,
-        networks=networks,
+        networks=_windowed(networks, input_px, card.stride) if card.pooling == "window" else networks,
         classes=_classes(choice, networks[0].class_count, card)[0],
         pixels=choice.pixels or "none",
-        input_px=(card.input_px, card.input_px),
+        input_px=input_px,
         short_side_px=card.short_side_px,
         stride=card.stride,
         any_size=networks[0].takes_any_size,

@@ -9,6 +9,7 @@ any model, without building a new one and without touching the user's layers.
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -53,11 +54,25 @@ class Call:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pooling:
+    """The part of a head that pools globally: `before` leads from the target tensor to the feature map `source`, which each of `calls`
+    pools (usually there is one); `after` leads from what they give to the logits, and reads nothing else.
+    """
+
+    before: tuple[Call, ...]
+    source: Slot
+    calls: tuple[Call, ...]
+    after: tuple[Call, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Network:
     """A classifier split for explanation: body from pixels to the target tensor, head from there to the logits.
 
     `activation` makes scores of logits. `class_weights` is the kernel (channels, classes) where the head is global average pooling
-    and one Dense layer, so that a map is a matrix product; None elsewhere.
+    and one Dense layer, so that a map is a matrix product; None elsewhere. `pooled` is the feature map that global pooling reads; None
+    where space collapses in another way. `window` (rows, columns) is how many of its cells are pooled together: as many as in training, so
+    that a score means what it meant there, however large the picture is. None pools all of them.
     """
 
     body: tuple[Call, ...]
@@ -68,6 +83,21 @@ class Network:
     activation: Activation
     class_weights: np.ndarray[Any, Any] | None
     variables: tuple[Any, ...]
+    pooled: Slot | None = None
+    window: tuple[int, int] | None = None
+
+    @functools.cached_property
+    def pooling(self) -> Pooling | None:
+        """Where the head pools globally, and nothing goes round that; None elsewhere."""
+        if self.pooled is None:
+            return None
+        calls = tuple(call for call in self.head if self.pooled in call.inputs)
+        outputs = {call.outputs[0].number for call in calls}
+        after = _between(self.head, outputs, self.logits)
+        known = outputs | {slot.number for call in after for slot in call.outputs}
+        if not calls or any(slot.number not in known for call in after for slot in call.inputs):
+            return None
+        return Pooling(before=_between(self.head, {self.target.number}, self.pooled), source=self.pooled, calls=calls, after=after)
 
     @property
     def units(self) -> int:
@@ -88,6 +118,12 @@ class Network:
     def computes_in_half(self) -> bool:
         """Whether any of its layers computes in float16 or bfloat16."""
         return any(getattr(call.layer, "compute_dtype", "") in ("float16", "bfloat16") for call in (*self.body, *self.head))
+
+    @property
+    def target_dtype(self) -> str:
+        """The type of the target tensor's numbers, such as float32."""
+        [last] = [call.layer for call in self.body if self.target in call.outputs] or [None]
+        return getattr(last, "compute_dtype", None) or "float32"
 
     @property
     def scales_pixels(self) -> bool:
@@ -118,13 +154,36 @@ class Network:
 
         `pixels` is needed where something goes round the target (a layer inside a residual branch): that way begins at the pixels.
         """
-        values = {self.target.number: activations} | ({} if pixels is None else {self.source.number: pixels})
-        logits = tf.cast(run(self.head, values, self.logits), tf.float32)
-        logits = tf.reshape(logits, (-1, self.units))
+        return self._logits(run(self.head, self._values(activations, pixels), self.logits))
+
+    def run_before_pooling(self, activations: tf.Tensor, pixels: tf.Tensor | None = None) -> tf.Tensor:
+        """The target tensor -> the feature map that is pooled (batch, h, w, channels); the same where maps are taken from that one."""
+        assert self.pooling is not None, "it pools globally"
+        return run(self.pooling.before, self._values(activations, pixels), self.pooling.source)
+
+    def run_after_pooling(self, features: Sequence[tf.Tensor]) -> tf.Tensor:
+        """What each of `pooling.calls` gives, (n, channels), -> logits as run_head gives them, (n, classes)."""
+        assert self.pooling is not None, "it pools globally"
+        values = {}
+        for call, feature in zip(self.pooling.calls, features, strict=True):
+            slot = call.outputs[0]
+            values[slot.number] = tf.reshape(feature, (-1, 1, 1, feature.shape[-1])) if len(slot.shape) == 4 else feature
+        return self._logits(run(self.pooling.after, values, self.logits))
+
+    def _values(self, activations: tf.Tensor, pixels: tf.Tensor | None) -> dict[int, tf.Tensor]:
+        return {self.target.number: activations} | ({} if pixels is None else {self.source.number: pixels})
+
+    def _logits(self, output: tf.Tensor) -> tf.Tensor:
+        logits = tf.reshape(tf.cast(output, tf.float32), (-1, self.units))
         return tf.concat([-logits, logits], axis=1) if self.units == 1 else logits
 
+    @property
+    def has_exclusive_classes(self) -> bool:
+        """Whether a picture shows one of the classes and no other, so that scores add up to 1."""
+        return self.activation != "sigmoid" or self.units == 1
+
     def scores(self, logits: tf.Tensor) -> tf.Tensor:
-        """Logits -> probabilities. The two classes of a one-unit head exclude each other, those of a wider sigmoid head do not."""
+        """Logits (..., classes) -> probabilities. Two classes of one unit exclude each other, those of a wider sigmoid head do not."""
         return tf.sigmoid(logits) if self.activation == "sigmoid" or self.units == 1 else tf.nn.softmax(logits)
 
 
@@ -236,7 +295,7 @@ def split(model: keras.Model, *, layer: str | None = None) -> Network:
     target = _find_layer(layer, flattener.calls) if layer else _find_target(output, producers, model.name)
     logits, activation, fused = _find_logits(output, producers)
     calls = [replace(call, linear=True) if call is fused else call for call in flattener.calls]
-    body, head = _between(calls, source, target), _between(calls, target, logits)
+    body, head = _between(calls, {source.number}, target), _between(calls, {target.number}, logits)
     return Network(
         body=body,
         head=head,
@@ -246,7 +305,27 @@ def split(model: keras.Model, *, layer: str | None = None) -> Network:
         activation=activation,
         class_weights=_class_weights(head),
         variables=_variables((*body, *head)),
+        pooled=_find_pooled(output, flattener.calls, producers, model.name),
     )
+
+
+def with_window(network: Network, *, input_px: tuple[int, int], stride: int) -> Network:
+    """The same network, pooling over windows of as many cells as pictures of the size (width, height) give that it was trained on."""
+    if network.pooled is None or not network.takes_any_size:
+        return network
+    width, height = input_px
+    rows, columns = network.pooled.shape[1:3]
+    return replace(network, window=(rows or round(height / stride), columns or round(width / stride)))
+
+
+def _find_pooled(output: Slot, calls: Sequence[Call], producers: Mapping[int, Call], name: str) -> Slot | None:
+    """The feature map that global pooling reads, and nothing else does; None where space collapses in another way."""
+    try:
+        slot = _find_target(output, producers, name)
+    except ModelError:  # in more than one place; `--layer` names one of them
+        return None
+    readers = [call for call in calls if slot in call.inputs]
+    return slot if readers and all(isinstance(call.operation, _GLOBAL_POOLING) for call in readers) else None
 
 
 def _spatial(slot: Slot) -> bool:
@@ -329,11 +408,11 @@ def _knows_no_size(call: Call) -> bool:
     return isinstance(operation, _SIZELESS) or (kind.__module__.startswith("keras.") and kind.__name__ in _SIZELESS_NAMES)
 
 
-def _between(calls: Sequence[Call], start: Slot, end: Slot) -> tuple[Call, ...]:
-    """The calls that `end` needs once `start` is known, in order."""
+def _between(calls: Sequence[Call], start: set[int], end: Slot) -> tuple[Call, ...]:
+    """The calls that `end` needs once the slots of these numbers are known, in order."""
     needed, kept = {end.number}, []
     for call in reversed(calls):
-        if start.number not in {s.number for s in call.outputs} and any(slot.number in needed for slot in call.outputs):
+        if start.isdisjoint(slot.number for slot in call.outputs) and any(slot.number in needed for slot in call.outputs):
             needed.update(slot.number for slot in call.inputs)
             kept.append(call)
     return tuple(reversed(kept))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -18,14 +18,18 @@ THUMBNAIL_PX = 180
 
 
 class Seen(NamedTuple):
-    """What the network says of one frame: scores float32 (classes,), targets int (t,), maps float32 (t, h, w), and what it saw.
+    """What the network says of one frame: scores float32 (classes,), targets int (t,), maps float32 (t, h, w) and the targets' scores
+    float32 (t,), all as maps.Explanation has them, and what it saw.
 
-    `pixels` is the picture that went in, uint8 (height, width, 3).
+    `pixels` is the picture that went in, uint8 (height, width, 3); `features` what maps of other classes are made of, float (h, w, k) for
+    each layer, and nothing where none will be asked for.
     """
 
     scores: Array
     targets: Array
     maps: Array
+    target_scores: Array
+    features: tuple[Array, ...]
     pixels: Array
 
 
@@ -35,22 +39,44 @@ def as_thumbnail(rgb: Array, time_seconds: float) -> Thumbnail:
     return Thumbnail(time_seconds=time_seconds, jpeg=jpeg.tobytes(), width_px=rgb.shape[1], height_px=rgb.shape[0])
 
 
+class Shown(NamedTuple):
+    """What a frame shows: targets int (t,) with their scores float (t,), maps float32 (t, h, w) with the value of each that counts as full
+    heat, and all scores float32 (classes,)."""
+
+    targets: Array
+    target_scores: Array
+    maps: Array
+    scales: Sequence[float]
+    scores: Array
+
+
 class Painter:
     """Paints frames of one size: the canvas, the colour tables, and what is remembered from frame to frame.
 
-    That is the range that each panel's heat is scaled to, and with --smooth the mean of maps and scores over the scene.
+    That is the range that each panel's heat is scaled to, and with --smooth the mean of maps and scores over the scene, and the class that
+    the title names. `map_of` makes the map float32 (h, w) of any class: where the title holds, the heat is that class' too.
     """
 
     def __init__(
-        self, options: Options, classes: Sequence[ClassName], geometry: Geometry, canvas: compositing.Canvas, *, targets: int
+        self,
+        options: Options,
+        classes: Sequence[ClassName],
+        geometry: Geometry,
+        canvas: compositing.Canvas,
+        *,
+        targets: int,
+        map_of: Callable[[Seen, int], Array],
     ) -> None:
         self._options, self._classes, self._region, self.canvas = options, classes, geometry.region, canvas
         self._look = compositing.make_look(options.colormap, options.alpha, canvas.colour)
         self._ranges = [compositing.RunningRange() for _ in range(targets)]
-        self._means = {"maps": scenes.SceneMean(options.smooth), "scores": scenes.SceneMean(options.smooth)}
-        self._finds_cuts = options.smooth > 0 or options.keeps_thumbnails
+        self._means = {name: scenes.SceneMean(options.smooth) for name in ("maps", "scores", "target_scores")}
+        self._title = scenes.SteadyTitle() if options.holds_title else None
+        self._map_of = map_of
+        self._cuts = scenes.CutFinder() if options.smooth > 0 or options.keeps_thumbnails else None
         self._seen: Seen | None = None
         self.cut = False  # whether a scene begins with what was seen last
+        self.shown: Shown | None = None
         self._heats: list[Array] = []
         self._captions: list[compositing.Caption] = []
         self._painted: Array | None = None
@@ -61,50 +87,56 @@ class Painter:
         All are painted in the same memory: six megabytes that are new to the process cost 0.4 ms of page faults a frame.
         """
         if fresh:
-            self._prepare(*self.remember(seen, frame.time_seconds))
+            self._prepare(self.remember(seen, frame.time_seconds))
         given = self._heats, self._captions, self.canvas, self._look
         self._painted = compositing.compose(frame.planes, *given, into=self._painted)
         return self._painted
 
-    def remember(self, seen: Seen, time_seconds: float) -> tuple[Array, Array, list[float]]:
-        """Take in what the network sees at this time; returns the maps, scores and scales to be shown."""
-        self.cut = self._finds_cuts and self._seen is not None and scenes.is_cut(self._seen.pixels, seen.pixels)
-        maps = self._means["maps"].add(seen.maps, time_seconds, cut=self.cut)
+    def remember(self, seen: Seen, time_seconds: float) -> Shown:
+        """Take in what the network sees at this time; returns what is to be shown."""
+        self.cut = self._cuts is not None and self._seen is not None and self._cuts.is_cut(self._seen.pixels, seen.pixels)
         scores = self._means["scores"].add(seen.scores, time_seconds, cut=self.cut)
+        target_scores = self._means["target_scores"].add(seen.target_scores, time_seconds, cut=self.cut)
+        targets, raw, anew = seen.targets, seen.maps, self.cut
+        if self._title is not None:
+            title = self._title.add(scores, time_seconds, cut=self.cut)
+            anew = anew or (self.shown is not None and title != self.shown.targets[0])  # the mean was another class' until now
+            raw = raw if title == targets[0] else self._map_of(seen, title)[None]
+            targets, target_scores = np.array([title]), scores[[title]]
+        maps = self._means["maps"].add(raw, time_seconds, cut=anew)
         scales = [r.scale(float(m.max()), time_seconds) for r, m in zip(self._ranges, maps, strict=True)]
-        self._seen = seen
-        return maps, scores, scales
+        self._seen, self.shown = seen._replace(features=()), Shown(targets, target_scores, maps, scales, scores)
+        return self.shown
 
     def thumbnail(self, painted: Array, time_seconds: float, *, heat_alone: bool = False) -> Thumbnail:
         """Of a finished picture, or of its first panel with heat, THUMBNAIL_PX high at most."""
         height = min(THUMBNAIL_PX, self.canvas.cell_height if heat_alone else self.canvas.height)
         return as_thumbnail(compositing.shrunk(painted, self.canvas, height, heat_alone=heat_alone), time_seconds)
 
-    def _prepare(self, maps: Array, scores: Array, scales: Sequence[float]) -> None:
-        assert self._seen is not None, "something was seen before it is drawn"
-        self._heats = [self._levels(m, scale) for m, scale in zip(maps, scales, strict=True)]
-        targets = self._seen.targets
-        if self._options.smooth and not self._options.targets:
-            targets = np.argsort(-scores, kind="stable")[:1]  # the name that is steady, as the heat is
-        self._captions = [self._caption(scores, int(t), cold=not m.any()) for t, m in zip(targets, maps, strict=True)]
+    def _prepare(self, shown: Shown) -> None:
+        self._heats = [self._levels(m, scale) for m, scale in zip(shown.maps, shown.scales, strict=True)]
+        each = zip(shown.targets, shown.target_scores, shown.maps, strict=True)
+        self._captions = [self._caption(shown.scores, int(t), float(score), cold=not m.any()) for t, score, m in each]
 
     def _levels(self, raw: Array, scale: float) -> Array:
         size = self.canvas.panel_width, self.canvas.panel_height
         return compositing.heat_levels(raw / scale if scale > 0 else raw, *size, self._region)
 
-    def _caption(self, scores: Array, target: int, *, cold: bool) -> compositing.Caption:
+    def _caption(self, scores: Array, target: int, score: float, *, cold: bool) -> compositing.Caption:
         top_k, asked = self._options.top_k, bool(self._options.targets)
         top = [p for p in top_predictions(scores, self._classes, top_k) if p.name.index != target]
         keep = top_k if asked else top_k - 1
-        rows = [(self._classes[target].label, float(scores[target])), *((p.name.label, p.score) for p in top[: max(keep, 0)])]
+        rows = [(self._classes[target].label, score), *((p.name.label, p.score) for p in top[: max(keep, 0)])]
         return compositing.Caption(rows=rows if top_k or asked else (), note="no heat: nothing here speaks for it" if cold else "")
 
     def state(self) -> dict[str, Array]:
         """All that is remembered, for `restore`."""
         if self._seen is None:
             return {}
-        state = {f"seen_{name}": np.asarray(value) for name, value in self._seen._asdict().items()}
+        state = {f"seen_{name}": np.asarray(getattr(self._seen, name)) for name in _KEPT}
         state["ranges"] = np.array([r.state() for r in self._ranges])
+        state["changes"] = np.zeros(0) if self._cuts is None else self._cuts.state()
+        state["title"] = np.zeros(0) if self._title is None else self._title.state()
         for name, mean in self._means.items():
             state |= {f"mean_{name}_{key}": value for key, value in mean.state().items()}
         return state
@@ -113,11 +145,22 @@ class Painter:
         """Remember what `state` gave; returns what was seen last."""
         if "seen_maps" not in state:
             return None
-        self._seen = Seen(*(state[f"seen_{name}"] for name in Seen._fields))
+        self._seen = Seen(**{name: state[f"seen_{name}"] for name in _KEPT}, features=())
         for each, value in zip(self._ranges, state["ranges"], strict=True):
             each.restore(value)
         for name, mean in self._means.items():
             mean.restore({key: state[f"mean_{name}_{key}"] for key in ("sum", "rest")})
-        scales = [float(value[0]) for value in state["ranges"]]
-        self._prepare(self._means["maps"].mean(np.float32), self._means["scores"].mean(np.float32), scales)
+        maps, scores, target_scores = (self._means[name].mean(np.float32) for name in ("maps", "scores", "target_scores"))
+        targets = self._seen.targets
+        if self._cuts is not None:
+            self._cuts.restore(state["changes"])
+        if self._title is not None:
+            self._title.restore(state["title"])
+            targets = state["title"][:1].astype(int)
+            target_scores = scores[targets]
+        self.shown = Shown(targets, target_scores, maps, [float(value[0]) for value in state["ranges"]], scores)
+        self._prepare(self.shown)
         return self._seen
+
+
+_KEPT = [name for name in Seen._fields if name != "features"]  # of what was seen last: features are for frames that are still to come

@@ -185,7 +185,7 @@ class Options:
     colormap: str = "turbo"
     alpha: float = 0.5
     height_px: int | None = None
-    smooth: float = 0.0
+    smooth: float = 0.7
     every: int = 1
     start_seconds: float | None = None
     end_seconds: float | None = None
@@ -207,6 +207,11 @@ class Options:
     timeline: Path | None = None
     contact_sheet: Path | None = None
     contact_frames: int = 12
+
+    @property
+    def holds_title(self) -> bool:
+        """Whether a video's title and heat stay with one class until another has led for a while."""
+        return self.smooth > 0 and not self.targets
 
     @property
     def keeps_thumbnails(self) -> bool:

@@ -393,6 +393,7 @@ def _save(work: _Work, state: State, *, finished: bool) -> None:
         short_side_px=entry.short_side_px,
         stride=entry.stride,
         finished=finished,
+        pooling="mean",  # as _extractor has it
         facts=facts,
         history=state.history,
         learned=list(work.pictures.learned.values()),

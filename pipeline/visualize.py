@@ -40,11 +40,13 @@ MOST_TOGETHER, TOGETHER_PIXELS = 4, 20_000_000
 class Session:
     """What all inputs of one call share: the classifier, its traced function, and the options.
 
-    Where two videos are in the making at once, `turn` is a lock: the network works for one, while the other is opened or ended.
+    `map_of` makes the map of any class from what `explain` has kept of a picture. Where two videos are in the making at once, `turn` is a
+    lock: the network works for one, while the other is opened or ended.
     """
 
     classifier: Classifier
     explain: Callable[[Any], maps.Explanation]
+    map_of: Callable[[Any, Sequence[Any], int], Any]
     targets: Sequence[int] | None
     options: Options
     turn: AbstractContextManager[Any] = field(default_factory=nullcontext)
@@ -67,8 +69,9 @@ class Session:
 
     def seen(self, pixels: Array) -> list[Seen]:
         """Explain a batch of pictures, uint8 (batch, height, width, 3)."""
-        scores, targets, raw = (tensor.numpy() for tensor in explain_within_memory(self.explain, pixels))
-        return [Seen(*row) for row in zip(scores, targets, raw, np.asarray(pixels), strict=True)]
+        said = tf.nest.map_structure(lambda tensor: tensor.numpy(), explain_within_memory(self.explain, pixels))
+        features = zip(*said.features, strict=True) if said.features else itertools.repeat((), len(pixels))
+        return [Seen(*row) for row in zip(*said[:4], features, np.asarray(pixels), strict=True)]
 
     def explained(self, batches: Iterable[Array]) -> Generator[list[Seen]]:
         """What `seen` gives of each batch, in order, some of them computed at once."""
@@ -79,7 +82,14 @@ class Session:
         return compositing.arrange(self.options.layout, *size, explanations=len(self.targets or [0]), colour=colour)
 
     def painter(self, geometry: Geometry, canvas: compositing.Canvas) -> Painter:
-        return Painter(self.options, self.classifier.classes, geometry, canvas, targets=len(self.targets or [0]))
+        return Painter(
+            self.options,
+            self.classifier.classes,
+            geometry,
+            canvas,
+            targets=len(self.targets or [0]),
+            map_of=lambda seen, target: np.asarray(self.map_of(seen.pixels, seen.features, target)),
+        )
 
 
 def _nearest(length: float, stride: int) -> int:
@@ -93,15 +103,18 @@ def open_session(classifier: Classifier, options: Options) -> Session:
         size = "x".join(map(str, classifier.input_px))
         raise CommandError(f"--short-side {options.short_side_px}: {classifier.name} takes pictures of {size} pixels and no others")
     scale = _scaling(classifier)
-    explainers = [maps.explainer(net, method=options.method, targets=targets, preprocess=scale) for net in classifier.networks]
+    more: dict[str, Any] = {"method": options.method, "preprocess": scale}
+    explainers = [maps.explainer(net, targets=targets, keep_features=options.holds_title, **more) for net in classifier.networks]
     explain = explainers[0] if len(explainers) == 1 else maps.fused(explainers)
+    map_of = maps.fused_mapper([maps.mapper(net, **more) for net in classifier.networks])
     cv2.setNumThreads(1)  # blending is memory-bound; its threads would only take the network's and the encoder's time
-    return Session(classifier=classifier, explain=explain, targets=targets, options=options)
+    return Session(classifier=classifier, explain=explain, map_of=map_of, targets=targets, options=options)
 
 
 def scoring(classifier: Classifier, options: Options) -> dict[str, Any]:
     """What predict.predict needs of a classifier: its name, classes, scores and the geometry of its frames."""
-    session = Session(classifier=classifier, explain=lambda _: None, targets=None, options=options)  # type: ignore[arg-type, return-value]
+    nothing: Any = None
+    session = Session(classifier=classifier, explain=nothing, map_of=nothing, targets=None, options=options)
     score = maps.scorer(classifier.networks[0], preprocess=_scaling(classifier))
     return {
         "name": classifier.name,
@@ -139,7 +152,8 @@ def explain_within_memory(explain: Callable[[Any], maps.Explanation], pixels: Ar
             raise
     middle = len(pixels) // 2
     parts = [explain_within_memory(explain, part) for part in (pixels[:middle], pixels[middle:])]
-    return maps.Explanation(*(tf.concat(tensors, axis=0) for tensors in zip(*parts, strict=True)))
+    joined: maps.Explanation = tf.nest.map_structure(lambda *tensors: tf.concat(tensors, axis=0), *parts)
+    return joined
 
 
 # ------------------------------------------------------------------------------------------------ pictures
@@ -304,7 +318,7 @@ def _write(job: Job, session: Session, painted: Painted, before: tuple[int, int]
         track.thumbnails += [painter.thumbnail(painted.planes, 0.0), *pair_of(painted)]
     if job.maps is not None:
         with closing(RawMaps()) as raw:
-            raw.add(0.0, seen.maps, seen.targets, seen.scores[seen.targets])
+            raw.add(0.0, seen.maps, seen.targets, seen.target_scores)
             raw.write(job.maps, region=painted.geometry.region, overwrite=options.overwrite)
     with ExitStack() as stack:
         temporary = stack.enter_context(whole(job.output, overwrite=options.overwrite))

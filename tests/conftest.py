@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,9 +56,8 @@ def open_session(classifier: Classifier) -> Callable[..., Session]:
     def get(**options: Any) -> Session:
         given = Options(**options)
         if given.targets not in traced:
-            traced[given.targets] = visualize.open_session(classifier, given)
-        shared = traced[given.targets]
-        return visualize.Session(classifier=classifier, explain=shared.explain, targets=shared.targets, options=given)
+            traced[given.targets] = visualize.open_session(classifier, Options(targets=given.targets))
+        return replace(traced[given.targets], options=given)
 
     return get
 

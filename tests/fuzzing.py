@@ -20,7 +20,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -403,7 +403,7 @@ def sessions() -> Callable[[Options], visualize.Session]:
     """One traced function for all options."""
     classifier = models.load_classifier(ModelChoice(model=catalog.DEFAULT))
     shared = visualize.open_session(classifier, Options())
-    return lambda options: visualize.Session(classifier=classifier, explain=shared.explain, targets=shared.targets, options=options)
+    return lambda options: replace(shared, options=options)
 
 
 def try_once_for_each_size() -> None:

@@ -427,7 +427,7 @@ def giving(*of_targets: Any) -> Callable[[Any], maps.Explanation]:
 
     def explain(pixels: Array) -> maps.Explanation:
         found = tf.tile(tf.constant([of_targets], tf.float32), (len(pixels), 1, 1, 1))
-        return maps.Explanation(tf.zeros((len(pixels), 4)), tf.zeros((len(pixels), len(of_targets)), tf.int32), found)
+        return maps.Explanation(tf.zeros((len(pixels), 4)), tf.zeros((len(pixels), len(of_targets)), tf.int32), found, found[:, :, 0, 0])
 
     return explain
 

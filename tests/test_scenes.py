@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,76 @@ def test_change_is_counted_in_hue_saturation_and_value() -> None:
     assert scenes.change(red, magenta) < 1
 
 
+def test_the_colours_that_change_are_counted_as_a_part_of_the_pixels() -> None:
+    red, half = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.uint8)
+    red[..., 0] = half[:, :2, 0] = 200
+    half[:, 2:, 2] = 200
+    assert scenes.colour_change(red, red[::-1]) == 0 and scenes.colour_change(red, half) == 0.5
+
+
+def cuts_of(pictures: list[Any]) -> list[int]:
+    finder = scenes.CutFinder()
+    return [number for number in range(1, len(pictures)) if finder.is_cut(pictures[number - 1], pictures[number])]
+
+
 def test_the_cuts_of_the_demo_are_found_and_no_others() -> None:
-    small = [picture[::4, ::4] for picture in demo.clip_pictures()]
-    cuts = [n for n in range(1, len(small)) if scenes.is_cut(small[n - 1], small[n])]
-    assert cuts == [60, 120, 180]  # four shots of 2.5 seconds at 24 a second
+    assert cuts_of([picture[::4, ::4] for picture in demo.clip_pictures()]) == [60, 120, 180]  # four shots of 2.5 seconds at 24 a second
+
+
+COLD, WARM = [(0, 0, 90), (40, 120, 255), (210, 235, 255)], [(90, 0, 0), (255, 150, 20), (255, 230, 190)]
+
+
+def pan(seed: int, count: int, colours: Any) -> list[Any]:
+    """A camera that turns so fast that half of the view is new in every picture: a wall of blocks in these colours."""
+    blocks = np.random.default_rng(seed).integers(0, len(colours), (8, 4 * count + 16))
+    wall = np.kron(np.array(colours)[blocks], np.ones((4, 4, 1)))
+    return [wall[:, 16 * n : 16 * n + 32].astype(np.uint8) for n in range(count)]
+
+
+def test_a_fast_pan_is_no_cut_and_a_cut_within_one_is() -> None:
+    cold, warm = pan(1, 9, COLD), pan(2, 9, WARM)
+    assert min(scenes.change(a, b) for a, b in itertools.pairwise(cold)) > scenes.CUT_LEVELS  # by that alone all would be
+    assert cuts_of(cold) == [] and cuts_of([*cold, *warm]) == [9]
+
+
+def test_a_cut_finder_goes_on_from_its_state() -> None:
+    still, [other] = pan(3, 1, COLD) * 3, pan(4, 1, COLD)
+    one, two = scenes.CutFinder(), scenes.CutFinder()
+    assert [one.is_cut(still[0], still[1]), one.is_cut(still[1], still[2])] == [False, False]
+    assert not two.is_cut(still[2], other)  # of the same colours, and what is usual here is not known
+    two.restore(one.state())
+    assert two.is_cut(still[2], other)  # nothing moved before
+
+
+def titles(leaders: str, seconds: float, cuts: str = "") -> str:
+    """The titles of frames in which classes lead, a letter each, `seconds` apart."""
+    title = scenes.SteadyTitle()
+    shown = [title.add(np.eye(3)["abc".index(each)], n * seconds, cut=cuts[n : n + 1] == "|") for n, each in enumerate(leaders)]
+    return "".join("abc"[number] for number in shown)
+
+
+def test_a_title_changes_when_another_class_has_led_for_a_fifth_of_a_second() -> None:
+    assert titles("aabaaabbaaa", 0.04) == "a" * 11
+    assert titles("aabbbbbbbbb", 0.04) == "aaaaaaabbbb"  # b leads from 0.08 s on, so 0.28 s it is
+    assert titles("aabbb", 0.1) == "aaaab"  # by time and not by frames
+    assert titles("aabcbcbcbcb", 0.04) == "a" * 11  # neither leads for long
+    assert titles("ab", 5) == "aa" and titles("abb", 5) == "aab"
+
+
+def test_a_cut_begins_a_title_anew() -> None:
+    assert titles("aabbcc", 0.04, "   |  ") == "aaabbb"
+
+
+def test_a_title_goes_on_from_its_state() -> None:
+    leaders = "aabbbbbbbaacccccc"
+    whole = titles(leaders, 0.04)
+    for at in (1, 4, 8, 12):
+        first, second = scenes.SteadyTitle(), scenes.SteadyTitle()
+        for n in range(at):
+            first.add(np.eye(3)["abc".index(leaders[n])], n * 0.04, cut=False)
+        second.restore(first.state())
+        rest = [second.add(np.eye(3)["abc".index(leaders[n])], n * 0.04, cut=False) for n in range(at, len(leaders))]
+        assert "".join("abc"[number] for number in rest) == whole[at:]
 
 
 def test_smoothed_heat_flickers_less_and_starts_anew_at_a_cut(tmp_path: Path, open_session: Open) -> None:

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -155,6 +156,25 @@ def test_the_scaling_inside_the_file_is_that_of_the_network(mode: Pixels) -> Non
     model = keras.Model(source, keras.layers.Identity()(training._scaled(source, mode)))
     again = keras.Model.from_config(model.get_config())
     np.testing.assert_allclose(again(pixels), scale_pixels(tf.constant(pixels), mode), rtol=1e-5, atol=1e-4)
+
+
+def test_a_model_pools_as_its_card_says(trained: training.Trained, tmp_path: Path) -> None:
+    card = cards.read_card(trained.plan.output)
+    assert card is not None and card.pooling == "mean"
+    windows = {}
+    for pooling in ("mean", "window", None):  # None: a file that was made before cards said so
+        path = tmp_path / f"{pooling}.keras"
+        with zipfile.ZipFile(trained.plan.output) as source, zipfile.ZipFile(path, "w") as target:
+            for member in source.namelist():
+                content = source.read(member)
+                if member == cards.MEMBER:
+                    told = json.loads(content)
+                    del told["pooling"]
+                    content = json.dumps(told | ({"pooling": pooling} if pooling else {})).encode()
+                target.writestr(member, content)
+        [network] = models.load_classifier(ModelChoice(model=str(path))).networks
+        windows[pooling] = network.window
+    assert windows == {"mean": None, "window": (7, 7), None: None}  # its base takes 224 by 224 pixels, 32 to a cell
 
 
 def test_a_file_that_is_no_model_of_ours_has_no_card(tmp_path: Path) -> None:

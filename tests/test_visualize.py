@@ -222,9 +222,9 @@ def test_saved_maps_hold_what_the_contract_says(cat: Path, tmp_path: Path, open_
     assert saved["targets"].tolist() == [[banana, tabby]]
     assert saved["region"].tolist() == [0, 0, 1, 1] and saved["time_seconds"].tolist() == [0]
     pixels = scaling.network_picture(scaling.frame_of(stills.read_still(cat)), geometry)[None]
-    alone = maps.explainer(open_session().classifier.networks[0], targets=[tabby])(pixels)
-    np.testing.assert_allclose(saved["maps"][0, 1], alone.maps.numpy()[0, 0], atol=1e-5)
-    np.testing.assert_allclose(saved["scores"][0], alone.scores.numpy()[0, [banana, tabby]], atol=1e-6)
+    alone = [maps.explainer(open_session().classifier.networks[0], targets=[target])(pixels) for target in (banana, tabby)]
+    np.testing.assert_allclose(saved["maps"][0, 1], alone[1].maps.numpy()[0, 0], atol=1e-5)
+    np.testing.assert_allclose(saved["scores"][0], [each.target_scores.numpy()[0, 0] for each in alone], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["variable.mp4", "rotated.mov", "late_audio.mp4", "odd.mkv", "stream.ts", "single.mp4"])
