@@ -185,15 +185,6 @@ def find_target(wanted: str, classes: Sequence[ClassName]) -> ClassGroup:
     return found.groups[0]
 
 
-def find_class(wanted: str, classes: Sequence[ClassName]) -> ClassName:
-    """The one class that `--target` names. Raises CommandError as `find_target` does, and for a name of several."""
-    group = find_target(wanted, classes)
-    if len(group.members) > 1:
-        what = f"--target {wanted}: means {len(group.members)} classes, and one is explained at a time"
-        raise CommandError(what, remedy=f"give one of them; `visualize models classes {wanted}` lists them")
-    return classes[group.members[0]]
-
-
 def _identity(group: ClassGroup) -> str:
     index = str(group.members[0])
     return f"{group.wnid} ({index})" if group.wnid and len(group.members) == 1 else group.wnid or index

@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 
 SHOWN_SCORE = 0.05  # what is less likely is not worth finding
 KEPT_SCORE = 0.01  # what is less likely is not counted in the sum of a kind's classes
-PAUSE_SECONDS = 1.0
+PAUSE_SECONDS = 1.0 + 1e-6  # a second, and what times in floating point may lie off: 4.15 less 3.15 is more than 1
 STATE_VERSION = 2  # of what `Track.state` gives: a run that was interrupted by a program with another begins anew
 
 

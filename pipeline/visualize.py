@@ -24,7 +24,7 @@ from pipeline.outputs import whole
 from pipeline.painting import THUMBNAIL_PX, Painter, Seen, as_thumbnail
 from pipeline.planning import Job
 from pipeline.predictions import RawMaps, Track, top_predictions
-from pipeline.records import Colour, Frame, Geometry, Options, Outcome, Thumbnail
+from pipeline.records import ClassGroup, Colour, Frame, Geometry, Options, Outcome, Thumbnail
 
 Array = np.ndarray[Any, Any]
 
@@ -38,7 +38,7 @@ MOST_TOGETHER, TOGETHER_PIXELS = 4, 20_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What all inputs of one call share: the classifier, its traced function, and the options.
+    """What all inputs of one call share: the classifier, its traced function, what is explained (None: the top prediction), and options.
 
     `map_of` makes the map of any class from what `explain` has kept of a picture. Where two videos are in the making at once, `turn` is a
     lock: the network works for one, while the other is opened or ended.
@@ -47,7 +47,7 @@ class Session:
     classifier: Classifier
     explain: Callable[[Any], maps.Explanation]
     map_of: Callable[[Any, Sequence[Any], int], Any]
-    targets: Sequence[int] | None
+    targets: Sequence[ClassGroup] | None
     options: Options
     turn: AbstractContextManager[Any] = field(default_factory=nullcontext)
 
@@ -87,7 +87,7 @@ class Session:
             self.classifier.classes,
             geometry,
             canvas,
-            targets=len(self.targets or [0]),
+            targets=self.targets,
             map_of=lambda seen, target: np.asarray(self.map_of(seen.pixels, seen.features, target)),
         )
 
@@ -98,13 +98,14 @@ def _nearest(length: float, stride: int) -> int:
 
 def open_session(classifier: Classifier, options: Options) -> Session:
     """Raises CommandError when a target is no class of the model, or a size is asked for that it does not take."""
-    targets = [class_names.find_class(wanted, classifier.classes).index for wanted in options.targets] or None
+    targets = [class_names.find_target(wanted, classifier.classes) for wanted in options.targets] or None
     if options.short_side_px and not classifier.any_size:
         size = "x".join(map(str, classifier.input_px))
         raise CommandError(f"--short-side {options.short_side_px}: {classifier.name} takes pictures of {size} pixels and no others")
     scale = _scaling(classifier)
     more: dict[str, Any] = {"method": options.method, "preprocess": scale}
-    explainers = [maps.explainer(net, targets=targets, keep_features=options.holds_title, **more) for net in classifier.networks]
+    members = [group.members for group in targets] if targets else None
+    explainers = [maps.explainer(net, targets=members, keep_features=options.holds_title, **more) for net in classifier.networks]
     explain = explainers[0] if len(explainers) == 1 else maps.fused(explainers)
     map_of = maps.fused_mapper([maps.mapper(net, **more) for net in classifier.networks])
     cv2.setNumThreads(1)  # blending is memory-bound; its threads would only take the network's and the encoder's time

@@ -39,6 +39,13 @@ def test_a_pause_of_a_second_does_not_end_it_and_a_longer_one_does() -> None:
     assert [row[:4] for row in shown(track(rows, top_k=1)) if row[0] == "cat"] == [("cat", 0.0, 2.0, 2), ("cat", 3.25, 3.75, 1)]
 
 
+def test_a_pause_of_a_second_is_none_at_any_time() -> None:
+    """In floating point 4.15 - 3.15 is 1.0000000000000004."""
+    rows = [(3.0, {0: 0.5}), (3.15, {2: 0.9}), (4.15, {0: 0.5})]
+    assert [row[:3] for row in shown(track(rows, top_k=1), 0.05)] == [("cat", 3.0, 4.2), ("cup", 3.15, 4.15)]
+    assert [row[:3] for row in kinds_shown(track(rows), 0.05)] == [("pet", 3.0, 4.2), ("thing", 3.15, 4.15)]
+
+
 def test_what_is_unlikely_or_below_the_top_k_is_not_shown() -> None:
     made = track([(0.0, {0: 0.5, 1: 0.3, 2: 0.1}), (1.0, {0: 0.04, 2: 0.06})])
     assert [row[0] for row in shown(made)] == ["cat", "dog", "cup"] and shown(made)[2][1:3] == (1.0, 1.5)

@@ -215,7 +215,7 @@ def test_saved_maps_hold_what_the_contract_says(cat: Path, tmp_path: Path, open_
     options = {"targets": ("banana", "n02123045"), "save_maps": tmp_path / "m.npz"}
     visualize.visualize_image(job_for(cat, tmp_path / "out.png", **options), open_session(**options))
     saved = np.load(tmp_path / "m.npz")
-    banana, tabby = (class_names.find_class(name, class_names.imagenet_classes()).index for name in ("banana", "tabby"))
+    banana, tabby = (class_names.find_target(name, class_names.imagenet_classes()).members[0] for name in ("banana", "tabby"))
     geometry = open_session().geometry(451, 300)
     assert (geometry.width_px, geometry.height_px) == (384, 256)
     assert saved["maps"].shape == (1, 2, 8, 12) and saved["maps"].dtype == np.float32 and (saved["maps"] >= 0).all()
@@ -225,6 +225,25 @@ def test_saved_maps_hold_what_the_contract_says(cat: Path, tmp_path: Path, open_
     alone = [maps.explainer(open_session().classifier.networks[0], targets=[target])(pixels) for target in (banana, tabby)]
     np.testing.assert_allclose(saved["maps"][0, 1], alone[1].maps.numpy()[0, 0], atol=1e-5)
     np.testing.assert_allclose(saved["scores"][0], [each.target_scores.numpy()[0, 0] for each in alone], atol=1e-6)
+
+
+def test_a_kind_is_explained_as_one(cat: Path, tmp_path: Path, open_session: Open) -> None:
+    """Cropped to what the network was trained on there is one window, so the sum of the scores by another way is that of the cats."""
+    options = {"targets": ("cats", "tabby"), "save_maps": tmp_path / "m.npz", "fit": "crop"}
+    session = open_session(**options)
+    visualize.visualize_image(job_for(cat, tmp_path / "out.png", **options), session)
+    saved, geometry = np.load(tmp_path / "m.npz"), session.geometry(451, 300)
+    pixels = scaling.network_picture(scaling.frame_of(stills.read_still(cat)), geometry)[None]
+    [scores] = visualize.scoring(session.classifier, session.options)["score"](pixels)
+    cats = [281, 282, 283, 284, 285, 286, 287]  # tabby, tiger cat, Persian, Siamese, Egyptian, cougar, lynx
+    np.testing.assert_allclose(saved["scores"], [[scores[cats].sum(), scores[281]]], atol=1e-5)
+    assert saved["targets"].tolist() == [[cats[int(scores[cats].argmax())], 281]] and scores[cats].sum() > scores.max() + 0.01
+    painter = session.painter(geometry, session.canvas((448, 448), Colour(matrix="rgb", full_range=True)))
+    painter._prepare(painter.remember(session.seen(pixels)[0], 0.0))
+    of_cats, of_tabbies = ([label for label, _ in caption.rows] for caption in painter._captions)
+    best = [session.classifier.classes[i].label for i in np.argsort(-scores, kind="stable")[:4]]
+    assert of_cats == ["cat", *best[:3]] and of_tabbies == ["tabby", *[label for label in best[:3] if label != "tabby"]]
+    assert painter._captions[0].rows[0][1] == pytest.approx(scores[cats].sum(), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["variable.mp4", "rotated.mov", "late_audio.mp4", "odd.mkv", "stream.ts", "single.mp4"])
