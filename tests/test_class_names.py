@@ -302,3 +302,8 @@ def test_classes_without_wordnet_ids_are_told_apart_by_index() -> None:
 )
 def test_labels_name_folders_as_they_are_and_as_they_were(folder: str, indices: list[int]) -> None:
     assert [name.index for name in class_names.classes_called(folder, CLASSES)] == indices
+
+
+def test_a_folder_is_the_class_of_that_label_before_one_that_had_it() -> None:
+    mine = [CLASSES[726], ClassName(index=1, wnid="n02690373", label="plane")]  # the carpenter's was "plane" too
+    assert class_names.classes_called("plane", mine) == [mine[1]]
