@@ -21,7 +21,7 @@ from pipeline.terminal import Terminal, end, exit_code_of, open_missing_streams,
 
 if TYPE_CHECKING:
     from pipeline.archive import Request
-    from pipeline.planning import Job, Refusal
+    from pipeline.planning import Job, Refusal, Skipped
     from pipeline.predictions import Track
     from pipeline.visualize import Session
 
@@ -36,6 +36,7 @@ app = typer.Typer(
 
 LAYOUTS = "side-by-side|stacked|overlay|heatmap|grid"
 METHODS = "gradcam|gradcam++|hirescam|xgradcam|layercam|eigencam|scorecam"
+PLACES = "top-left|top-right|bottom-left|bottom-right|none"
 CODECS = "auto|h264|hevc|av1|vp9|prores"
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="PATH...", help="What to look at.", show_default=False)]
@@ -113,6 +114,19 @@ ShortSide = Annotated[
 Layout = Annotated[str, typer.Option("--layout", metavar=LAYOUTS, help="What the output shows.")]
 Colormap = Annotated[str, typer.Option("--colormap", metavar="NAME", help="Any OpenCV colour map, in lower case.")]
 Alpha = Annotated[float, typer.Option("--alpha", metavar="X", help="Strength of the heat, 0 to 1.")]
+Label = Annotated[
+    str, typer.Option("--label", metavar=PLACES, help="Where the box with the names and the colours' scale lies; none leaves it out.")
+]
+Scale = Annotated[
+    str | None,
+    typer.Option(
+        "--scale",
+        metavar="frame|shared",
+        help="With several targets: frame shows each panel's heat up to full, shared one scale for all, by their scores: the highest "
+        "up to full, a quarter of its score up to half. That means the same with every method.",
+        show_default="shared",
+    ),
+]
 Height = Annotated[
     int | None, typer.Option("--height", metavar="N", help="Height of a panel in pixels; the width follows.", show_default="the source's")
 ]
@@ -190,6 +204,7 @@ MaxMegapixels = Annotated[
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.", show_default="off")]
+SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Pass over inputs whose output exists.", show_default="off")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per input on stdout.", show_default="off")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No bars and no result lines; failures are still named.", show_default="off")]
 Verbose = Annotated[
@@ -232,8 +247,10 @@ def image(
     fit: Fit = "whole",
     short_side: ShortSide = None,
     layout: Layout = "side-by-side",
-    colormap: Colormap = "turbo",
+    colormap: Colormap = "inferno",
     alpha: Alpha = 0.5,
+    label: Label = "top-left",
+    scale: Scale = None,
     height: Height = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -242,6 +259,7 @@ def image(
     report: Report = False,
     max_megapixels: MaxMegapixels = None,
     overwrite: Overwrite = False,
+    skip_existing: SkipExisting = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -257,12 +275,15 @@ def image(
         layout=layout,
         colormap=colormap,
         alpha=alpha,
+        label=label,
+        scale=scale,
         height_px=height,
         predictions=predictions,
         save_maps=save_maps,
         report=report,
         max_megapixels=max_megapixels,
         overwrite=overwrite,
+        skip_existing=skip_existing,
     )
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
         from pipeline import planning
@@ -287,8 +308,10 @@ def video(
     fit: Fit = "whole",
     short_side: ShortSide = None,
     layout: Layout = "side-by-side",
-    colormap: Colormap = "turbo",
+    colormap: Colormap = "inferno",
     alpha: Alpha = 0.5,
+    label: Label = "top-left",
+    scale: Scale = None,
     height: Height = None,
     smooth: Smooth = 0.7,
     every: Every = 1,
@@ -319,6 +342,7 @@ def video(
     fresh: Fresh = False,
     max_megapixels: MaxMegapixels = None,
     overwrite: Overwrite = False,
+    skip_existing: SkipExisting = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -334,6 +358,8 @@ def video(
         layout=layout,
         colormap=colormap,
         alpha=alpha,
+        label=label,
+        scale=scale,
         height_px=height,
         smooth=smooth,
         every=every,
@@ -357,6 +383,7 @@ def video(
         fresh=fresh,
         max_megapixels=max_megapixels,
         overwrite=overwrite,
+        skip_existing=skip_existing,
     )
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
         from pipeline import planning
@@ -386,8 +413,10 @@ def batch(
     fit: Fit = "whole",
     short_side: ShortSide = None,
     layout: Layout = "side-by-side",
-    colormap: Colormap = "turbo",
+    colormap: Colormap = "inferno",
     alpha: Alpha = 0.5,
+    label: Label = "top-left",
+    scale: Scale = None,
     height: Height = None,
     smooth: Smooth = 0.7,
     every: Every = 1,
@@ -434,6 +463,7 @@ def batch(
         str | None, typer.Option("--address", metavar="ADDRESS", help="The Ray cluster.", show_default="one of its own, on this machine")
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what has failed for good.", show_default="off")] = False,
+    dedupe: Annotated[bool, typer.Option("--dedupe", help="Of files that are exact copies make one.", show_default="off")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List what is new, changed, done, failed or missing; change nothing.", show_default="off")
     ] = False,
@@ -445,7 +475,10 @@ def batch(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """A whole archive, unattended: every video and picture under the sources. The same command goes on where it was stopped or killed."""
+    """A whole archive, unattended: every video and picture under the sources. The same command goes on where it was stopped or killed.
+
+    What it has made before is passed over, as --skip-existing does elsewhere.
+    """
     options = _options(
         targets=tuple(target or ()),
         method=method,
@@ -455,6 +488,8 @@ def batch(
         layout=layout,
         colormap=colormap,
         alpha=alpha,
+        label=label,
+        scale=scale,
         height_px=height,
         smooth=smooth,
         every=every,
@@ -492,6 +527,7 @@ def batch(
             maps=save_maps,
             limit=limit,
             retry_failed=retry_failed,
+            dedupe=dedupe,
             command=_command(),
         )
         if dry_run:
@@ -505,6 +541,8 @@ def _survey(request: Request, terminal: Terminal) -> None:
 
     counts: Counter[str] = Counter()
     for standing, relative, size_bytes, reason in archive.survey(request):
+        if terminal.unread:  # nothing is made here, so there is nothing to go on for
+            return
         counts[standing] += 1
         path = os.fsdecode(relative)
         if terminal.as_json:
@@ -582,7 +620,7 @@ def search(
                 try:
                     made = index.cut(hit, clip, overwrite=overwrite)
                     if made is not None:
-                        terminal.say(printable(f"cut out: {made}"))
+                        terminal.say(printable(f"{'cut out' if made.made else 'there already'}: {made.path}"))
                 except HeatreelError as error:
                     failures.append(str(error))
             for failure in failures:
@@ -720,7 +758,7 @@ def analyze(
     method: Method = "gradcam",
     fit: Fit = "whole",
     short_side: ShortSide = None,
-    colormap: Colormap = "turbo",
+    colormap: Colormap = "inferno",
     alpha: Alpha = 0.5,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -899,15 +937,17 @@ def models_fetch(
 # ------------------------------------------------------------------------------------------------ running
 
 
-def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, options: Options, terminal: Terminal) -> list[Outcome]:
+def _run(plan: Sequence[Job | Refusal | Skipped], choice: ModelChoice, device: str, options: Options, terminal: Terminal) -> list[Outcome]:
     """Do every job of the plan; the model is loaded when there is one to do. Raises CommandError for what no input could cure."""
     from pipeline.compositing import colormap
-    from pipeline.planning import Job, Refusal
+    from pipeline.planning import Job, Refusal, Skipped
 
     catalog.check_choice(choice, options.targets)
     colormap(options.colormap)
     name = Path(choice.model).name if catalog.is_file(choice.model) else catalog.entry(choice.model).name
     outcomes = [Outcome(input=r.input, model=name, method=options.method, error=str(r.error)) for r in plan if isinstance(r, Refusal)]
+    passed_over = [each for each in plan if isinstance(each, Skipped)]
+    outcomes += [Outcome(input=s.input, output=s.output, model=name, method=options.method, skipped=True) for s in passed_over]
     for outcome in outcomes:
         terminal.report(outcome)
     jobs = [job for job in plan if isinstance(job, Job)]
@@ -920,7 +960,7 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
     terminal.say(f"running on {models.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
     session = visualize.open_session(models.load_classifier(choice), options)
     tracks: list[Track] = []
-    shown: list[tuple[Outcome, Track | None]] = [(outcome, None) for outcome in outcomes]
+    shown: list[tuple[Outcome, Track | None]] = [(outcome, None) for outcome in outcomes if not outcome.skipped]
 
     def write(done: Sequence[Track]) -> None:
         if options.predictions is not None and done:
@@ -944,7 +984,7 @@ def _run(plan: Sequence[Job | Refusal], choice: ModelChoice, device: str, option
             tracks += [track] if track and not alone else []
             shown += [(outcome, track)] if pictures else []
     except KeyboardInterrupt as stop:
-        job = jobs[min(len(outcomes) - len(plan) + len(jobs), len(jobs) - 1)]  # the refused come first
+        job = jobs[min(len(outcomes) - len(plan) + len(jobs), len(jobs) - 1)]  # the refused and the skipped come first
         raise Stopped(exit_code_of(stop), remedy=_how_to_go_on(job, options, predictions_written=bool(tracks))) from None
     finally:
         write(tracks)

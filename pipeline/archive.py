@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +25,7 @@ HOME = ".heatreel"
 # Options that change where, when or how quickly, but not what; predictions and maps have values of their own.
 _WITHOUT_EFFECT = (
     "overwrite",
+    "skip_existing",
     "fresh",
     "predictions",
     "save_maps",
@@ -42,7 +43,10 @@ _NETWORK_FILE_SYSTEMS = re.compile(r"nfs|cifs|smb|9p|ceph|gluster|lustre|gpfs|af
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What `visualize batch` is asked for. `predictions` is the format of each video's own file; `maps` the folder of raw maps."""
+    """What `visualize batch` is asked for. `predictions` is the format of each video's own file; `maps` the folder of raw maps.
+
+    With `dedupe` an exact copy of another file is not made.
+    """
 
     sources: Sequence[str]
     output: Path
@@ -54,6 +58,7 @@ class Request:
     maps: Path | None = None
     limit: int | None = None
     retry_failed: bool = False
+    dedupe: bool = False
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -215,6 +220,8 @@ def survey(request: Request) -> Iterator[tuple[Standing | Literal["passed over",
                 yield "passed over", os.fsencode(found.path), None, found.reason
                 continue
             seen.add(found.relative)
+            if book and request.dedupe:
+                found = replace(found, copy_of=book.known_copy(found.relative, settings=settings))
             entry, again = entry_of(found, request.options), request.retry_failed
             standing = book.look(entry, settings=settings, exists=exists, retry_failed=again) if book else "new"
             yield standing, found.relative, found.size_bytes, ""

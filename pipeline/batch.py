@@ -20,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pipeline import archive, discovery, gallery, journal, ledger, outputs, processes
+from pipeline import archive, copies, discovery, gallery, journal, ledger, outputs, processes
 from pipeline.archive import Request
 from pipeline.discovery import PassedOver
 from pipeline.errors import CommandError, HeatreelError, InputError, OutputError
@@ -68,13 +68,18 @@ class Watcher(Protocol):
 
 @dataclass(kw_only=True)
 class Summary:
-    """What one run has done. `failures` holds paths with their reasons, those of earlier runs too."""
+    """What one run has done. `failures` holds paths with their reasons, those of earlier runs too.
+
+    `copies` is how many of the files are exact copies of others, or if `deduped` how many are not made for that.
+    """
 
     found: int = 0
     ended: int = 0
     done: int = 0
     done_before: int = 0
     missing: int = 0
+    copies: int = 0
+    deduped: bool = False
     failures: list[tuple[str, str]] = field(default_factory=list)
     passed_over: list[PassedOver] = field(default_factory=list)
     stopped: bool = False
@@ -114,6 +119,7 @@ def run(
                 if batch.finds_work(stopping):
                     with _opened(open_engine, request.setup, log) as engine:
                         batch.work(engine, stopping)
+                batch.look_for_copies(stopping)
                 code = batch.exit_code
             finally:
                 with suppress(OutputError):
@@ -217,7 +223,9 @@ class _Batch:
         self._taken = 0
         self._full_since_free: int | None = None
         self._estimate = _Estimate()
-        self._listing: Iterator[Found | PassedOver] | None = None
+        self._copies = copies.Copies(book, root=root, settings=settings, run=number, exists=self._exists)
+        self._listing: Iterator[Found | PassedOver | None] | None = None
+        self._looking: Iterator[None] | None = None
         self._unentered: list[Entry] = []
         self._unsettled: deque[Callable[[], None]] = deque()
         self._counts: Mapping[State, int] = {}
@@ -228,7 +236,8 @@ class _Batch:
 
     def finds_work(self, stopping: Callable[[], bool]) -> bool:
         """Look through the archive until there is something to do: for nothing no worker is opened."""
-        self._listing = discovery.discover(self._paths, root=self._root, output=self._output, rules=self._request.rules)
+        listing = discovery.discover(self._paths, root=self._root, output=self._output, rules=self._request.rules)
+        self._listing = self._copies.marked(listing) if self._request.dedupe else listing
         self._keep_house()
         found = not self._is_over(listed=True)
         while self._listing is not None and not found and not stopping():
@@ -262,7 +271,8 @@ class _Batch:
             if self._is_over():
                 return
             self._show()
-            for event in engine.events(0.02 if self._listing is not None else 0.3):
+            self._look_on()
+            for event in engine.events(0.02 if self._listing is not None or self._looking is not None else 0.3):
                 self._take(engine, event)
 
     def _is_over(self, *, listed: bool = False) -> bool:
@@ -285,6 +295,9 @@ class _Batch:
         taken = LISTED_AT_ONCE if self._unentered else 0
         for found in itertools.islice(self._listing, LISTED_AT_ONCE - taken):
             taken += 1
+            if found is None:  # a file is being read to see whether it is a copy, and there are other things to do
+                taken = LISTED_AT_ONCE
+                break
             if isinstance(found, PassedOver):
                 self.summary.passed_over.append(found)
                 self._log.write(f"passed over {found.path}: {found.reason}")
@@ -297,11 +310,32 @@ class _Batch:
                 self._unentered, run=self._number, settings=self._settings, exists=self._exists, retry_failed=again
             )
             self._unentered = []
+            self._copies.entered()
             self.summary.done_before += standings.count("done")
         if taken < LISTED_AT_ONCE and not self._unentered:
             self._listing = None
             self._close_listing()
-        return not {"done", "failed"}.issuperset(standings)
+        return not {"done", "failed", "copy"}.issuperset(standings)
+
+    def _look_on(self) -> None:
+        """One step of looking for copies among what is entered. Nothing depends on it, so a full disk only ends it."""
+        if self._looking is None:
+            return
+        try:
+            next(self._looking)
+        except StopIteration:
+            self._looking = None
+
+    def look_for_copies(self, stopping: Callable[[], bool]) -> None:
+        """Look through the rest, and count them."""
+        next_beat = time.monotonic() + BEAT_SECONDS
+        while self._looking is not None and not (stopping() or self.summary.given_up):
+            self._look_on()
+            if time.monotonic() >= next_beat:
+                self._keep_house()
+                next_beat = time.monotonic() + BEAT_SECONDS
+        self.summary.deduped = self._request.dedupe
+        self.summary.copies = self._book.counts(self._settings)["copy"] if self._request.dedupe else self._copies.count()
 
     def _close_listing(self) -> None:
         below = archive.listed_below(self._paths, self._root, self._request.rules)
@@ -310,6 +344,7 @@ class _Batch:
             for row in self._book.jobs(["missing"], self._settings):
                 journal.discard(self._output / os.fsdecode(row.output))
         self._sized = 0.0
+        self._looking = self._copies.look()
 
     def _keep_house(self) -> None:
         """What is due from time to time: a sign of life, what others have left lying, pauses that are over, room on the disk."""
@@ -560,6 +595,8 @@ class _Batch:
 
     def _failed(self, claim: Claim, result: Result, order: Order, *, charge: Literal["error", "crash"] = "error") -> None:
         tries = claim.crashes if charge == "crash" else claim.errors
+        if not os.path.lexists(order.found.path):
+            self._book.free_copies(claim)
         state = self._book.fail(
             claim,
             error_class=result.error_class,

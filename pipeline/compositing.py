@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.errors import CommandError
-from pipeline.records import Colour, Layout, percent
+from pipeline.records import Colour, LabelPlace, Layout, percent
 
 Array = np.ndarray[Any, Any]
 Planes = tuple[Array, Array, Array]
@@ -77,12 +77,16 @@ def _packed(keep: Array, add: Array, planes: tuple[int, ...]) -> Array:
     return np.stack(columns, axis=1).view(np.uint16 if len(columns) == 2 else np.int32)[:, 0]
 
 
-def opacity(alpha: float) -> Array:
-    """Opacity for each heat level, float (256,): nothing where there is no heat, rising smoothly to `alpha` at half heat.
+COLD = 0.15  # of the heat's range: below that the frame is untouched
 
-    Under one even veil a frame would lose its own colours where the network does not look.
+
+def opacity(alpha: float) -> Array:
+    """Opacity for each heat level, float (256,): nothing up to COLD, rising smoothly to `alpha` half the range later.
+
+    Under one even veil a frame would lose its own colours where the network does not look, and the colours that maps begin with, which are
+    nearly black, would darken it there.
     """
-    ramp = np.clip(np.linspace(0, 2, 256), 0, 1)
+    ramp = np.clip(2 * (np.linspace(0, 1, 256) - COLD), 0, 1)
     return alpha * ramp * ramp * (3 - 2 * ramp)
 
 
@@ -188,6 +192,41 @@ class RunningRange:
         self._scale, self._time_seconds = float(state[0]), float(state[1])
 
 
+class PanelRanges:
+    """For each panel the heat that counts as full, followed over time; `shared` gives all panels one scale.
+
+    The raw maps cannot give that scale: in 200 photographs classes with less than 1 % that are kin to the best one have peaks of a third of
+    its (the median; a twentieth have more than 0.6), and maps of eigencam and scorecam are not in the logit's units. So a panel's heat
+    goes as high as the square root of its score by the highest of them: to half for a quarter of it, to a tenth for a hundredth.
+    """
+
+    def __init__(self, panels: int, *, shared: bool) -> None:
+        self._peaks = [RunningRange() for _ in range(panels)]
+        self._scores = [RunningRange() for _ in range(panels)] if shared else []
+
+    def scales(self, peaks: Array, scores: Array, time_seconds: float) -> list[float]:
+        """What counts as full at this time, in each map's units, given the maps' peaks and the scores of the classes they explain."""
+        tops = [each.scale(float(peak), time_seconds) for each, peak in zip(self._peaks, peaks, strict=True)]
+        return self._shared(tops, [each.scale(float(score), time_seconds) for each, score in zip(self._scores, scores, strict=False)])
+
+    def _shared(self, tops: list[float], scores: list[float]) -> list[float]:
+        highest = max(scores, default=0)
+        if highest <= 0:
+            return tops
+        return [top * (highest / max(score, 1e-9)) ** 0.5 for top, score in zip(tops, scores, strict=True)]
+
+    def state(self) -> Array:
+        """For `restore`, float (ranges, 2)."""
+        return np.array([each.state() for each in (*self._peaks, *self._scores)])
+
+    def restore(self, state: Array) -> list[float]:
+        """Go on where `state` was given; returns the scales of that time."""
+        for each, value in zip((*self._peaks, *self._scores), state, strict=True):
+            each.restore(value)
+        values = [float(value[0]) for value in state]
+        return self._shared(values[: len(self._peaks)], values[len(self._peaks) :])
+
+
 # ------------------------------------------------------------------------------------------------ text
 
 # Inter, by the Inter Project Authors, under the SIL Open Font License 1.1 (pipeline/data/Inter-LICENSE.txt).
@@ -211,6 +250,44 @@ def fitting_text(text: str, weight: str, size_px: int, width_px: int) -> str:
     return shown
 
 
+class Words(NamedTuple):
+    """A piece of text on one line: its letters' height, and how far below the top of the row it begins, in pixels."""
+
+    text: str
+    size: int
+    down: int
+
+
+@functools.lru_cache(maxsize=2000)
+def fitted_name(text: str, weight: str, size_px: int, width_px: int) -> tuple[Words, ...]:
+    """A name in a row for letters of `size_px`, as large as it fits: in smaller letters, else on two lines, else with an ellipsis.
+
+    The row keeps its height in all of these.
+    """
+    text = " ".join(text.split())
+    least = min(size_px, max(LEAST_EM, round(SMALLER * size_px)))
+    for size in range(size_px, least - 1, -1):
+        if _font(weight, size).getlength(text) <= width_px:
+            return (Words(text, size, _ascent(weight, size_px) - _ascent(weight, size)),)  # on the number's base line
+    half = int(0.56 * size_px)
+    if half < LEAST_EM:
+        return (Words(fitting_text(text, weight, least, width_px), least, _ascent(weight, size_px) - _ascent(weight, least)),)
+    first, second = _two_lines(text, _font(weight, half), width_px)
+    return Words(first, half, 0), Words(fitting_text(second, weight, half, width_px), half, round(1.12 * half))
+
+
+def _two_lines(text: str, font: ImageFont.FreeTypeFont, width_px: int) -> tuple[str, str]:
+    """As many words as fit on the first line, and the rest; a word that is longer than that is broken."""
+    breaks = [n for n in range(1, len(text)) if text[n - 1] in " -" and font.getlength(text[:n].rstrip()) <= width_px]
+    if not breaks:
+        breaks = [n for n in range(1, len(text)) if font.getlength(text[:n]) <= width_px] or [1]
+    return text[: breaks[-1]].rstrip(), text[breaks[-1] :]
+
+
+def _ascent(weight: str, size_px: int) -> int:
+    return int(_font(weight, size_px).getmetrics()[0])
+
+
 @functools.lru_cache(maxsize=2000)
 def text_mask(text: str, weight: str, size_px: int, width_px: int) -> Array:
     """One line of text as coverage, uint8 (line height, at most width_px); what does not fit ends in an ellipsis."""
@@ -232,6 +309,12 @@ class Caption:
     note: str = ""
 
 
+@functools.cache
+def _opaque(rgb: tuple[int, int, int], colour: Colour) -> Array:
+    matrix, offset = plane_matrix(colour)
+    return np.array([*(matrix @ rgb + offset), 1], np.float32)[:, None, None]
+
+
 class Patch:
     """A small picture under construction, elements laid over each other: `layers` float32 (4, height, width).
 
@@ -251,8 +334,10 @@ class Patch:
         return int(self.layers.shape[2])
 
     def lay(self, mask: Array, rgb: tuple[int, int, int], x: int, y: int, strength: float = 1.0) -> None:
-        matrix, offset = plane_matrix(self.colour)
-        opaque = np.array([*(matrix @ rgb + offset), 1], np.float32)[:, None, None]
+        self.lay_values(mask, _opaque(rgb, self.colour), x, y, strength)
+
+    def lay_values(self, mask: Array, opaque: Array, x: int, y: int, strength: float = 1.0) -> None:
+        """As `lay`, in the planes' own values and a last one of 1: float32 (4, 1 or mask's height, 1 or mask's width)."""
         part = mask[: self.height - y, : self.width - x].astype(np.float32) * np.float32(strength / 255)
         where = self.layers[:, y : y + part.shape[0], x : x + part.shape[1]]
         where += part * (opaque - where)
@@ -268,37 +353,114 @@ def _rounded(width: int, height: int, radius: float) -> Array:
     return np.asarray(np.rint(inside * 255), np.uint8)
 
 
+LEAST_EM = 9  # pixels; smaller letters cannot be read
+SMALLER = 0.78  # of their size, to which names shrink before they are broken or cut
+LABEL_SHARE = 0.2  # of a panel's area, which the label takes at most
+_NUMBER = "88%"  # as wide as numbers are, so that a name keeps its size while they change
+
+
 def text_size(width: int, height: int) -> int:
     """The height of the label's letters in pixels: in proportion to the panel, and never too small to read."""
     return max(11, round(0.036 * min(width, height)))
 
 
-def label_patch(caption: Caption, *, em: int, width: int, height: int, colour: Colour) -> Patch | None:
-    """The label box with letters of `em` pixels, for a panel of that size; None where that is too small for one line of it."""
-    margin, pad, small = _even(0.7 * em), round(0.62 * em), max(10, round(0.8 * em))
-    box_width = min(_even(15 * em), (width - 2 * margin) // 2 * 2)
-    sizes = [em] + [small] * (len(caption.rows) - 1)
-    steps = [round(1.28 * size) + _bar_height(size) + round(0.42 * em) for size in sizes[: len(caption.rows)]]
-    note = round(1.35 * small) if caption.note else 0
-    room = height - 2 * margin - 2 * pad - note + round(0.42 * em)
-    while steps and sum(steps) > room:
-        steps.pop()
-    if box_width < 5 * em or not (steps or note):
-        return None
-    box_height = _even(sum(steps) - (round(0.42 * em) if steps else 0) + note + 2 * pad)
-    lines = tuple(_lines(caption.rows[: len(steps)], em, small, pad, box_width - 2 * pad, steps))
-    patch = Patch(_box(box_width, box_height, 0.5 * em, lines, colour).copy(), colour)
-    for line, (_, score) in zip(lines, caption.rows, strict=False):
+@functools.lru_cache(maxsize=16)
+def widest_name(names: tuple[str, ...]) -> float:
+    """The width of the longest of a model's class names, in heights of its letters."""
+    most_letters = sorted(names, key=len)[-20:]  # to measure one takes 0.1 ms
+    return max((_font("bold", 100).getlength(name) / 100 for name in most_letters), default=0.0)
+
+
+class LabelSize(NamedTuple):
+    """A label's measures in pixels. They follow from the panel and the model's names, so the box of a video keeps its size."""
+
+    em: int
+    width: int
+    height: int
+    rows: int
+    foot: bool  # a line for the colours' scale, or for a note
+
+    @property
+    def small(self) -> int:
+        return _small(self.em)
+
+    @property
+    def margin(self) -> int:
+        return _even(0.7 * self.em)
+
+    @property
+    def pad(self) -> int:
+        return round(0.62 * self.em)
+
+
+def _small(em: int) -> int:
+    return max(LEAST_EM, round(0.8 * em))
+
+
+@functools.lru_cache(maxsize=64)
+def label_size(width: int, height: int, *, rows: int, longest: float, em: int, foot: bool) -> LabelSize | None:
+    """The label for a panel of that size: at most LABEL_SHARE of it, letters of `em` pixels at most; None where none can be read.
+
+    First the letters become smaller, by a fifth; then the foot is left out, then row after row; the last may be narrower than the names
+    want. `longest` is the longest name in heights of its letters, as `widest_name` gives it.
+    """
+    least = min(em, max(LEAST_EM, round(0.8 * em)))
+    with_foot = [(rows, True, least)] if foot and min(width, height) >= 200 else []
+    without = [(rows, False, least), *((count, False, LEAST_EM) for count in range(rows, 0, -1))]
+    for count, footed, smallest in with_foot + without if rows else [(0, True, least)]:
+        for size in range(em, smallest - 1, -1):
+            fitting = _label_size(width, height, count, longest, size, footed)
+            most = int(LABEL_SHARE * width * height / fitting.height) // 2 * 2
+            if count == 1 and size == LEAST_EM and 11 * size <= most < fitting.width:
+                fitting = fitting._replace(width=most)
+            if 8 * size <= fitting.width <= most and fitting.height + 2 * fitting.margin <= height:
+                return fitting
+    return None
+
+
+def _label_size(width: int, height: int, rows: int, longest: float, em: int, foot: bool) -> LabelSize:
+    """For letters of `em` pixels, whatever that takes of the panel's height; as wide as the names want, and the panel lets it."""
+    size = LabelSize(em, 0, 0, rows, foot)
+    name = min(max(max(SMALLER, LEAST_EM / em) * longest, 7), 15)
+    wanted = (name + 0.6 + 2.4) * em + 2 * size.pad
+    lines = sum(_steps(size)) - (_gap(em) if rows else 0) + (round(1.5 * size.small) if foot else 0)
+    return size._replace(width=min(_even(wanted), (width - 2 * size.margin) // 2 * 2), height=_even(lines + 2 * size.pad))
+
+
+def _steps(size: LabelSize) -> list[int]:
+    """How far each row begins above the next."""
+    letters = [size.em, *[size.small] * (size.rows - 1)][: size.rows]
+    return [round(1.28 * each) + _bar_height(each) + _gap(size.em) for each in letters]
+
+
+def _gap(em: int) -> int:
+    return round(0.42 * em)
+
+
+def label_patch(caption: Caption, size: LabelSize, *, colour: Colour, legend: bytes = b"") -> Patch:
+    """The label box of that size. In its foot stands the caption's note, else the scale of the colours, if `legend` has them.
+
+    Without a foot the note takes the place of the last row but the first.
+    """
+    rows, below = list(caption.rows[: size.rows]), sum(_steps(size))
+    if caption.note and not size.foot and len(rows) > 1:
+        rows.pop()
+        below = sum(_steps(size)[:-1])
+    lines = tuple(_lines(rows, size))
+    shown = _Legend(legend, size.small, size.pad, size.pad + below, size.width - 2 * size.pad) if legend and size.foot else None
+    patch = Patch(_box(size.width, size.height, 0.5 * size.em, lines, None if caption.note else shown, colour).copy(), colour)
+    for line, (_, score) in zip(lines, rows, strict=True):
         _lay_score(patch, line, score)
-    if caption.note:
-        patch.lay(text_mask(caption.note, "plain", small, box_width - 2 * pad), ACCENT, pad, pad + sum(steps) - round(0.1 * em))
+    if caption.note and (size.foot or len(rows) < size.rows):
+        for words in fitted_name(caption.note, "plain", size.small, size.width - 2 * size.pad):
+            patch.lay(text_mask(words.text, "plain", words.size, patch.width), ACCENT, size.pad, size.pad + below + words.down)
     return patch
 
 
 class _Line(NamedTuple):
-    """A row of the label without its score: the text that fits beside the number, where it stands, and how large it is."""
+    """A row of the label without its score: the name as it fits beside the number, where it stands, and how large it is."""
 
-    text: str
+    name: tuple[Words, ...]
     hot: bool
     size: int
     x: int
@@ -318,24 +480,56 @@ class _Line(NamedTuple):
         return self.y + round(1.28 * self.size)
 
 
-def _lines(rows: Sequence[tuple[str, float]], em: int, small: int, pad: int, width: int, steps: Sequence[int]) -> Iterator[_Line]:
-    y = pad
-    for number, ((text, score), step) in enumerate(zip(rows, steps, strict=True)):
-        line = _Line(text, number == 0, small if number else em, pad, y, width)
-        taken = text_mask(percent(score), line.weight, line.size, width).shape[1]
-        yield line._replace(text=fitting_text(text, line.weight, line.size, width - taken - round(0.6 * line.size)))
+def _lines(rows: Sequence[tuple[str, float]], size: LabelSize) -> Iterator[_Line]:
+    y, width = size.pad, size.width - 2 * size.pad
+    for number, ((text, score), step) in enumerate(zip(rows, _steps(size), strict=False)):
+        line = _Line((), number == 0, size.small if number else size.em, size.pad, y, width)
+        taken = max(text_mask(each, line.weight, line.size, width).shape[1] for each in (percent(score), _NUMBER))
+        yield line._replace(name=fitted_name(text, line.weight, line.size, width - taken - round(0.5 * line.size)))
         y += step
 
 
-@functools.lru_cache(maxsize=4)
-def _box(width: int, height: int, radius: float, lines: tuple[_Line, ...], colour: Colour) -> Array:
+class _Legend(NamedTuple):
+    """The scale of the colours: the planes' values of the heat levels, uint8 (3, 256) as bytes, and the size and place of its line."""
+
+    colours: bytes
+    em: int
+    x: int
+    y: int
+    width: int
+
+
+def legend_colours(blend: Blend, colour: Colour) -> bytes:
+    """How the heat levels look on a middling gray: the planes' values, uint8 (3, 256)."""
+    matrix, offset = plane_matrix(colour)
+    gray = np.rint(matrix @ np.full(3, 128) + offset)[:, None]
+    return np.asarray(np.rint(gray * blend.keep / 255) + blend.add, np.uint8).tobytes()
+
+
+def _lay_legend(patch: Patch, legend: _Legend) -> None:
+    low, high = (text_mask(word, "plain", legend.em, legend.width) for word in ("low", "high"))
+    gap, bar = round(0.5 * legend.em), max(3, round(0.36 * legend.em))
+    x, width = legend.x + low.shape[1] + gap, legend.width - low.shape[1] - high.shape[1] - 2 * gap
+    patch.lay(low, WHITE, legend.x, legend.y, 0.7)
+    patch.lay(high, WHITE, legend.x + legend.width - high.shape[1], legend.y, 0.7)
+    levels = np.rint(np.linspace(0, 255, width)).astype(np.uint8)
+    colours = np.frombuffer(legend.colours, np.uint8).reshape(3, 1, 256)[..., levels].astype(np.float32)
+    opaque = np.concatenate([colours, np.ones_like(colours[:1])])
+    patch.lay_values(_rounded(width, bar, bar / 2), opaque, x, legend.y + (low.shape[0] - bar) // 2)
+
+
+@functools.lru_cache(maxsize=8)
+def _box(width: int, height: int, radius: float, lines: tuple[_Line, ...], legend: _Legend | None, colour: Colour) -> Array:
     """The layers of a label without its scores, which is mostly the same from frame to frame."""
     patch = Patch(np.zeros((4, height, width), np.float32), colour)
     patch.lay(_rounded(width, height, radius), INK, 0, 0, 0.74)
     for line in lines:
         bar = _bar_height(line.size)
-        patch.lay(text_mask(line.text, line.weight, line.size, line.width), WHITE, line.x, line.y, line.strength)
+        for words in line.name:
+            patch.lay(text_mask(words.text, line.weight, words.size, line.width), WHITE, line.x, line.y + words.down, line.strength)
         patch.lay(_rounded(line.width, bar, bar / 2), WHITE, line.x, line.bar_y, 0.16)
+    if legend is not None:
+        _lay_legend(patch, legend)
     return patch.layers
 
 
@@ -357,15 +551,19 @@ def _bar_height(size: int) -> int:
 
 def lay_patch(planes: Planes, patch: Patch, x: int, y: int) -> None:
     """Blend a patch into planes at x, y (even), in place."""
-    height, width, cover = patch.height, patch.width, patch.layers[3]
-    for index, plane in enumerate(planes):
-        step, add = 1, patch.layers[index]
-        if patch.colour.subsampled and index:
-            step = 2
-            add, cover = (cv2.resize(layer, (width // 2, height // 2), interpolation=cv2.INTER_AREA) for layer in (add, patch.layers[3]))
-        part = plane[y // step : y // step + height // step, x // step : x // step + width // step]
-        cv2.multiply(part, cv2.convertScaleAbs(cover, alpha=-255, beta=255), dst=part, scale=1 / 255)
-        cv2.add(part, cv2.convertScaleAbs(add), dst=part)
+    for members in (_LUMA, _CHROMA) if patch.colour.subsampled else (_ALL,):
+        step = 2 if members == _CHROMA else 1
+        height, width = patch.height // step, patch.width // step
+        cover, *adds = (_shrunk_layer(patch.layers[index], width, height) for index in (3, *members))
+        keep = cv2.convertScaleAbs(cover, alpha=-255, beta=255)
+        for index, add in zip(members, adds, strict=True):
+            part = planes[index][y // step : y // step + height, x // step : x // step + width]
+            cv2.multiply(part, keep, dst=part, scale=1 / 255)
+            cv2.add(part, cv2.convertScaleAbs(add), dst=part)
+
+
+def _shrunk_layer(layer: Array, width: int, height: int) -> Array:
+    return layer if layer.shape == (height, width) else cv2.resize(layer, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def picture_grid(pictures: Sequence[Array], texts: Sequence[Sequence[str]]) -> Array:
@@ -396,7 +594,10 @@ def picture_grid(pictures: Sequence[Array], texts: Sequence[Sequence[str]]) -> A
 
 @dataclass(frozen=True, kw_only=True)
 class Canvas:
-    """Where the panels lie: cells of cell_width by cell_height, each (kind, explanation index, column, row)."""
+    """Where the panels lie: cells of cell_width by cell_height, each (kind, explanation index, column, row).
+
+    `label` is the corner that the labels have, `longest_name` the width they have to allow for, as `widest_name` gives it.
+    """
 
     panel_width: int
     panel_height: int
@@ -406,6 +607,8 @@ class Canvas:
     rows: int
     cells: tuple[tuple[str, int, int, int], ...]
     colour: Colour
+    label: LabelPlace = "top-left"
+    longest_name: float = 12.0
 
     @property
     def width(self) -> int:
@@ -416,7 +619,16 @@ class Canvas:
         return self.rows * self.cell_height
 
 
-def arrange(layout: Layout, width: int, height: int, *, explanations: int, colour: Colour) -> Canvas:
+def arrange(
+    layout: Layout,
+    width: int,
+    height: int,
+    *,
+    explanations: int,
+    colour: Colour,
+    label: LabelPlace = "top-left",
+    longest_name: float = 12.0,
+) -> Canvas:
     """The canvas for panels of that size. With chroma at half size cells are padded to even sides; panels keep the true size."""
     heats = [("overlay", i) for i in range(explanations)]
     rows: list[list[tuple[str, int]]]
@@ -436,6 +648,8 @@ def arrange(layout: Layout, width: int, height: int, *, explanations: int, colou
         rows=len(rows),
         cells=tuple((kind, i, column, row) for row, panels in enumerate(rows) for column, (kind, i) in enumerate(panels)),
         colour=colour,
+        label=label,
+        longest_name=longest_name,
     )
 
 
@@ -445,12 +659,15 @@ class Look:
 
     overlay: Blend
     heat: Blend
+    overlay_legend: bytes
+    heat_legend: bytes
 
 
 @functools.lru_cache(maxsize=8)
 def make_look(colormap_name: str, alpha: float, colour: Colour) -> Look:
     colours = colormap(colormap_name)
-    return Look(overlay=blend_table(colours, opacity(alpha), colour), heat=blend_table(colours, np.ones(256), colour))
+    overlay, heat = (blend_table(colours, strength, colour) for strength in (opacity(alpha), np.ones(256)))
+    return Look(overlay=overlay, heat=heat, overlay_legend=legend_colours(overlay, colour), heat_legend=legend_colours(heat, colour))
 
 
 def shrunk(data: Array, canvas: Canvas, height: int, *, heat_alone: bool = False) -> Array:
@@ -494,8 +711,8 @@ def compose(
         if kind == "heat":
             lay_heat(panel, heats[index], look.heat)
         _pad(cell, panel)
-        if kind in ("overlay", "list") or (kind == "heat" and canvas.rows == 1):
-            _lay_caption(cell, captions[index], canvas, kind=kind)
+        if canvas.label != "none":
+            _lay_label(cell, kind, index, captions, canvas, look)
     return data
 
 
@@ -528,11 +745,52 @@ def _pad(cell: Planes, panel: Planes) -> None:
         whole[height:] = whole[height - 1 : height]
 
 
-def _lay_caption(cell: Planes, caption: Caption, canvas: Canvas, *, kind: str) -> None:
-    em = text_size(canvas.panel_width, canvas.panel_height)
-    if kind == "list":  # a panel of its own, so as large as it goes
-        em = max(em, min(canvas.panel_width // 18, canvas.panel_height // (2 * len(caption.rows) + 2)))
-    patch = label_patch(caption, em=em, width=canvas.panel_width, height=canvas.panel_height, colour=canvas.colour)
-    if patch is not None:
-        margin = _even(0.7 * em)
-        lay_patch(cell, patch, margin, margin if kind == "list" else canvas.panel_height // 2 * 2 - margin - patch.height)
+def _lay_label(cell: Planes, kind: str, index: int, captions: Sequence[Caption], canvas: Canvas, look: Look) -> None:
+    """Where there is a panel for the list, that has it all, and of several heats each has its own name alone."""
+    listed = any(other == "list" for other, *_ in canvas.cells)
+    if kind == "list":
+        _lay_list(cell, _listed(captions), canvas, look.heat_legend)
+    elif listed and kind == "overlay" and len(captions) > 1:
+        _lay_caption(cell, Caption(rows=captions[index].rows[:1], note=captions[index].note), canvas)
+    elif not listed and kind != "source":
+        _lay_caption(cell, captions[index], canvas, legend=look.overlay_legend if kind == "overlay" else look.heat_legend)
+
+
+def _lay_caption(cell: Planes, caption: Caption, canvas: Canvas, *, legend: bytes = b"") -> None:
+    if not (caption.rows or caption.note):
+        return
+    width, height = canvas.panel_width, canvas.panel_height
+    size = label_size(width, height, rows=len(caption.rows), longest=canvas.longest_name, em=text_size(width, height), foot=bool(legend))
+    if size is not None:
+        x = size.margin if canvas.label.endswith("left") else width // 2 * 2 - size.margin - size.width
+        y = size.margin if canvas.label.startswith("top") else height // 2 * 2 - size.margin - size.height
+        lay_patch(cell, label_patch(caption, size, colour=canvas.colour, legend=legend), x, y)
+
+
+def _listed(captions: Sequence[Caption]) -> Caption:
+    """All panels' classes, and then what else the first names."""
+    heads = [caption.rows[0] for caption in captions if caption.rows]
+    names = {name for name, _ in heads}
+    return Caption(
+        rows=[*heads, *(row for row in captions[0].rows if row[0] not in names)], note=captions[0].note if len(captions) == 1 else ""
+    )
+
+
+def _lay_list(cell: Planes, caption: Caption, canvas: Canvas, legend: bytes) -> None:
+    """A panel of its own: letters as large as it takes them, in the middle of its height."""
+    width, height = canvas.panel_width, canvas.panel_height
+    size = list_size(width, height, rows=len(caption.rows), longest=canvas.longest_name)
+    if size is not None:
+        lay_patch(cell, label_patch(caption, size, colour=canvas.colour, legend=legend), size.margin, (height - size.height) // 4 * 2)
+
+
+@functools.lru_cache(maxsize=64)
+def list_size(width: int, height: int, *, rows: int, longest: float) -> LabelSize | None:
+    """The label that fills a panel of that size, with fewer rows where letters would be too small to read; None where not one fits."""
+    for count, foot in [(rows, True), *((count, False) for count in range(rows, 0, -1))]:
+        for em in range(min(width, height) // 6, LEAST_EM - 1, -1):
+            size = _label_size(width, height, count, longest, em, foot)
+            room = (width - 2 * size.margin) // 2 * 2
+            if (size.width < room or em == LEAST_EM) and room >= 8 * em and size.height + 2 * size.margin <= height:
+                return size._replace(width=room)
+    return None

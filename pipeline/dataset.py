@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline import stills
-from pipeline.errors import InputError
+from pipeline.errors import InputError, KindError
 from pipeline.records import natural_key, printable
 from pipeline.signatures import PICTURE_SUFFIXES
 
@@ -75,7 +75,7 @@ def open_dataset(root: Path, *, max_megapixels: float | None = None) -> Dataset:
                     stills.check_still(path, max_megapixels=max_megapixels)
                 except InputError as error:
                     if path.suffix.lower() in PICTURE_SUFFIXES:
-                        unreadable.append((name, str(error)))
+                        unreadable.append((name, error.what if isinstance(error, KindError) else str(error)))
                     else:
                         strangers += 1
                 else:

@@ -1,4 +1,4 @@
-"""The demo's clip: a camera gliding over four photographs that come inside scikit-image's wheel."""
+"""The demo's photographs, which come inside scikit-image's wheel, and its clip: a camera gliding over them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ SHOTS = (
     ("motorcycle_left.png", (0.38, 0.55, 0.72), (0.56, 0.52, 0.95)),
 )
 SECONDS = SHOT_SECONDS * len(SHOTS)
+PHOTOGRAPHS = {"cat.jpg": "chelsea.png", "coffee.jpg": "coffee.png", "rocket.jpg": "rocket.jpg", "motorcycle.jpg": "motorcycle_left.png"}
 
 
 def photograph(name: str) -> np.ndarray[Any, Any]:
@@ -74,6 +75,15 @@ def encode_pictures(pictures: Iterable[np.ndarray[Any, Any]], path: Path, *, wid
     times = (number / fps for number in itertools.count())
     frames = scaling.frames_of_pictures(pictures, times_seconds=times, time_base=1 / fps)
     movie.write_segment(((np.concatenate([plane.ravel() for plane in f.planes]), f.pts) for f in frames), target, path)
+
+
+def write_photographs(folder: Path, *, overwrite: bool) -> None:
+    """Write PHOTOGRAPHS into a folder. Raises OutputError when one is there already or cannot be written."""
+    for name in PHOTOGRAPHS:
+        check_output(folder / name, sources=frozenset(), overwrite=overwrite)
+    for name, source in PHOTOGRAPHS.items():
+        with whole(folder / name, overwrite=overwrite) as temporary:
+            stills.save_still(photograph(source).transpose(2, 0, 1), temporary)
 
 
 def make_clip(output: Path, *, overwrite: bool) -> None:

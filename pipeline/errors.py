@@ -4,6 +4,7 @@ HeatreelError            the root; nothing else is meant to reach a user
 ├── CommandError   2     the command itself is wrong: an unknown option, class, layer, or a bad combination
 │   └── ModelError 2     no such model, or its file or weights cannot be used
 ├── InputError     1     this input cannot be read, or is not what its name says
+│   ├── KindError        it is something else: a video where a picture is wanted, a text, an archive
 │   └── ChangedError     it was changed while it was read
 ├── OutputError    1     this output cannot be written, or must not be
 │   └── BusyError        another run is making it at this moment
@@ -42,6 +43,14 @@ class ModelError(CommandError):
 
 class InputError(HeatreelError):
     pass
+
+
+class KindError(InputError):
+    """`what` is the message without its remedy, for those who take no file of any other kind."""
+
+    @property
+    def what(self) -> str:
+        return str(self.args[0])
 
 
 class ChangedError(InputError):

@@ -128,6 +128,7 @@ class Film:
         self.source = job.source
         self.reading: decoding.Reading | None = None
         self._taken_up = 0
+        self._damaged: dict[int, str] = {}  # of a folder of frames those that are cut off, by number, as far as they are read
         self._last_seconds: Fraction | None = None
         self._before_part: Frame | None = None
         self._place = -1
@@ -247,7 +248,7 @@ class Film:
     def _frames(self, after: decoding.Position | None) -> Any:
         options, part = self.options, self.part
         if self.source is None:
-            return closing(_frames_of(self.job, options, first=after.frames if after else 0))
+            return closing(_frames_of(self.job, options, first=after.frames if after else 0, damaged=self._damaged))
         start, end = options.start_seconds, options.end_seconds
         if part is not None:
             start, end = max(0.0, part.begin_seconds - part.warm_up_seconds), part.end_seconds
@@ -388,13 +389,19 @@ class Film:
 
     def problems(self, work: Journal) -> tuple[int, str]:
         """What the decoders of this run and of those before have complained of."""
-        count, problem = self.reading.problems if self.reading else (0, "")
+        count, problem = self.reading.problems if self.reading else self._damaged_frames()
         before = work.segments[self._taken_up - 1] if self._taken_up else None
         return (count + before.problems, before.problem or problem) if before else (count, problem)
 
+    def _damaged_frames(self) -> tuple[int, str]:
+        """How many of the frames that are done are cut off, and what is wrong with the first; frames are read ahead."""
+        numbers = [number for number in self._damaged if number < self.track.frames]
+        return len(numbers), self._damaged[numbers[0]] if numbers else ""
+
     def _damage(self, problems: tuple[int, str]) -> str | None:
         if self.source is None:
-            return None
+            count, problem = problems
+            return f"{count} frame{'s are' if count > 1 else ' is'} cut off or damaged: {problem}" if count else None
         if self.reading is not None and self.reading.leaps:
             self.warnings.append("its clock leaps by more than any pause; the times run on without that, and sound may be out of step")
         whole = not (self.options.start_seconds or self.options.end_seconds)
@@ -437,14 +444,19 @@ class Film:
         return replace(outcome, error=error, partial=damage is not None, extra=extra)
 
 
-def _frames_of(job: Job, options: Options, *, first: int) -> Generator[Frame]:
-    """The frames of pictures that stand for a video, from number `first` of the range on."""
+def _frames_of(job: Job, options: Options, *, first: int, damaged: dict[int, str]) -> Generator[Frame]:
+    """The frames of pictures that stand for a video, from number `first` of the range on; those that are cut off are noted in `damaged`."""
     assert job.pictures is not None, "a video has a source or pictures"
     pictures = job.pictures
-    numbers = pictures.between(options.start_seconds, options.end_seconds)[first:]
+    whole = pictures.between(options.start_seconds, options.end_seconds)
+    numbers = whole[first:]
     if not numbers and not first:
         raise InputError(f"{job.input}: there is no frame at or after --start {options.start_seconds or 0}")
-    read = stills.read_sequence(pictures, first=numbers.start, last=numbers.stop)
+
+    def note(number: int, missing: str) -> None:
+        damaged[number - whole.start] = f"{pictures.files[number].name}: {missing}"
+
+    read = stills.read_sequence(pictures, first=numbers.start, last=numbers.stop, damaged=note)
     times = pictures.times_seconds[numbers.start : numbers.stop]
     return scaling.frames_of_pictures(read, times_seconds=times, time_base=pictures.time_base)
 

@@ -36,6 +36,8 @@ def gallery(shards: Sequence[tuple[Ledger, int]], output: Path, *, refreshed: st
             name = "to do" if state in LEFT else state
             if name in counts:
                 counts[name] += count
+            elif state == "copy" and count:
+                counts["exact copies"] = counts.get("exact copies", 0) + count
         rows = list(itertools.islice(book.jobs(["failed", "done"], number), MOST_ITEMS))
         seen = book.best_seen([row.job for row in rows])
         items += [_item(row, book, root, output, [report.Seen(*best) for best in seen.get(row.job, [])]) for row in rows]

@@ -9,6 +9,8 @@ A job is one source with one settings. Its life, each arrow one transaction:
     any but done -> missing                   its source is gone
     any but running -> stale                  its source has a job of newer settings
     done, failed, missing, stale -> ready     the source or the settings changed, the output was deleted, or the user asks for it
+    any but done and running -> copy          its source is an exact copy of another one, whose job stands for both
+    copy -> ready                             that other source has changed or gone, or the user wants copies made
 
 Whoever claims a job gets a token with it, and whatever he says later counts only while the token is the job's. Wall-clock times are
 stored to be shown, never to be compared. Paths are BLOBs, the bytes of the file system.
@@ -25,7 +27,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
@@ -34,9 +36,9 @@ from pipeline.errors import OutputError, is_disk_full
 from pipeline.processes import Process, is_running
 from pipeline.records import ClassName, Found, KindStretch, Stretch
 
-State = Literal["ready", "running", "waiting", "split", "done", "failed", "missing", "stale"]
+State = Literal["ready", "running", "waiting", "split", "done", "failed", "missing", "stale", "copy"]
 LEFT: tuple[State, ...] = ("ready", "running", "waiting", "split")  # what is not at its end
-Standing = Literal["new", "changed", "restored", "done", "pending", "failed"]
+Standing = Literal["new", "changed", "restored", "done", "pending", "failed", "copy"]
 Charge = Literal["error", "crash"]
 
 MOST_TRIES = 3  # errors and crashes are counted apart
@@ -93,6 +95,12 @@ CREATE INDEX stretch_job ON stretch (job);
 CREATE INDEX stretch_class ON stretch (class, best_score DESC)
 """
 
+_COPIES = """
+ALTER TABLE source ADD COLUMN sha256 BLOB;
+ALTER TABLE job ADD COLUMN copy_of INTEGER REFERENCES source;
+CREATE INDEX source_content ON source (size_bytes, sha256);
+CREATE INDEX job_copy ON job (copy_of) WHERE copy_of NOT NULL
+"""
 # Apart from classes: only a search asks for kinds, and whoever shows what was seen need not leave them out.
 _KINDS = """
 CREATE TABLE kind_stretch (
@@ -102,10 +110,9 @@ CREATE TABLE kind_stretch (
 CREATE INDEX kind_stretch_job ON kind_stretch (job);
 CREATE INDEX kind_stretch_kind ON kind_stretch (wnid, best_score DESC)
 """
-
 # Each brings a ledger from the version that is its place in this list to the next one; a new ledger goes through all of them.
-_MIGRATIONS: tuple[str, ...] = (_SCHEMA, _KINDS)
-_WITH_KINDS = 2  # the first version that has them
+_MIGRATIONS: tuple[str, ...] = (_SCHEMA, _COPIES, _KINDS)
+_WITH_COPIES, _WITH_KINDS = 2, 3  # the first versions that have them
 _OLDEST_READ = 1  # the oldest that may be read as it is: what it has not is not asked of it
 
 _CLAIMED = ("job", "relative", "kind", "size_bytes", "output", "part", "begin_seconds", "end_seconds", "errors", "crashes")
@@ -225,6 +232,18 @@ class Hit:
     end_seconds: float
     score: float
     output_begins_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyRow:
+    """A source that is an exact copy, and how the job of the one that is made in its place, `original`, stands."""
+
+    relative: bytes
+    original: bytes
+    output: bytes
+    state: State
+    error_text: str | None
+    made: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -485,7 +504,8 @@ class Ledger:
         """Record what was found, in one transaction, and say how each stands; `exists` is asked for the outputs of what is done.
 
         "new" and "changed" (the source, or its settings) and "restored" (the output was deleted) are ready from now on; "pending" was to
-        do already, or is being done. A failed one stays so, but with `retry_failed` it is "pending" again with nothing charged.
+        do already, or is being done. A failed one stays so, but with `retry_failed` it is "pending" again with nothing charged. What
+        is the "copy" of another source, which stands in the ledger or before it among the entries, is not made, unless it was already.
 
         A source keeps the name of an output that it has, as long as the suffix is among those of the candidates; otherwise it gets the
         first candidate that is no other source's. Raises OutputError when there is none.
@@ -498,7 +518,7 @@ class Ledger:
         with self._lock, _told(self.path):
             known = _known(self._db, entry.found.relative)
             jobs = _wholes(self._db, known[0]) if known else []
-            return _standing(known, jobs, entry.found, settings, exists, retry_failed)
+            return _standing(known, jobs, _checked(self._db, entry.found, settings), settings, exists, retry_failed)
 
     def close_listing(self, *, run: int, settings: int, below: Sequence[bytes]) -> int:
         """After a complete listing: jobs that are not done, and whose source neither this run nor a later one has seen, become missing.
@@ -508,7 +528,7 @@ class Ledger:
         folders = {folder.rstrip(b"/") for folder in below}
         unseen = (
             "SELECT job.id, source, relative FROM job INDEXED BY job_standing JOIN source ON source.id = source "
-            "WHERE settings = ? AND part = -1 AND state IN ('ready', 'waiting', 'split', 'failed') AND seen_run < ?"
+            "WHERE settings = ? AND part = -1 AND state IN ('ready', 'waiting', 'split', 'failed', 'copy') AND seen_run < ?"
         )
         with self._writing() as db:
             rows = [row for row in db.execute(unseen, (settings, run)) if lies_below(row[2], folders)]
@@ -652,7 +672,8 @@ class Ledger:
                 return False
             source, settings = held
             run = db.execute("SELECT run FROM job WHERE id = ?", (claim.job,)).fetchone()[0]
-            db.execute("UPDATE source SET size_bytes = ?, mtime_ns = ? WHERE id = ?", (size_bytes, str(mtime_ns), source))
+            db.execute("UPDATE source SET size_bytes = ?, mtime_ns = ?, sha256 = NULL WHERE id = ?", (size_bytes, str(mtime_ns), source))
+            _free_copies(db, source)
             _leave(db, claim, "ready", how="changed")
             _drop_parts(db, source, settings)
             db.execute(
@@ -661,6 +682,115 @@ class Ledger:
                 ("ready" if ready_after is None else "waiting", ready_after, run, _FILE, source, settings),
             )
             return True
+
+    # -------------------------------------------------------------------------------------------- copies
+
+    def shares_size(self, found: Found) -> bool:
+        """Whether another source is as large."""
+        query = "SELECT 1 FROM source WHERE size_bytes = ? AND relative <> ? LIMIT 1"
+        return bool(self._read(query, found.size_bytes, found.relative))
+
+    def digest(self, found: Found) -> bytes | None:
+        """The SHA-256 of a source, as long as it is what it was."""
+        rows = self._read(
+            "SELECT sha256 FROM source WHERE relative = ? AND size_bytes = ? AND mtime_ns = ?",
+            *(found.relative, found.size_bytes, str(found.mtime_ns)),
+        )
+        return rows[0][0] if rows else None
+
+    def set_digest(self, found: Found, sha256: bytes) -> None:
+        """Changes nothing where the source is not known, or as another one."""
+        with self._writing() as db:
+            db.execute(
+                "UPDATE source SET sha256 = ? WHERE relative = ? AND size_bytes = ? AND mtime_ns = ?",
+                (sha256, found.relative, found.size_bytes, str(found.mtime_ns)),
+            )
+
+    def undigested(self, *, size_bytes: int | None = None, run: int = 0) -> Iterator[Found]:
+        """Sources without a digest, of one size or of any that another one has, which that run or a later one has seen.
+
+        Their `path` is the one below the root.
+        """
+        shared = "EXISTS (SELECT 1 FROM source AS o WHERE o.size_bytes = s.size_bytes AND o.id <> s.id AND o.seen_run >= ?)"
+        only, values = ("s.size_bytes = ?", size_bytes) if size_bytes is not None else (f"s.size_bytes > 0 AND {shared}", run)
+        query = (
+            f"SELECT id, relative, kind, size_bytes, mtime_ns FROM source AS s WHERE sha256 IS NULL AND seen_run >= ? AND {only} "
+            f"AND s.id > ? ORDER BY s.id LIMIT {_CHUNK}"
+        )
+        last = 0
+        while rows := self._read(query, run, values, last):
+            for _, relative, kind, size, mtime_ns in rows:
+                path = Path(os.fsdecode(relative))
+                yield Found(path=path, relative=relative, kind=kind, size_bytes=size, mtime_ns=int(mtime_ns))
+            last = rows[-1][0]
+
+    def originals(self, found: Found, sha256: bytes, *, settings: int) -> list[tuple[Found, bytes | None]]:
+        """Sources of the same content and kind that are to be made or are made, what is done first, and then with its output."""
+        rows = self._read(
+            "SELECT relative, mtime_ns, state = 'done' AS done, output FROM source JOIN job ON source = source.id "
+            "WHERE size_bytes = ? AND sha256 = ? AND kind = ? AND relative <> ? AND settings = ? AND part = -1 "
+            "AND state NOT IN ('copy', 'missing', 'stale') ORDER BY done DESC, job.id",
+            *(found.size_bytes, sha256, found.kind, found.relative, settings),
+        )
+        return [
+            (replace(found, relative=relative, mtime_ns=int(mtime_ns)), output if done else None)
+            for relative, mtime_ns, done, output in rows
+        ]
+
+    def free_copies(self, claim: Claim) -> None:
+        """The source of a claim is gone: the first of its copies is made in its place."""
+        with self._writing() as db:
+            known = _known(db, claim.relative)
+            if known is not None:
+                _free_copies(db, known["id"])
+
+    def count_copies(self, *, run: int) -> int:
+        """Of the sources that this run or a later one has seen, how many have the content of another one."""
+        rows = self._read(
+            "SELECT ifnull(sum(alike - 1), 0) FROM (SELECT count(*) AS alike FROM source WHERE sha256 NOT NULL AND seen_run >= ? "
+            "GROUP BY size_bytes, sha256, kind)",
+            run,
+        )
+        return int(rows[0][0])
+
+    def known_copy(self, relative: bytes, *, settings: int) -> bytes | None:
+        """The source that is made in place of this one, None where it is made itself."""
+        if not self._is_of(_WITH_COPIES):
+            return None
+        rows = self._read(
+            "SELECT source.relative FROM source AS copied JOIN job ON job.source = copied.id JOIN source ON source.id = copy_of "
+            "WHERE copied.relative = ? AND settings = ? AND part = -1 AND state = 'copy'",
+            *(relative, settings),
+        )
+        return rows[0][0] if rows else None
+
+    def copies(self, settings: int | None = None) -> Iterator[CopyRow]:
+        """What is not made because another one is; settings as in `counts`."""
+        if not self._is_of(_WITH_COPIES):
+            return
+        query = (
+            "SELECT job.id AS id, copied.relative AS relative, source.relative AS original, made.output AS output, made.state AS state, "
+            "made.error_text AS error_text, made.outcome NOT NULL AS made "
+            "FROM job INDEXED BY job_standing JOIN source AS copied ON copied.id = job.source JOIN source ON source.id = job.copy_of "
+            "JOIN job AS made ON made.source = job.copy_of AND made.settings = job.settings AND made.part = -1 "
+            f"WHERE job.part = -1 AND job.settings = ? AND job.state = 'copy' AND job.id > ? ORDER BY job.id LIMIT {_CHUNK}"
+        )
+        settings, last = self._chosen(settings), 0
+        while rows := self._read(query, settings, last):
+            for row in map(dict, rows):
+                last = row.pop("id")
+                yield CopyRow(**{**row, "made": bool(row["made"])})
+
+    def copies_of(self, relative: bytes) -> list[bytes]:
+        """The sources in whose place this one is made."""
+        if not self._is_of(_WITH_COPIES):
+            return []
+        rows = self._read(
+            "SELECT copied.relative FROM source JOIN job ON copy_of = source.id JOIN source AS copied ON copied.id = job.source "
+            "WHERE source.relative = ? AND state = 'copy' ORDER BY copied.relative",
+            relative,
+        )
+        return [row[0] for row in rows]
 
     # -------------------------------------------------------------------------------------------- parts
 
@@ -784,8 +914,12 @@ class Ledger:
 
     @property
     def _has_kinds(self) -> bool:
+        return self._is_of(_WITH_KINDS)
+
+    def _is_of(self, version: int) -> bool:
+        """Whether the file is of that version or a later one."""
         with self._lock, _told(self.path):
-            return _version(self._db) >= _WITH_KINDS
+            return _version(self._db) >= version
 
     def best_seen(self, jobs: Sequence[int]) -> dict[int, list[tuple[str, float, float]]]:
         """For each of these jobs and each class that was seen in it, the best first: label, and begin and score of its best stretch.
@@ -876,31 +1010,38 @@ def _wholes(db: sqlite3.Connection, source: int) -> list[_Whole]:
     return [_Whole(*row) for row in rows]
 
 
+_STANDINGS: Mapping[State, Standing] = {"done": "restored", "stale": "changed", "missing": "new", "copy": "new"}
+
+
 def _standing(
     known: Any, jobs: Sequence[_Whole], found: Found, settings: int, exists: Callable[[bytes], bool], retry_failed: bool
 ) -> Standing:
     job = next((job for job in jobs if job.settings == settings), None)
-    if job is None:
-        return "changed" if jobs else "new"
-    if job.state == "running":
+    if job is not None and job.state == "running":
         return "pending"
-    if not _same_file(known, found):
-        return "changed"
-    if job.state == "done":
-        return "done" if exists(job.output) else "restored"
-    if job.state == "failed":
-        return "pending" if retry_failed else "failed"
-    return "changed" if job.state == "stale" else "new" if job.state == "missing" else "pending"
+    state = job.state if job is not None and _same_file(known, found) else None
+    if job is not None and state == "done" and exists(job.output):
+        return "done"
+    if state == "failed" and not retry_failed:
+        return "failed"
+    if found.copy_of is not None and state != "split":
+        return "copy"
+    if state is None:
+        return "changed" if jobs else "new"
+    return _STANDINGS.get(state, "pending")
 
 
 def _enter(db: sqlite3.Connection, entry: Entry, run: int, settings: int, exists: Callable[[bytes], bool], retry_failed: bool) -> Standing:
     known = _known(db, entry.found.relative)
     jobs = _wholes(db, known[0]) if known else []
-    standing = _standing(known, jobs, entry.found, settings, exists, retry_failed)
+    original = _checked(db, entry.found, settings).copy_of
+    standing = _standing(known, jobs, replace(entry.found, copy_of=original), settings, exists, retry_failed)
     source = _see(db, entry.found, run, None if known is None else known[0])
     job = next((job for job in jobs if job.settings == settings), None)
-    for each in jobs if known and not _same_file(known, entry.found) else ():
-        _drop_parts(db, source, each.settings)  # of running ones too, lest parts of the old file be joined to parts of the new one
+    if known and not _same_file(known, entry.found):
+        _free_copies(db, source)
+        for each in jobs:
+            _drop_parts(db, source, each.settings)  # of running ones too, lest parts of the old file be joined to parts of the new one
     for other in jobs:
         if other is not job and other.state not in ("running", "stale"):
             _drop_parts(db, source, other.settings)
@@ -909,23 +1050,61 @@ def _enter(db: sqlite3.Connection, entry: Entry, run: int, settings: int, exists
         output = _name(db, entry, source, jobs)
         owned = any(other.owned for other in jobs if other.output == output)
         db.execute("INSERT INTO job (source, settings, output, owned) VALUES (?, ?, ?, ?)", (source, settings, output, owned))
+    elif standing == "copy":
+        _drop_parts(db, source, settings)
     elif standing in ("new", "changed", "restored") or (standing == "pending" and job.state == "failed"):
         owned = any(other.owned for other in jobs if other.output == job.output)
         db.execute(
             "UPDATE job SET state = 'ready', owned = ?, priority = ?, undivided = 0, errors = 0, crashes = 0, error_class = NULL, "
-            "error_text = NULL, ready_after = NULL, run = NULL WHERE id = ?",
+            "error_text = NULL, ready_after = NULL, run = NULL, copy_of = NULL WHERE id = ?",
             (owned, _FILE, job.id),
         )
+    if standing == "copy":
+        db.execute(
+            "UPDATE job SET state = 'copy', copy_of = (SELECT id FROM source WHERE relative = ?), ready_after = NULL, outcome = NULL, "
+            "error_class = NULL, error_text = NULL WHERE source = ? AND settings = ? AND part = -1",
+            (original, source, settings),
+        )
+        # What was a copy of this one is a copy of the other one.
+        again = "UPDATE job SET copy_of = (SELECT id FROM source WHERE relative = ?) WHERE copy_of = ? AND settings = ? AND state = 'copy'"
+        db.execute(again, (original, source, settings))
     return standing
 
 
+def _checked(db: sqlite3.Connection, found: Found, settings: int) -> Found:
+    """The same, not a copy if that other source is not made: two that were copies of one another would both be left out."""
+    made = (
+        "SELECT 1 FROM source JOIN job ON source = source.id WHERE relative = ? AND settings = ? AND part = -1 "
+        "AND state NOT IN ('copy', 'missing', 'stale')"
+    )
+    if found.copy_of is None or db.execute(made, (found.copy_of, settings)).fetchone():
+        return found
+    return replace(found, copy_of=None)
+
+
+def _free_copies(db: sqlite3.Connection, original: int) -> None:
+    """A source is no longer made in place of its copies: the first of them is, from now on."""
+    query = "SELECT id, source, settings FROM job WHERE copy_of = ? AND state = 'copy' ORDER BY id"
+    first: dict[int, int] = {}
+    for job, source, settings in db.execute(query, (original,)).fetchall():
+        if settings in first:
+            db.execute("UPDATE job SET copy_of = ? WHERE id = ?", (first[settings], job))
+        else:
+            first[settings] = source
+            db.execute("UPDATE job SET state = 'ready', copy_of = NULL, priority = ?, run = NULL WHERE id = ?", (_FILE, job))
+
+
 def _see(db: sqlite3.Connection, found: Found, run: int, source: int | None) -> int:
-    values = (found.kind, found.size_bytes, str(found.mtime_ns))
+    values = (found.kind, found.size_bytes, str(found.mtime_ns), found.sha256)
     if source is None:
-        insert = "INSERT INTO source (kind, size_bytes, mtime_ns, seen_run, relative) VALUES (?, ?, ?, ?, ?)"
+        insert = "INSERT INTO source (kind, size_bytes, mtime_ns, sha256, seen_run, relative) VALUES (?, ?, ?, ?, ?, ?)"
         return int(db.execute(insert, (*values, run, found.relative)).lastrowid or 0)
-    update = "UPDATE source SET kind = ?, size_bytes = ?, mtime_ns = ?, seen_run = max(seen_run, ?) WHERE id = ?"
-    db.execute(update, (*values, run, source))
+    db.execute(
+        "UPDATE source SET kind = ?1, size_bytes = ?2, mtime_ns = ?3, "
+        "sha256 = CASE WHEN size_bytes = ?2 AND mtime_ns = ?3 THEN ifnull(?4, sha256) ELSE ?4 END, "
+        "seen_run = max(seen_run, ?5) WHERE id = ?6",
+        (*values, run, source),
+    )
     return source
 
 

@@ -372,10 +372,11 @@ def _changes(original: Original, output: Path) -> Iterator[str]:
 def cut(video: Path, start_seconds: float, end_seconds: float, output: Path) -> None:
     """Copy a stretch of a video, from the last picture before it that needs no other until it ends, sound and all.
 
-    Raises ToolError when ffmpeg fails.
+    The same call writes the same bytes. Raises ToolError when ffmpeg fails.
     """
     given = ffmpeg.input(children.file_url(video), ss=_seconds(start_seconds), to=_seconds(end_seconds), **sources.SAFE)
     options = {"c": "copy", "f": CONTAINERS[output.suffix.lower()], "avoid_negative_ts": "make_zero"}
+    options["fflags"] = "+bitexact"  # else Matroska gets a number of its own each time
     graph = ffmpeg.output(given["v:0"], given["a?"], children.file_url(output), **options)
     child = _run([part for part in children.command(graph) if part != "-copyts"], output.parent)
     if child.process.returncode != 0:

@@ -70,7 +70,7 @@ class Painter:
     ) -> None:
         self._options, self._classes, self._region, self.canvas = options, classes, geometry.region, canvas
         self._look = compositing.make_look(options.colormap, options.alpha, canvas.colour)
-        self._ranges = [compositing.RunningRange() for _ in range(len(targets or [0]))]
+        self._ranges = compositing.PanelRanges(len(targets or [0]), shared=options.shares_scale)
         self._targets = targets
         self._means = {name: scenes.SceneMean(options.smooth) for name in ("maps", "scores", "target_scores")}
         self._title = scenes.SteadyTitle() if options.holds_title else None
@@ -106,7 +106,7 @@ class Painter:
             raw = raw if title == targets[0] else self._map_of(seen, title)[None]
             targets, target_scores = np.array([title]), scores[[title]]
         maps = self._means["maps"].add(raw, time_seconds, cut=anew)
-        scales = [r.scale(float(m.max()), time_seconds) for r, m in zip(self._ranges, maps, strict=True)]
+        scales = self._ranges.scales(maps.max(axis=(1, 2)), target_scores, time_seconds)
         self._seen, self.shown = seen._replace(features=()), Shown(targets, target_scores, maps, scales, scores)
         return self.shown
 
@@ -128,7 +128,8 @@ class Painter:
     def _caption(self, scores: Array, asked: ClassGroup | None, target: int, score: float, *, cold: bool) -> compositing.Caption:
         """What was asked for, or the best, with its score, then the best classes: those of a kind too, which say what it is made of."""
         top_k, several = self._options.top_k, asked is not None and len(asked.members) > 1
-        top = [p for p in top_predictions(scores, self._classes, top_k) if several or p.name.index != target]
+        # One more than is shown, so that there are as many rows whether or not the class asked for is among them.
+        top = [p for p in top_predictions(scores, self._classes, top_k + 1) if several or p.name.index != target]
         keep = top_k if asked else top_k - 1
         rows = [(asked.label if asked else self._classes[target].label, score), *((p.name.label, p.score) for p in top[: max(keep, 0)])]
         return compositing.Caption(rows=rows if top_k or asked else (), note="no heat: nothing here speaks for it" if cold else "")
@@ -138,7 +139,7 @@ class Painter:
         if self._seen is None:
             return {}
         state = {f"seen_{name}": np.asarray(getattr(self._seen, name)) for name in _KEPT}
-        state["ranges"] = np.array([r.state() for r in self._ranges])
+        state["ranges"] = self._ranges.state()
         state["changes"] = np.zeros(0) if self._cuts is None else self._cuts.state()
         state["title"] = np.zeros(0) if self._title is None else self._title.state()
         for name, mean in self._means.items():
@@ -150,8 +151,6 @@ class Painter:
         if "seen_maps" not in state:
             return None
         self._seen = Seen(**{name: state[f"seen_{name}"] for name in _KEPT}, features=())
-        for each, value in zip(self._ranges, state["ranges"], strict=True):
-            each.restore(value)
         for name, mean in self._means.items():
             mean.restore({key: state[f"mean_{name}_{key}"] for key in ("sum", "rest")})
         maps, scores, target_scores = (self._means[name].mean(np.float32) for name in ("maps", "scores", "target_scores"))
@@ -162,7 +161,7 @@ class Painter:
             self._title.restore(state["title"])
             targets = state["title"][:1].astype(int)
             target_scores = scores[targets]
-        self.shown = Shown(targets, target_scores, maps, [float(value[0]) for value in state["ranges"]], scores)
+        self.shown = Shown(targets, target_scores, maps, self._ranges.restore(state["ranges"]), scores)
         self._prepare(self.shown)
         return self._seen
 

@@ -6,13 +6,14 @@ import functools
 import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
 from pipeline import cards, catalog, dataset, encoders, journal, outputs, sources, stills
-from pipeline.errors import CommandError, HeatreelError, InputError, OutputError
+from pipeline.errors import CommandError, HeatreelError, InputError, KindError, OutputError
 from pipeline.records import Options, Recipe, VideoSource, natural_key
 from pipeline.signatures import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
@@ -49,16 +50,29 @@ class Refusal:
     error: HeatreelError
 
 
-def plan_images(paths: Sequence[Path], *, output: Path | None, options: Options) -> list[Job | Refusal]:
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """One input that is passed over, as --skip-existing asks: its output exists."""
+
+    input: Path
+    output: Path
+
+
+Plan = list[Job | Refusal | Skipped]
+
+
+def plan_images(paths: Sequence[Path], *, output: Path | None, options: Options) -> Plan:
     """A job for each picture; a folder stands for the pictures in it. Raises CommandError where the call itself is wrong."""
     pictures: list[Path] = []
     for path in paths:
         pictures.extend(_inputs_in(path) if _is_folder(path) else [path])
     suffixes = [stills.output_suffix(path) for path in pictures]
     named = outputs.name_outputs(pictures, output=output, suffixes=suffixes)
-    if options.report and named:
-        page = outputs.pictures_page_of(named[0], count=len(named))
-        outputs.check_output(page, sources=outputs.identified(pictures), overwrite=options.overwrite)
+    inputs = outputs.identified(pictures)
+    made = [name for name in named if not _is_skipped(name, inputs, options)]
+    if options.report and made:
+        page = outputs.pictures_page_of(made[0], count=len(made))
+        outputs.check_output(page, sources=inputs, overwrite=options.overwrite)
     for name in named:
         stills.check_writable_format(name)
     return _plan(pictures, named, options, functools.partial(_image, options))
@@ -79,7 +93,12 @@ def _prediction(path: Path, max_megapixels: float | None) -> Job:
     suffix = path.suffix.lower()
     named_still = suffix in PICTURE_SUFFIXES and suffix != ".gif"
     if named_still or not os.path.isfile(path) or stills.kind_of(path) in ("still", "animated webp"):  # noqa: PTH113  # see _is_folder
-        return Job(input=path, output=path, warnings=stills.check_still(path, max_megapixels=max_megapixels))
+        try:
+            return Job(input=path, output=path, warnings=stills.check_still(path, max_megapixels=max_megapixels))
+        except KindError as no_picture:  # a video by a picture's name is welcome
+            with suppress(InputError):
+                return Job(input=path, output=path, source=sources.probe(path, max_megapixels=max_megapixels))
+            raise no_picture from None
     return Job(input=path, output=path, source=sources.probe(path, max_megapixels=max_megapixels))
 
 
@@ -109,7 +128,7 @@ def _inputs_in(folder: Path) -> list[Path]:
     return found or [folder]
 
 
-def plan_videos(paths: Sequence[Path], *, output: Path | None, options: Options) -> list[Job | Refusal]:
+def plan_videos(paths: Sequence[Path], *, output: Path | None, options: Options) -> Plan:
     """A job for each video file or folder of frames. Raises CommandError where the call itself is wrong."""
     named = outputs.name_outputs(paths, output=output, suffixes=[encoders.default_suffix(options.codec)] * len(paths))
     for name in named:
@@ -184,21 +203,29 @@ def _sequence(path: Path, options: Options) -> stills.PictureSequence | None:
         return stills.open_folder(path, fps=fps, allow_gaps=options.allow_gaps, max_megapixels=options.max_megapixels)
     kind = stills.kind_of(path)
     if kind == "still":
-        raise InputError(f"{path}: is a still picture", remedy="for pictures use `visualize image`")
+        raise KindError(f"{path}: is a picture", remedy="use `visualize image`")
     return stills.open_animation(path, max_megapixels=options.max_megapixels) if kind == "animated webp" else None
 
 
-def _plan(
-    paths: Sequence[Path], named: Sequence[Path], options: Options, make: Callable[[Path, Path, Path | None], Job]
-) -> list[Job | Refusal]:
+def _is_skipped(output: Path, inputs: frozenset[outputs.FileId], options: Options) -> bool:
+    """Whether an output is there already, and that is no reason to complain; a folder, or an input itself, is no output of ours."""
+    there = options.skip_existing and os.path.lexists(output) and not _is_folder(output)
+    return there and not outputs.identified([output]) & inputs
+
+
+def _plan(paths: Sequence[Path], named: Sequence[Path], options: Options, make: Callable[[Path, Path, Path | None], Job]) -> Plan:
     several, inputs = len(paths) > 1, outputs.identified(paths)
-    plan: list[Job | Refusal] = []
+    skipped = [_is_skipped(name, inputs, options) for name in named]
+    plan: Plan = []
     for file in (options.predictions, options.timeline, options.contact_sheet):
-        if file is not None:
+        if file is not None and not all(skipped):
             outputs.check_output(file, sources=inputs, overwrite=options.overwrite)
     if several and (options.timeline or options.contact_sheet):
         raise CommandError("--timeline and --contact-sheet are for one video at a time")
-    for path, name in zip(paths, named, strict=True):
+    for path, name, passed_over in zip(paths, named, skipped, strict=True):
+        if passed_over:
+            plan.append(Skipped(input=path, output=name))
+            continue
         maps = options.save_maps
         if maps is not None and (several or maps.is_dir()):
             maps = maps / f"{name.stem.removesuffix('_output')}.npz"

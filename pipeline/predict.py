@@ -69,11 +69,11 @@ def predict(
         answers[number] = Answer(outcome=blank if isinstance(track, Track) else replace(blank, error=str(track)), thumbnail=thumbnail)
         tick()
 
-    def read(number: int) -> tuple[Array, tuple[Array, float]]:
+    def read(number: int) -> tuple[Array, tuple[Array, float, str | None]]:
         started = time.perf_counter()
-        image = stills.read_still(jobs[number].input, max_megapixels=max_megapixels)
+        image, missing = stills.read_what_decodes(jobs[number].input, max_megapixels=max_megapixels)
         pixels = scaling.network_picture(scaling.frame_of(image), geometry(image.width, image.height))
-        return pixels, (stills.thumbnail(image, THUMBNAIL_PX), started)
+        return pixels, (stills.thumbnail(image, THUMBNAIL_PX), started, missing)
 
     def failed(number: int, error: HeatreelError) -> None:
         keep(number, error, None, time.perf_counter())
@@ -81,10 +81,10 @@ def predict(
     numbers = [number for number, job in enumerate(jobs) if job.source is None]
     batches = reading.batches(numbers, read, batch_size=batch_size, failed=failed)
     for batch, found in reading.computed(lambda given: (given[1], score(given[0])), batches):
-        for (number, (thumbnail, started)), scores in zip(batch, found, strict=True):
+        for (number, (thumbnail, started, missing)), scores in zip(batch, found, strict=True):
             track = Track(jobs[number].input, top_k)
             track.add(0.0, scores)
-            keep(number, track, thumbnail, started)
+            keep(number, track, thumbnail, started, missing)
     for number, job in enumerate(jobs):
         if job.source is not None:
             started = time.perf_counter()

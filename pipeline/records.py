@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Fit = Literal["whole", "crop", "squash"]
 Layout = Literal["side-by-side", "stacked", "overlay", "heatmap", "grid"]
+LabelPlace = Literal["top-left", "top-right", "bottom-left", "bottom-right", "none"]
+Scale = Literal["frame", "shared"]
 Codec = Literal["auto", "h264", "hevc", "av1", "vp9", "prores"]
 Audio = Literal["copy", "none"]
 Method = Literal["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "eigencam", "scorecam"]
@@ -174,7 +176,10 @@ class ModelChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Everything the user may ask of `image` and `video`; validated here and nowhere else."""
+    """Everything the user may ask of `image` and `video`; validated here and nowhere else.
+
+    `scale` None is "shared" where there are several targets.
+    """
 
     targets: tuple[str, ...] = ()
     method: Method = "gradcam"
@@ -182,8 +187,10 @@ class Options:
     fit: Fit = "whole"
     short_side_px: int | None = None
     layout: Layout = "side-by-side"
-    colormap: str = "turbo"
+    colormap: str = "inferno"
     alpha: float = 0.5
+    label: LabelPlace = "top-left"
+    scale: Scale | None = None
     height_px: int | None = None
     smooth: float = 0.7
     every: int = 1
@@ -198,6 +205,7 @@ class Options:
     predictions: Path | None = None
     save_maps: Path | None = None
     overwrite: bool = False
+    skip_existing: bool = False
     allow_gaps: bool = False
     max_megapixels: float | None = None
     stream: int | None = None
@@ -218,14 +226,20 @@ class Options:
         return self.report or self.timeline is not None or self.contact_sheet is not None
 
     @property
+    def shares_scale(self) -> bool:
+        return len(self.targets) > 1 and self.scale != "frame"
+
+    @property
     def thumbnails(self) -> int:
         """How many, evenly over a video; also for those that a sheet does not name a number for."""
         return self.contact_frames if self.contact_sheet is not None else 24
 
     def __post_init__(self) -> None:
-        for name, allowed in (("fit", Fit), ("layout", Layout), ("codec", Codec), ("audio", Audio), ("method", Method)):
+        choices = {"fit": Fit, "layout": Layout, "label": LabelPlace, "codec": Codec, "audio": Audio, "method": Method}
+        for name, allowed in {**choices, **({} if self.scale is None else {"scale": Scale})}.items():
             value = getattr(self, name)
             _require(value in get_args(allowed), f"--{name} {value}: not one of {', '.join(get_args(allowed))}")
+        _require(not (self.overwrite and self.skip_existing), "--skip-existing and --overwrite: one or the other")
         _require(0 <= self.alpha <= 1, f"--alpha {self.alpha}: not between 0 and 1")
         _require(0 <= self.smooth <= 1, f"--smooth {self.smooth}: not between 0 and 1")
         _require(self.stream is None or self.stream >= 0, f"--stream {self.stream}: less than 0, the first")
@@ -316,7 +330,8 @@ class Found:
     """One picture or video of an archive.
 
     `relative` is its path below the archive's root, the bytes of the file system, with "/" between the parts. `clashes` says that another
-    input of the same folder has the same name but for the suffix.
+    input of the same folder has the same name but for the suffix. `copy_of` is the relative path of a file that this is an exact copy of,
+    which is made in its place; `sha256` is of the content, None where that was not read.
     """
 
     path: Path
@@ -325,6 +340,8 @@ class Found:
     size_bytes: int
     mtime_ns: int
     clashes: bool = False
+    copy_of: bytes | None = None
+    sha256: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -367,7 +384,10 @@ class Thumbnail:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one input; the JSON object of the contract. `partial` marks a damaged source: what came through is in `output`."""
+    """What became of one input; the JSON object of the contract. `partial` marks a damaged source: what came through is in `output`.
+
+    `skipped` marks an input that was passed over because `output` existed before.
+    """
 
     input: Path
     model: str
@@ -379,6 +399,7 @@ class Outcome:
     top: Sequence[Prediction] = ()
     warnings: Sequence[str] = ()
     partial: bool = False
+    skipped: bool = False
     error: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -394,6 +415,7 @@ class Outcome:
             "top": [prediction.as_json() for prediction in self.top],
             "warnings": list(self.warnings),
             "partial": self.partial,
+            "skipped": self.skipped,
             "error": self.error,
             **self.extra,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shlex
 import shutil
@@ -9,10 +10,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline import archive, class_names, ledger, movie
-from pipeline.errors import CommandError, InputError
+from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.outputs import check_output, identified, whole
 from pipeline.predictions import PAUSE_SECONDS, SHOWN_SCORE
 from pipeline.records import ClassGroup, ClassName
@@ -24,7 +25,8 @@ PLAYERS = {"mpv": "--start={:.3f}", "ffplay": "-ss {:.3f}", "vlc": "--start-time
 class Hit:
     """A stretch of a video in which something was seen, or a picture (of 0 seconds). `score` is the best of its frames.
 
-    Times are the source's; the output's are less by `output_begins_seconds`, where it shows a range of it.
+    Times are the source's; the output's are less by `output_begins_seconds`, where it shows a range of it. `copies` are other inputs of
+    the same content, in whose place this one was made.
     """
 
     input: Path
@@ -34,6 +36,7 @@ class Hit:
     end_seconds: float
     score: float
     output_begins_seconds: float = 0.0
+    copies: Sequence[Path] = ()
 
     @property
     def within_output(self) -> tuple[float, float]:
@@ -59,6 +62,7 @@ class Hit:
             "end_seconds": round(self.end_seconds, 6),
             "score": round(self.score, 6),
             "output": str(self.output),
+            **({"copies": [str(path) for path in self.copies]} if self.copies else {}),
         }
 
 
@@ -80,8 +84,16 @@ def search(output: Path, query: str, *, min_score: float = 0.0, min_seconds: flo
             groups = [group for group in match.groups if index.has(group)]
             if groups:
                 found = [hit for group in groups for hit in index.hits(group, min_score, min_seconds, limit)]
-                return sorted(found, key=lambda hit: (-hit.score, hit.input, hit.start_seconds))[:limit]
+                return [index.placed(hit) for hit in sorted(found, key=index.order)[:limit]]
     return []
+
+
+class _Found(NamedTuple):
+    """A hit in the ledger of that number, and the name of what was looked for."""
+
+    number: int
+    hit: ledger.Hit
+    label: str
 
 
 class _Index:
@@ -110,7 +122,7 @@ class _Index:
         kinds = self._kinds(group)
         return any(place in self._ids for place in group.members) or any(book.has_kind(wnid) for wnid in kinds for book in self._books)
 
-    def hits(self, group: ClassGroup, min_score: float, min_seconds: float, limit: int) -> list[Hit]:
+    def hits(self, group: ClassGroup, min_score: float, min_seconds: float, limit: int) -> list[_Found]:
         found = []
         for number, book in enumerate(self._books):
             ids = [class_id for place in group.members for shard, class_id in self._ids.get(place, ()) if shard == number]
@@ -118,7 +130,7 @@ class _Index:
                 seen = [hit for i in ids for hit in book.seen(i, min_score=min_score, min_seconds=min_seconds, limit=limit)]
             else:
                 seen = self._together(book, group, ids, min_score, min_seconds, limit)
-            found += [self._placed(number, hit, group.label) for hit in seen]
+            found += [_Found(number, hit, group.label) for hit in seen]
         return found
 
     def _together(
@@ -139,15 +151,20 @@ class _Index:
         members = set(group.members)
         return [kind.wnid for kind in class_names.groups_of(self.classes) if kind.wnid is not None and members.issuperset(kind.members)]
 
-    def _placed(self, number: int, hit: ledger.Hit, label: str) -> Hit:
+    def order(self, found: _Found) -> tuple[float, Path, float]:
+        return -found.hit.score, self._roots[found.number] / os.fsdecode(found.hit.relative), found.hit.start_seconds
+
+    def placed(self, found: _Found) -> Hit:
+        hit, root = found.hit, self._roots[found.number]
         return Hit(
-            input=self._roots[number] / os.fsdecode(hit.relative),
+            input=root / os.fsdecode(hit.relative),
             output=self._output / os.fsdecode(hit.output),
-            label=label,
+            label=found.label,
             start_seconds=hit.start_seconds,
             end_seconds=hit.end_seconds,
             score=hit.score,
             output_begins_seconds=hit.output_begins_seconds,
+            copies=[root / os.fsdecode(copy) for copy in self._books[found.number].copies_of(hit.relative)],
         )
 
 
@@ -163,18 +180,38 @@ def joined(hits: Sequence[ledger.Hit]) -> list[ledger.Hit]:
     return found
 
 
-def cut(hit: Hit, folder: Path, *, overwrite: bool) -> Path | None:
+class Clip(NamedTuple):
+    """A hit's own file; `made` is False where an earlier search left the very same."""
+
+    path: Path
+    made: bool
+
+
+class _Kept(Exception):
+    """Out of `whole` without a new file."""
+
+
+def cut(hit: Hit, folder: Path, *, overwrite: bool) -> Clip | None:
     """Copy a hit's stretch out of the output's video into a folder; None for a picture.
 
-    It begins with the last picture before the hit that can be shown without others. Raises InputError when the output is gone, OutputError
-    when the clip exists or cannot be written, ToolError when ffmpeg fails.
+    It begins with the last picture before the hit that can be shown without others. Where the clip exists it is cut once more and compared:
+    the same bytes are the same hit. Raises InputError when the output is gone, OutputError when another file has the clip's name or it
+    cannot be written, ToolError when ffmpeg fails.
     """
     if hit.is_picture:
         return None
     if not hit.output.exists():
         raise InputError(f"{hit.output}: is not there any more", remedy="run the batch again")
     clip = folder / f"{hit.output.stem}_{hit.label.replace(os.sep, ' ')}_{hit.start_seconds:.3f}{hit.output.suffix}"
-    check_output(clip, sources=identified([hit.output]), overwrite=overwrite)
-    with whole(clip, overwrite=overwrite) as temporary:
-        movie.cut(hit.output, *hit.within_output, temporary)
-    return clip
+    there = os.path.lexists(clip) and not overwrite
+    check_output(clip, sources=identified([hit.output]), overwrite=overwrite or there)
+    try:
+        with whole(clip, overwrite=overwrite) as temporary:
+            movie.cut(hit.output, *hit.within_output, temporary)
+            if there:
+                if filecmp.cmp(clip, temporary, shallow=False):
+                    raise _Kept
+                raise OutputError(f"{clip}: exists already, and shows something else than this hit", remedy="add --overwrite to replace it")
+    except _Kept:
+        return Clip(clip, made=False)
+    return Clip(clip, made=True)

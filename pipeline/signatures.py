@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import BinaryIO, Literal
 
@@ -47,6 +48,19 @@ _VIDEOS = re.compile(
     rb"|\xb7\xd8\x00\x20\x37\x49\xda\x11\xa6\x4e\x00\x07\xe9\x5e\xad\x8d",  # WTV
     re.DOTALL,
 )
+# What people give by mistake, by what it is called in a message.
+_OTHERS = {
+    "a PDF document": rb"%PDF-",
+    "a PostScript document": rb"%!PS",
+    "a ZIP archive": rb"PK\x03\x04|PK\x05\x06",
+    "a gzip archive": rb"\x1f\x8b\x08",
+    "a 7z archive": rb"7z\xbc\xaf\x27\x1c",
+    "a RAR archive": rb"Rar!\x1a\x07",
+    "an HDF5 file": rb"\x89HDF\r\n\x1a\n",
+    "an SQLite database": rb"SQLite format 3\0",
+    "a sound recording": rb"ID3[\x02-\x04]|fLaC|RIFF....WAVE|FORM....AIF|\0\0\0.ftyp(?:M4A|M4B|M4P|F4A|F4B) ",
+    "a picture in JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
+}
 _NO_VIDEO_BRANDS = {b"M4A ", b"M4B ", b"M4P ", b"F4A ", b"F4B ", b"crx "}  # sound, and a Canon camera's raw picture
 _QUICKTIME_BOXES = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}  # how files begin that are older than ftyp
 _PACKETS = ((0, 188), (4, 192), (0, 204))  # MPEG-TS, with times before each packet (m2ts), with parity behind it
@@ -76,6 +90,18 @@ def kind_by_content(file: BinaryIO, *, size_bytes: int) -> Literal["video", "ima
         sure = re.match(_SURER.get(picture, b""), head, re.DOTALL)
         return None if not sure else "video" if _moves(picture, head, file) else "image"
     return "video" if _VIDEOS.match(head) or _is_mov(head, size_bytes) or _is_transport_stream(head, file) else None
+
+
+def name_other(head: bytes) -> str | None:
+    """What a file is that begins so and is neither a picture nor a video, such as "a ZIP archive" or "text"; None where nothing tells."""
+    named = next((name for name, pattern in _OTHERS.items() if re.match(pattern, head, re.DOTALL)), None)
+    if named or not head or not is_text(head):
+        return named
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # which takes half a letter at the end
+    except UnicodeDecodeError:
+        return None
+    return "text"
 
 
 def webp_moves(head: bytes) -> bool:

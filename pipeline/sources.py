@@ -6,12 +6,14 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
 import av
 
-from pipeline.errors import InputError
+from pipeline import signatures
+from pipeline.errors import InputError, KindError
 from pipeline.records import Colour, VideoSource
 
 # Formats that are one file and nothing else. Playlists, scripts and captures (hls, concat, dash, image2, lavfi, sdp, vapoursynth ...)
@@ -89,7 +91,7 @@ def check_readable(path: Path) -> None:
 def _source(path: Path, container: Any, number: int | None, fps: Fraction | None, max_megapixels: float) -> VideoSource:
     videos = [s for s in container.streams.video if not int(s.disposition) & _ATTACHED_PICTURE]
     if not videos:
-        raise InputError(f"{path}: there is no video in it", remedy="for pictures use `visualize image`")
+        raise InputError(f"{path}: there is no video in it{', only sound' if container.streams.audio else ''}")
     if number is not None and number >= len(videos):
         raise InputError(f"{path}: there is no video track {number}, only {len(videos)}, counted from 0")
     stream = videos[number or 0]
@@ -264,6 +266,9 @@ def _refusal(path: Path, reason: str) -> InputError:
         head = file.read(1 << 16)
     if path.name.startswith("._") and head.startswith(b"\0\5\x16\7"):
         return InputError(f"{path}: is a macOS metadata file, not a video")
+    other = signatures.name_other(head[: signatures.HEAD_BYTES])
+    if other not in (None, "text"):
+        return KindError(f"{path}: is {other}, not a video")
     if _is_text(head):
         if _PLAYLIST.search(head):
             return InputError(f"{path}: is a playlist, not a video; it would open other files or addresses", remedy="give the video itself")
@@ -272,7 +277,9 @@ def _refusal(path: Path, reason: str) -> InputError:
         return InputError(f"{path}: is encrypted", remedy="it can only be read with its key")
     if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free", b"skip") and not any(kind == b"moov" for kind, _, _ in _boxes(path)):
         return InputError(f"{path}: its index (moov) is missing: the recording was not finished, or the file is cut off")
-    return InputError(f"{path}: is not a video that ffmpeg can read ({reason})", remedy="check the file")
+    if signatures.kind_by_content(BytesIO(head), size_bytes=path.stat().st_size) == "image":
+        return KindError(f"{path}: is a picture", remedy="use `visualize image`")
+    return InputError(f"{path}: is neither a picture nor a video that ffmpeg can read ({reason})", remedy="check the file")
 
 
 def _is_text(head: bytes) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import archive, ledger, processes
-from pipeline.ledger import JobRow, Ledger, RunRow
+from pipeline.ledger import CopyRow, JobRow, Ledger, RunRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +23,17 @@ class Running:
 
 @dataclass(kw_only=True)
 class Status:
-    """Of all shards together. `pending` counts what a dead run was at, too: the next one takes it up. `failures` hold path and reason."""
+    """Of all shards together. `pending` counts what a dead run was at, too: the next one takes it up. `failures` hold path and reason.
+
+    Of the inputs `copies` are exact copies of others and not made; each stands as the one that is made in its place.
+    """
 
     done: int = 0
     failed: int = 0
     running: int = 0
     pending: int = 0
     missing: int = 0
+    copies: int = 0
     runs: list[RunRow] = field(default_factory=list)
     at_work: list[Running] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
@@ -68,7 +72,22 @@ def _add(status: Status, book: Ledger, output: Path, every_job: bool) -> None:
     status.failures += [(_path(root, row), row.error_text or "") for row in book.jobs(["failed"])]
     if every_job:
         names = {running.input for running in at_work}
-        status.jobs += [_described(row, root, output, names) for row in book.jobs() if row.state != "stale"]
+        status.jobs += [_described(row, root, output, names) for row in book.jobs() if row.state not in ("stale", "copy")]
+    for copy in book.copies():
+        _add_copy(status, copy, root, output, every_job)
+
+
+def _add_copy(status: Status, copy: CopyRow, root: Path, output: Path, every_job: bool) -> None:
+    path, original = str(root / os.fsdecode(copy.relative)), str(root / os.fsdecode(copy.original))
+    told = copy.state if copy.state in ("done", "failed", "missing") else "pending"
+    setattr(status, told, getattr(status, told) + 1)
+    status.copies += 1
+    error = None if copy.error_text is None else f"is a copy of {original}, which has failed: {copy.error_text}"
+    if told == "failed":
+        status.failures.append((path, error or ""))
+    if every_job:
+        made = str(output / os.fsdecode(copy.output)) if copy.made and told in ("done", "failed") else None
+        status.jobs.append({"input": path, "state": told, "attempts": 0, "error": error, "output": made, "copy_of": original})
 
 
 def _at_work(book: Ledger, root: Path) -> Iterator[Running]:
@@ -93,4 +112,4 @@ def _described(row: JobRow, root: Path, output: Path, at_work: set[str]) -> dict
     told = state if state in ("done", "failed", "missing") else "running" if path in at_work else "pending"
     kept = row.state == "done" or (row.outcome is not None and row.state == "failed")
     made = str(output / os.fsdecode(row.output)) if kept else None
-    return {"input": path, "state": told, "attempts": row.attempts, "error": row.error_text, "output": made}
+    return {"input": path, "state": told, "attempts": row.attempts, "error": row.error_text, "output": made, "copy_of": None}

@@ -10,20 +10,20 @@ import stat
 import struct
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipeline.errors import CommandError, HeatreelError, InputError, OutputError
+from pipeline.errors import CommandError, HeatreelError, InputError, KindError, OutputError
 from pipeline.records import natural_key
-from pipeline.signatures import HEAD_BYTES, PICTURE_SUFFIXES, picture_format, webp_moves
+from pipeline.signatures import HEAD_BYTES, PICTURE_SUFFIXES, kind_by_content, name_other, picture_format, webp_moves
 
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".jpg": {"quality": 93, "subsampling": 0},  # thin coloured heat edges smear with subsampled chroma
@@ -86,6 +86,30 @@ def read_still(path: Path, *, max_megapixels: float | None = None) -> Image.Imag
         return _decoded(path, image)
 
 
+class WhatDecodes(NamedTuple):
+    """A picture as `read_still` gives it; `missing` says what of it did not decode and how that is filled, None where all did."""
+
+    image: Image.Image
+    missing: str | None
+
+
+def read_what_decodes(path: Path, *, max_megapixels: float | None = None) -> WhatDecodes:
+    """As read_still, but of a picture that is cut off or damaged what comes before the damage.
+
+    Raises InputError as check_still does, and where not a row decodes; WebP, HEIC, AVIF and packed TIFF decode as a whole or not at all.
+    Damage that a decoder does not complain of is not seen: within a JPEG's pixels that is most, for they carry no checksum.
+    """
+    with _opened(path, max_megapixels) as image:
+        try:
+            _refuse_noise(path, image)
+            image.load()
+        except (HeatreelError, MemoryError) as error:
+            raise error if isinstance(error, HeatreelError) else _damaged(path, error) from error
+        except Exception as error:  # see _opened
+            return _salvaged(path, image, error, max_megapixels)
+        return WhatDecodes(_decoded(path, image), None)
+
+
 def kind_of(path: Path) -> Literal["still", "animated", "animated webp"] | None:
     """What a file is by its content, whatever its name; None for what is no picture, or one that cannot be opened."""
     if path.suffix.lower() in (".mjpeg", ".mjpg"):  # a bare stream of JPEGs begins as a JPEG does
@@ -109,7 +133,7 @@ def _opened(path: Path, max_megapixels: float | None) -> Iterator[Image.Image]:
         head = file.read(HEAD_BYTES)
         name = picture_format(head)
         if name is None:
-            raise _no_picture(path, head)
+            raise _no_picture(path, head, file)
         _check_size(path, _canvas_of_webp(head) if name == "WEBP" else (0, 0), max_megapixels)
         file.seek(0)
         try:
@@ -135,15 +159,22 @@ def _open_file(path: Path) -> BinaryIO:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     # To open a named pipe would be to wait for whoever writes to it.
-    raise InputError(f"{path}: is a folder, not a picture" if stat.S_ISDIR(mode) else f"{path}: is not a file")
+    raise InputError(f"{path}: is a folder, and there is no picture in it" if stat.S_ISDIR(mode) else f"{path}: is not a file")
 
 
-def _no_picture(path: Path, head: bytes) -> InputError:
+def _no_picture(path: Path, head: bytes, file: BinaryIO) -> InputError:
+    """Why a file is not read here, by what it is."""
     if not head:
         return InputError(f"{path}: the file is empty")
     if path.name.startswith("._"):
         return InputError(f"{path}: is a macOS metadata file, not a picture", remedy=f"the picture itself is {path.name[2:]}")
-    return InputError(f"{path}: is not a picture", remedy="for videos use `visualize video`")
+    other = name_other(head)
+    if other is not None:
+        return KindError(f"{path}: is {other}, not a picture")
+    file.seek(0)
+    if kind_by_content(file, size_bytes=os.fstat(file.fileno()).st_size) == "video":
+        return KindError(f"{path}: is a video", remedy="use `visualize video`")
+    return KindError(f"{path}: is neither a picture nor a video of a kind that is known here", remedy="check the file")
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
@@ -200,14 +231,21 @@ def _frame_count(image: Image.Image) -> int:
         return 1
 
 
-def _decoded(path: Path, image: Image.Image) -> Image.Image:
+def _refuse_noise(path: Path, image: Image.Image) -> None:
     tags = getattr(image, "tag_v2", {})
     if tags.get(_PLANES) == 2 and max(tags.get(_BITS_PER_SAMPLE, (8,))) > 8:  # Pillow would read noise
         raise InputError(f"{path}: is a TIFF of separate colour planes with more than 8 bits, which is not read here")
+
+
+def _decoded(path: Path, image: Image.Image, decoded: np.ndarray[Any, Any] | None = None) -> Image.Image:
+    """Upright RGB; where bool (height, width) `decoded` says so, without what was never written by the decoder."""
+    _refuse_noise(path, image)
     try:
         image.load()
         turn = _TURNS.get(_orientation(image))
         rgb = _as_rgb(image)
+        if decoded is not None:
+            rgb = _filled(rgb, decoded)
         return rgb if turn is None else rgb.transpose(turn)
     except HeatreelError:
         raise
@@ -223,6 +261,115 @@ def _orientation(image: Image.Image) -> int:
         raise
     except Exception:  # a mangled EXIF block costs the picture no pixel
         return 1
+
+
+# ------------------------------------------------------------------------------------------------ what is cut off
+
+# Pillow's switch for such files, LOAD_TRUNCATED_IMAGES, is one for all threads, and does not say which files it was needed for. But a
+# picture whose loading fails keeps the pixels that were decoded until then. Which those are is found by loading it twice, on black and
+# on white: what comes out the same was decoded.
+
+_END_OF_JPEG = b"\xff\xd9"
+_STRIP_ROWS = 256
+
+
+def _salvaged(path: Path, black: Image.Image, error: Exception, max_megapixels: float | None) -> WhatDecodes:
+    """What there is of a picture whose loading has just failed. Raises InputError where that is nothing."""
+    try:
+        _give_up_rest(black)
+        with _opened(path, max_megapixels) as white:
+            _load_on_white(white)
+            decoded = _agreeing(black, white)
+        completed = _completed_jpeg(path) if black.format in ("JPEG", "MPO") else None
+        if completed is not None and (decoded.any() or black.info.get("progressive")):
+            image = _decoded(path, completed)
+            if image.getcolors(1) is None:  # not one colour all over
+                return WhatDecodes(image, _missing(error, decoded))
+        elif decoded.any(axis=1).any():
+            return WhatDecodes(_decoded(path, black, decoded), _missing(error, decoded))
+    except HeatreelError:
+        raise
+    except Exception:  # there is nothing to be had of it
+        pass
+    raise _damaged(path, error) from error
+
+
+def _give_up_rest(image: Image.Image) -> None:
+    """Make do with the pixels that a failed loading has left; what it does at its end is done."""
+    if getattr(image, "tile", None):
+        image.tile = []  # type: ignore[attr-defined]  # ImageFile's
+        with suppress(Exception):
+            image.load_end()  # type: ignore[attr-defined]
+
+
+def _load_on_white(image: Image.Image) -> None:
+    prepare = image.load_prepare  # type: ignore[attr-defined]  # ImageFile's: makes the memory that is decoded into
+
+    def prepare_white() -> None:
+        prepare()
+        bands = image.im.bands
+        image.im.paste(255 if bands == 1 else (255,) * bands, (0, 0, *image.im.size))
+
+    image.load_prepare = prepare_white  # type: ignore[attr-defined]
+    with suppress(Exception):
+        image.load()
+    _give_up_rest(image)
+
+
+def _agreeing(first: Image.Image, second: Image.Image) -> np.ndarray[Any, Any]:
+    """Bool (height, width): where two pictures of one size are the same."""
+    same = np.empty((first.height, first.width), bool)
+    for top in range(0, first.height, _STRIP_ROWS):  # in strips: two large pictures as arrays would take gigabytes
+        box = (0, top, first.width, min(top + _STRIP_ROWS, first.height))
+        equal = np.asarray(first.crop(box)) == np.asarray(second.crop(box))
+        same[top : box[3]] = equal if equal.ndim == 2 else equal.all(axis=2)
+    return same
+
+
+def _completed_jpeg(path: Path) -> Image.Image | None:
+    """A JPEG with the end that it lacks: libjpeg then gives all that it has, the unfinished row of blocks and coarse scans too."""
+    try:
+        image = _identified("JPEG", BytesIO(path.read_bytes() + _END_OF_JPEG))
+        image.load()
+        return image
+    except Exception:  # it is damaged in another way
+        return None
+
+
+def _filled(rgb: Image.Image, decoded: np.ndarray[Any, Any]) -> Image.Image:
+    """Gray where nothing was decoded; in what is interlaced the nearest pixel above and to the left that an earlier pass has brought."""
+    pixels, known = np.array(rgb), decoded.copy()
+    if _is_interlaced(decoded):
+        rows, columns = (np.arange(length) for length in decoded.shape)
+        for step in (1, 3, 7):  # passes lie in squares of 2, 4 and 8 (GIF89a, appendix E; PNG, 8.2)
+            for above, left in ((step, 0), (0, step), (step, step)):
+                places = np.ix_(rows & ~above, columns & ~left)
+                fills = decoded[places] & ~known
+                pixels[fills] = pixels[places][fills]
+                known |= fills
+    pixels[~known] = 128
+    return Image.fromarray(pixels)
+
+
+def _is_interlaced(decoded: np.ndarray[Any, Any]) -> bool:
+    """Whether what was decoded lies in more than one piece, from above or, as in a BMP, from below."""
+    some = decoded.any(axis=1).astype(int)
+    partly = decoded.any(axis=1) & ~decoded.all(axis=1)
+    return int(np.abs(np.diff(some)).sum()) > 1 or int(partly.sum()) > 1
+
+
+def _missing(error: Exception, decoded: np.ndarray[Any, Any]) -> str:
+    share = float(decoded.mean())
+    ends = "truncated" in str(error).lower()
+    where = "the file ends" if ends else "the file is damaged"
+    if share == 1:
+        return f"{where}{' behind its last row' if ends else ', and nothing tells where'} ({error})"
+    if share == 0:
+        return f"{where} before the picture is complete: what decodes of it is coarse, or gray"
+    percents = max(1, min(99, int(100 * share)))
+    if _is_interlaced(decoded):
+        return f"{where} after about {percents} % of its pixels; the others are filled in from these"
+    return f"{where} after about {percents} % of its rows; the rest is gray"
 
 
 # ------------------------------------------------------------------------------------------------ pixels of all kinds
@@ -424,19 +571,26 @@ def open_animation(path: Path, *, max_megapixels: float | None = None) -> Pictur
     )
 
 
-def read_sequence(sequence: PictureSequence, *, first: int = 0, last: int | None = None) -> Iterator[np.ndarray[Any, Any]]:
+def read_sequence(
+    sequence: PictureSequence, *, first: int = 0, last: int | None = None, damaged: Callable[[int, str], None] = lambda *_: None
+) -> Iterator[np.ndarray[Any, Any]]:
     """RGB uint8 (height, width, 3) of the frames from number `first` on, before number `last`, one in memory at a time.
 
-    Raises InputError for a frame that is damaged.
+    Of a frame that is cut off what decodes, and `damaged` is told its number and what is missing. Raises InputError where nothing does,
+    and for a damaged frame of an animation.
     """
     size = (sequence.width_px, sequence.height_px)
     numbers = range(len(sequence.times_seconds))[first:last]
-    for image in _frames_of_animation(sequence, numbers) if sequence.path in sequence.files else _files(sequence, numbers):
+    for image in _frames_of_animation(sequence, numbers) if sequence.path in sequence.files else _files(sequence, numbers, damaged):
         yield np.asarray(image if image.size == size else ImageOps.pad(image, size, Image.Resampling.BICUBIC))
 
 
-def _files(sequence: PictureSequence, numbers: range) -> Iterator[Image.Image]:
-    return (read_still(sequence.files[number], max_megapixels=sequence.max_megapixels) for number in numbers)
+def _files(sequence: PictureSequence, numbers: range, damaged: Callable[[int, str], None]) -> Iterator[Image.Image]:
+    for number in numbers:
+        image, missing = read_what_decodes(sequence.files[number], max_megapixels=sequence.max_megapixels)
+        if missing is not None:
+            damaged(number, missing)
+        yield image
 
 
 def _frames_of_animation(sequence: PictureSequence, numbers: range) -> Iterator[Image.Image]:

@@ -50,6 +50,7 @@ class Terminal:
     def __init__(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
         self.stopped_by: int | None = None
+        self.unread = False  # whether nobody takes what is put on stdout any more
         self._said: set[str] = set()
 
     def check(self) -> None:
@@ -62,13 +63,19 @@ class Terminal:
             tell(message)
 
     def put(self, text: str) -> None:
-        """A line on stdout, at once: at the interpreter's end it could not be told any more that nobody took it."""
+        """A line on stdout, at once: at the interpreter's end it could not be told any more that nobody took it.
+
+        Whoever closes it, as `head` does, has enough: that is no error, and what the command makes besides is still made. Raises
+        OutputError where it cannot be written for another reason.
+        """
         try:
             print(text, flush=True)
+        except BrokenPipeError:
+            _silence(sys.stdout)
+            self.unread = True
         except OSError as error:
             _silence(sys.stdout)
-            gone = isinstance(error, BrokenPipeError)
-            raise OutputError("stdout was closed" if gone else f"stdout cannot be written: {error.strerror}") from error
+            raise OutputError(f"stdout cannot be written: {error.strerror}") from error
 
     def put_json(self, value: dict[str, Any]) -> None:
         self.put(json.dumps(value))
@@ -107,7 +114,9 @@ class Terminal:
         self._said.update(outcome.warnings)
         for name in outcome.extra.get("encoders_passed_over", ()):
             self.say(f"{printable(str(outcome.input))}: {outcome.extra['encoder']} is used, for {name}", only_verbose=True)
-        if outcome.error is None or outcome.partial:
+        if outcome.skipped:
+            self.say(printable(f"{outcome.input}: skipped: {outcome.output} exists"), only_verbose=True)
+        elif outcome.error is None or outcome.partial:
             seconds = None if outcome.duration_seconds is None else outcome.elapsed_seconds
             best = [(each.name.label, each.score) for each in outcome.top]
             self.say(_result_line(outcome.input, outcome.output, outcome.frames, seconds, best))
@@ -121,6 +130,8 @@ class Terminal:
         for outcome in {outcome.input: outcome for outcome in outcomes}.values():
             for warning in outcome.warnings:
                 self.say(printable(f"{outcome.input}: warning: {warning}"))
+        if self.quiet:  # the table is its result line
+            return
         rows: dict[Path, dict[str, Any]] = {}
         for outcome in outcomes:
             if outcome.error is None or outcome.partial:
@@ -224,6 +235,9 @@ class Terminal:
         nothing = not (summary.ended or summary.left)
         text = "nothing to do" if nothing else f"{summary.done} done in {_duration(summary.seconds)}"
         self.say(f"{text}{before}{lost}{left}; the log is {summary.log}")
+        if summary.copies:
+            files = "1 file is an exact copy of another" if summary.copies == 1 else f"{summary.copies} files are exact copies of others"
+            self.say(f"{files}{' and not made again' if summary.deduped else '; --dedupe makes each once'}")
         for passed in summary.passed_over:
             self.say(printable(f"passed over: {passed.path}: {passed.reason}"))
         for path, error in summary.failures:
@@ -244,13 +258,18 @@ class Terminal:
                 self.put_json(hit.as_json())
                 continue
             when = "" if hit.is_picture else f"{clock(hit.start_seconds)} to {clock(hit.end_seconds)}  "
-            self.put(printable(f"{100 * hit.score:5.1f}%  {hit.label}  {when}{hit.input}  {hit.command}"))
+            again = f" (and {len(hit.copies)} exact cop{'y' if len(hit.copies) == 1 else 'ies'})" if hit.copies else ""
+            self.put(printable(f"{100 * hit.score:5.1f}%  {hit.label}  {when}{hit.input}{again}  {hit.command}"))
 
     def put_status(self, output: Path, status: Status) -> None:
         missing = f", {status.missing} not there any more" if status.missing else ""
+        one = status.copies == 1
+        copies = (
+            f"; {status.copies} of them {'is an exact copy of another' if one else 'are exact copies of others'}" if status.copies else ""
+        )
         self.put(
             f"{output}: {status.total} inputs, {status.done} done, {status.failed} failed, {status.running} running, "
-            f"{status.pending} pending{missing}"
+            f"{status.pending} pending{missing}{copies}"
         )
         for run in status.runs:
             self.put(f"at work since {run.begun_at}: process {run.process.pid} on {run.process.host}")
@@ -264,6 +283,9 @@ class Terminal:
 
     def finish(self, outcomes: Sequence[Outcome]) -> None:
         failed = [outcome for outcome in outcomes if outcome.error is not None]
+        skipped = sum(outcome.skipped for outcome in outcomes)
+        if skipped:
+            self.say(f"{skipped} skipped: {'its output exists' if skipped == 1 else 'their outputs exist'}")
         for outcome in failed:
             tell(printable(f"error: {outcome.error}"))
         if failed:

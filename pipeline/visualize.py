@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -79,7 +79,10 @@ class Session:
 
     def canvas(self, size: tuple[int, int], colour: Colour) -> compositing.Canvas:
         """For panels of that size (width, height)."""
-        return compositing.arrange(self.options.layout, *size, explanations=len(self.targets or [0]), colour=colour)
+        named = [name.label for name in self.classifier.classes] + [group.label for group in self.targets or ()]
+        longest = compositing.widest_name(tuple(named))
+        place, panels = self.options.label, len(self.targets or [0])
+        return compositing.arrange(self.options.layout, *size, explanations=panels, colour=colour, label=place, longest_name=longest)
 
     def painter(self, geometry: Geometry, canvas: compositing.Canvas) -> Painter:
         return Painter(
@@ -161,12 +164,16 @@ def explain_within_memory(explain: Callable[[Any], maps.Explanation], pixels: Ar
 
 
 class _Opened(NamedTuple):
-    """A picture that is read: as it is, at its panel's size, and what the network sees of it, uint8 (height, width, 3)."""
+    """A picture that is read: as it is, at its panel's size, and what the network sees of it, uint8 (height, width, 3).
+
+    `missing` says what of it did not decode, None where all did.
+    """
 
     photograph: Frame
     panel: Frame
     geometry: Geometry
     pixels: Array
+    missing: str | None
 
 
 class Painted(NamedTuple):
@@ -177,28 +184,29 @@ class Painted(NamedTuple):
     geometry: Geometry
     painter: Painter
     planes: Array
+    missing: str | None
 
 
 def paint_image(path: Path, session: Session) -> Painted:
-    """Read one picture, explain it, and paint the heat beside it. Raises InputError for a damaged picture."""
+    """Read one picture, explain it, and paint the heat beside it. Raises InputError for a picture of which nothing decodes."""
     opened = _open(path, session)
     [seen] = session.seen(opened.pixels[None])
     return _paint(opened, seen, session)
 
 
 def _open(path: Path, session: Session) -> _Opened:
-    image = stills.read_still(path, max_megapixels=session.options.max_megapixels)
+    image, missing = stills.read_what_decodes(path, max_megapixels=session.options.max_megapixels)
     geometry, photograph = session.geometry(image.width, image.height), scaling.frame_of(image)
     panel = stills.with_height(image, session.options.height_px)
     pixels = scaling.network_picture(photograph, geometry)
-    return _Opened(photograph, photograph if panel is image else scaling.frame_of(panel), geometry, pixels)
+    return _Opened(photograph, photograph if panel is image else scaling.frame_of(panel), geometry, pixels, missing)
 
 
 def _paint(opened: _Opened, seen: Seen, session: Session) -> Painted:
-    photograph, panel, geometry, _ = opened
+    photograph, panel, geometry, _, missing = opened
     height, width = panel.planes[0].shape
     painter = session.painter(geometry, session.canvas((width, height), scaling.PHOTOGRAPH_COLOUR))
-    return Painted(photograph, seen, geometry, painter, painter.paint(panel, seen, fresh=True))
+    return Painted(photograph, seen, geometry, painter, painter.paint(panel, seen, fresh=True), missing)
 
 
 def pair_of(painted: Painted) -> tuple[Thumbnail, Thumbnail]:
@@ -210,7 +218,8 @@ def pair_of(painted: Painted) -> tuple[Thumbnail, Thumbnail]:
 def visualize_image(job: Job, session: Session) -> tuple[Outcome, Track]:
     """Explain one picture and write it with the heat beside it, and its raw maps where they are asked for.
 
-    Raises InputError for a damaged picture, OutputError when it cannot be written.
+    One that is cut off gives what decodes, and an outcome that is `partial`. Raises InputError where nothing does, OutputError when it
+    cannot be written.
     """
     started, before = time.perf_counter(), _fingerprint(job)
     return _named(_write(job, session, paint_image(job.input, session), before, started))
@@ -328,6 +337,9 @@ def _write(job: Job, session: Session, painted: Painted, before: tuple[int, int]
         if _fingerprint(job) != before:
             raise ChangedError(f"{job.input}: changed while it was read", remedy="run the same command again")
         outcome = outcome_of(job, session, track, started, duration_seconds=None, warnings=job.warnings)
+        if painted.missing is not None:
+            error = f"{job.input}: {painted.missing}; what decodes is in {job.output}"
+            outcome = replace(outcome, partial=True, error=error)
         return _Written(stack.pop_all().close, outcome, track)
 
 

@@ -673,7 +673,7 @@ REFUSED = (
     Row(name="no_index.mp4", make=without_index, error="index|moov"),
     Row(name="empty.mp4", make=Path.touch, error="empty"),
     Row(name="text.mp4", make=lambda p: p.write_text("This is not a video. " * 100), error="not a video"),
-    Row(name="random.mp4", make=lambda p: p.write_bytes(random.Random(1).randbytes(20000)), error="not a video"),
+    Row(name="random.mp4", make=lambda p: p.write_bytes(random.Random(1).randbytes(20000)), error="nor a video"),
     Row(name="encrypted.mp4", make=encrypted, error="encrypted"),
     *(Row(name=name, make=playlist, error="playlist|not a video") for name in PLAYLISTS),
     Row(name="folder.mp4", make=Path.mkdir, error="folder"),

@@ -24,7 +24,9 @@ import pytest
 from PIL import Image
 from test_media import decoded
 
-from pipeline import demo
+from pipeline import demo, planning
+from pipeline.errors import CommandError
+from pipeline.records import Options
 
 Clip = Callable[[str], Path]
 COMMAND = Path(sys.executable).parent / "visualize"
@@ -85,7 +87,7 @@ def test_pictures_good_and_bad_in_one_call(cat: Path, tmp_path: Path) -> None:
         assert good["warnings"] == [] and good["elapsed_seconds"] > 0
     assert outcomes["missing.jpg"]["output"] is None and "no such file" in outcomes["missing.jpg"]["error"]
     errors = result.stderr.splitlines()[-2:]
-    assert errors[0].startswith("error: missing.jpg: no such file") and errors[1].startswith("error: text.jpg: is not a picture")
+    assert errors[0].startswith("error: missing.jpg: no such file") and errors[1] == "error: text.jpg: is text, not a picture"
     assert "Traceback" not in result.stderr and "oneDNN" not in result.stderr
 
 
@@ -158,6 +160,9 @@ def test_several_videos_go_to_a_folder_with_their_data(clip: Clip, tmp_path: Pat
         (["image", "cat.jpg", "--model", "nonet"], 2, "--model nonet: no such model"),
         (["image", "cat.jpg", "--colormap", "pink2"], 2, "--colormap pink2: unknown"),
         (["image", "cat.jpg", "--layout", "spiral"], 2, "--layout spiral: not one of side-by-side"),
+        (["image", "cat.jpg", "--label", "middle"], 2, "--label middle: not one of top-left, top-right, bottom-left, bottom-right, none"),
+        (["video", "cat.jpg", "--scale", "both"], 2, "--scale both: not one of frame, shared"),
+        (["batch", "cat.jpg", "-o", "out", "--label", "none", "--scale", "x"], 2, "--scale x: not one of frame, shared"),
         (["image", "cat.jpg", "--alpha", "1.5"], 2, "--alpha 1.5: not between 0 and 1"),
         (["image", "cat.jpg", "--no-such-option"], 2, "No such option"),
         (["image", "cat.jpg", "-o", "cat.mp4"], 2, "pictures are written as"),
@@ -214,7 +219,9 @@ def test_what_imports_make_is_neither_collected_nor_taken_apart(cat: Path, tmp_p
     (tmp_path / "broken.jpg").write_text("no picture")
     command = [sys.executable, "-c", ENDING, "image", "cat.jpg", "broken.jpg", "-o", "out"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 1 and "broken.jpg: is not a picture" in result.stderr and (tmp_path / "out" / "cat_output.jpg").exists()
+    assert (
+        result.returncode == 1 and "broken.jpg: is text, not a picture" in result.stderr and (tmp_path / "out" / "cat_output.jpg").exists()
+    )
     assert result.stdout.split("\n") == ["imports: False", "afterwards: True True", "the end", ""]
 
 
@@ -227,6 +234,41 @@ def test_an_existing_output_is_touched_only_when_told_so(cat: Path, tmp_path: Pa
     assert visualize("image", "cat.jpg", "--overwrite", "-q", cwd=tmp_path).stderr == ""
     with Image.open(output) as image:
         assert image.size == (902, 300)
+
+
+def test_skip_existing_makes_what_is_missing_and_no_more(cat: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        shutil.copy(cat, tmp_path / "in" / name)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "b_output.jpg").write_text("precious")
+    arguments = ("image", "in", "-o", "out", "--skip-existing", "--predictions", "p.csv", "-k", 1)
+    result = visualize(*arguments, "--json", cwd=tmp_path)
+    outcomes = {outcome["input"]: outcome for outcome in map(json.loads, result.stdout.splitlines())}
+    assert result.returncode == 0 and "1 skipped: its output exists" in result.stderr.splitlines(), result.stderr
+    assert [outcomes[f"in/{name}"]["skipped"] for name in ("a.jpg", "b.jpg", "c.jpg")] == [False, True, False]
+    assert (outcomes["in/b.jpg"]["output"], outcomes["in/b.jpg"]["error"]) == ("out/b_output.jpg", None)
+    assert (tmp_path / "out" / "b_output.jpg").read_text() == "precious"
+    assert [line.split(",")[0] for line in (tmp_path / "p.csv").read_text().splitlines()] == ["input", "in/a.jpg", "in/c.jpg"]
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    result = visualize(*arguments, cwd=tmp_path)  # the table exists by now, and nobody wants to write it
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "3 skipped: their outputs exist\n")
+    assert made == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+
+def test_what_skip_existing_does_not_pass_over(cat: Path, tmp_path: Path) -> None:
+    options = Options(skip_existing=True, report=True)
+    (tmp_path / "there.mp4").touch()
+    [skipped] = planning.plan_videos([tmp_path / "gone.mp4"], output=tmp_path / "there.mp4", options=options)
+    assert skipped == planning.Skipped(input=tmp_path / "gone.mp4", output=tmp_path / "there.mp4")
+    (tmp_path / "folder.jpg").mkdir()
+    for output in (cat, tmp_path / "missing.jpg"):
+        [one] = planning.plan_images([cat], output=output, options=options)
+        assert isinstance(one, planning.Refusal if output == cat else planning.Job)  # the input itself is no output of it
+    [inside] = planning.plan_images([cat], output=tmp_path / "folder.jpg", options=options)
+    assert isinstance(inside, planning.Job) and inside.output == tmp_path / "folder.jpg" / "cat_output.jpg"
+    with pytest.raises(CommandError, match="--skip-existing and --overwrite: one or the other"):
+        Options(skip_existing=True, overwrite=True)
 
 
 @pytest.mark.slow

@@ -885,21 +885,26 @@ def test_versions(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
 
-def without_kinds(place: Path) -> None:
+def as_at_first(place: Path) -> None:
     """Make a ledger what it was in version 1."""
     with contextlib.closing(sqlite3.connect(place)) as db:
-        db.executescript("DROP TABLE kind_stretch; PRAGMA user_version = 1")
+        db.executescript(
+            "DROP TABLE kind_stretch; DROP INDEX job_copy; DROP INDEX source_content; ALTER TABLE job DROP COLUMN copy_of; "
+            "ALTER TABLE source DROP COLUMN sha256; PRAGMA user_version = 1"
+        )
 
 
-def test_a_ledger_without_kinds_is_read_as_it_is_and_gets_them_when_it_is_written(place: Path) -> None:
+def test_a_ledger_of_the_first_version_is_read_as_it_is_and_gets_what_it_has_not_when_it_is_written(place: Path) -> None:
     with open_ledger(place) as book:
         archive = begin(book)
         archive.enter(entry("a"), entry("b"))
         archive.finish(archive.claim(), stretch(CAT, 0, 1, 0.5))
-    without_kinds(place)
+    as_at_first(place)
     with open_ledger(place, read_only=True) as book:
         [(cat, _, _)] = book.classes()
         assert book.counts()["done"] == 1 and len(book.seen_together([cat], ["n02121620"], without="n02121620")) == 1
+        assert list(book.copies()) == book.copies_of(b"a") == [] and book.known_copy(b"a", settings=1) is None
+        assert book.look(entry("a"), settings=1, exists=lambda _: True) == "done" and len(list(book.jobs())) == 2
         assert not book.has_kind("n02121620") and book.kind_seen("n02121620", min_score=0, min_seconds=0, limit=9) == []
     with open_ledger(place) as book:
         assert book.counts()["done"] == 1 and book.recover(lambda *_: True) == []

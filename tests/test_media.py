@@ -314,9 +314,9 @@ def broken_files(folder: Path, good: Path) -> dict[str, tuple[Path, str]]:
         "missing": (folder / "missing.mp4", "no such file"),
         "empty": (make("empty.mp4", b""), "empty"),
         "text": (make("text.mp4", b"a text that was named .mp4\n" * 40), "not a video"),
-        "bytes": (make("bytes.mp4", np.random.default_rng(1).bytes(5000)), "not a video"),
+        "bytes": (make("bytes.mp4", np.random.default_rng(1).bytes(5000)), "nor a video"),
         "no index": (make("headless.mp4", good.read_bytes()[:6000]), "index"),
-        "sound only": (folder / "sound.m4a", "no video in it"),
+        "sound only": (folder / "sound.m4a", "no video in it, only sound"),
         "folder": (folder, "not a file"),
     }
 

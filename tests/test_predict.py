@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from pyarrow import parquet
 from test_cli import COMMAND, visualize
@@ -22,7 +24,8 @@ from test_cli import COMMAND, visualize
 from pipeline import demo, maps, planning, predict, reading, scaling, stills
 from pipeline import visualize as visualization
 from pipeline.predictions import Track, write_predictions
-from pipeline.records import ClassName, Options
+from pipeline.records import ClassName, Options, Outcome, Prediction
+from pipeline.terminal import Terminal
 
 Clip = Callable[[str], Path]
 
@@ -134,8 +137,36 @@ def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
     ]
     assert "cat" in outcomes[0]["top"][0]["label"] and outcomes[1]["top"][0]["label"].startswith("class ")
     assert (tmp_path / "p.csv").read_text().splitlines()[0].endswith(",score,model")
-    table = visualize(*arguments, "-q", cwd=tmp_path).stdout.splitlines()
+    table = visualize(*arguments, cwd=tmp_path).stdout.splitlines()
     assert table[0].split() == ["input", "efficientnet_lite0", "mine.keras"] and "Egyptian cat" in table[1] and "class " in table[1]
+
+
+def test_the_prediction_of_a_picture_that_is_cut_off_is_partial(tmp_path: Path, classifier: Any) -> None:
+    cat = Image.fromarray(demo.photograph("chelsea.png"))
+    cat.save(tmp_path / "cat.jpg", quality=95)
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cat.jpg").read_bytes()[: (tmp_path / "cat.jpg").stat().st_size * 4 // 5])
+    jobs = [job for job in planning.plan_predictions([tmp_path]) if isinstance(job, planning.Job)]
+    whole, cut = (answer.outcome for answer in predict.predict(jobs, **visualization.scoring(classifier, Options())))
+    assert not whole.partial and whole.error is None and cut.partial and "cat" in cut.top[0].name.label
+    told = r"cut\.jpg: the file ends after about \d\d % of its rows; the rest is gray; the prediction is of what decodes$"
+    assert cut.error is not None and re.search(told, cut.error)
+
+
+def test_quiet_predictions_name_failures_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tabby = ClassName(index=281, wnid=None, label="tabby")
+    outcomes = [
+        Outcome(input=Path("good.jpg"), model="net", method="none", top=[Prediction(name=tabby, score=0.5)]),
+        Outcome(input=Path("bad.jpg"), model="net", method="none", error="bad.jpg: the file is empty"),
+    ]
+    terminal = Terminal(as_json=False, quiet=True, verbose=False)
+    terminal.put_predictions(outcomes)
+    with pytest.raises(typer.Exit):
+        terminal.finish(outcomes)
+    assert tuple(capsys.readouterr()) == ("", "error: bad.jpg: the file is empty\n")
+    Terminal(as_json=False, quiet=False, verbose=False).put_predictions(outcomes)
+    assert capsys.readouterr().out.splitlines() == ["input     net", "good.jpg  tabby 50.0%"]
+    Terminal(as_json=True, quiet=True, verbose=False).put_predictions(outcomes)
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 def test_the_zoo_as_table_and_json_with_what_is_cached(tmp_path: Path) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ from typing import Any
 import clips
 import numpy as np
 import pytest
-from test_faults import run
+from test_faults import ROOT, run
 from test_media import decoded
 
 from pipeline import archive, class_names, search
@@ -211,17 +215,33 @@ def test_hits_are_cut_out_of_the_video(tmp_path: Path) -> None:
     clips.write_clip(out / "v_output.mp4", [Fraction(n, 25) for n in range(100)], audio_start=Fraction(0), audio_seconds=4.0)
     first, second, picture = [*search.search(out, "tabby"), *search.search(out, "Egyptian cat")]
     made = search.cut(first, tmp_path / "cuts", overwrite=False)
-    assert made is not None and made.name == "v_output_tabby_1.500.mp4"
-    times, pictures = decoded(made)
+    assert made is not None and made.made and made.path.name == "v_output_tabby_1.500.mp4"
+    times, pictures = decoded(made.path)
     numbers = [clips.read_number(shown) for shown in pictures]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     assert numbers[0] in (25, 37) and numbers[-1] in (61, 62, 63, 64)
     np.testing.assert_allclose(np.diff(times), 0.04, atol=1e-4)
     assert search.cut(picture, tmp_path / "cuts", overwrite=False) is None
-    with pytest.raises(OutputError, match="exists already"):
-        search.cut(first, tmp_path / "cuts", overwrite=False)
     with pytest.raises(InputError, match="not there any more"):
         search.cut(second, tmp_path / "cuts", overwrite=False)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_clip_that_is_there_is_kept_if_it_is_the_same_hit(tmp_path: Path, suffix: str) -> None:
+    clips.write_clip(tmp_path / f"v_output.{suffix}", [Fraction(n, 25) for n in range(60)], audio_start=Fraction(0), audio_seconds=2.0)
+    hit = search.Hit(input=Path("v"), output=tmp_path / f"v_output.{suffix}", label="tabby", start_seconds=0.5, end_seconds=1.0, score=0.9)
+    first = search.cut(hit, tmp_path / "cuts", overwrite=False)
+    assert first is not None
+    before = first.path.stat()
+    assert search.cut(hit, tmp_path / "cuts", overwrite=False) == (first.path, False)
+    assert (first.path.stat().st_ino, first.path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    longer = replace(hit, end_seconds=1.8)  # begins alike, so its clip has the same name
+    with pytest.raises(OutputError, match="exists already, and shows something else than this hit; add --overwrite"):
+        search.cut(longer, tmp_path / "cuts", overwrite=False)
+    size = before.st_size
+    assert first.path.stat().st_ino == before.st_ino
+    assert search.cut(longer, tmp_path / "cuts", overwrite=True) == (first.path, True) and first.path.stat().st_size > size
+    assert [path.name for path in (tmp_path / "cuts").iterdir()] == [first.path.name]
 
 
 def test_the_command(cats: Path, tmp_path: Path) -> None:
@@ -236,3 +256,18 @@ def test_the_command(cats: Path, tmp_path: Path) -> None:
     ended = run("search", "out", "zebra", cwd=tmp_path)
     assert (ended.code, ended.out, ended.last) == (0, "", "nothing was found")
     assert run("search", "nowhere", "cat", cwd=tmp_path).code == 1
+
+
+def test_a_reader_that_has_enough_is_no_error(cats: Path, tmp_path: Path) -> None:
+    """`head` takes one line and goes; a full disk is told."""
+    program = f"{sys.executable} -m cli search out CAT --json"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def bash(line: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    ended = bash(f"{program} | (exec <&-; sleep 0); echo ${{PIPESTATUS[0]}}; {program} | head -1; echo ${{PIPESTATUS[0]}}")
+    first, hit, second = ended.stdout.splitlines()
+    assert (first, second, ended.stderr) == ("0", "0", "") and json.loads(hit)["score"] == 0.8
+    full = bash(f"{program} > /dev/full")
+    assert full.returncode == 1 and "stdout cannot be written: No space left" in full.stderr

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
+import re
 import socket
 import struct
 import subprocess
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import clips
 import cv2
 import numpy as np
 import pillow_heif
 import pytest
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 
-from pipeline import planning, stills
+from pipeline import dataset, planning, stills
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.records import Options
 
@@ -101,7 +105,13 @@ def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
     cut.write_bytes(good.read_bytes()[:4000])
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.jpg").write_text("no picture at all")
-    cases = {"missing.jpg": "no such file", "empty.jpg": "empty", "text.jpg": "not a picture", "cut.jpg": "damaged", ".": "is a folder"}
+    cases = {
+        "missing.jpg": "no such file",
+        "empty.jpg": "empty",
+        "text.jpg": "is text, not a picture",
+        "cut.jpg": "damaged",
+        ".": "is a folder",
+    }
     for name, message in cases.items():
         with pytest.raises(InputError, match=message):
             stills.read_still(tmp_path / name)
@@ -264,7 +274,7 @@ from pathlib import Path
 from pipeline import stills
 from pipeline.errors import InputError
 for name in sys.argv[1:]:
-    for read in (stills.check_still, stills.read_still, stills.kind_of):
+    for read in (stills.check_still, stills.read_still, stills.read_what_decodes, stills.kind_of):
         try: result = read(Path(name))
         except InputError as error: result = error
     assert read(Path(name)) != 'animated' and not hasattr(result, 'size')
@@ -339,6 +349,117 @@ def test_a_picture_that_is_cut_off_is_damaged_in_every_format(tmp_path: Path) ->
                 stills.read_still(path)
 
 
+def rows_of(data: bytes, suffix: str) -> int:
+    """How many whole rows there are in the first bytes of a picture of `one_of_each`, counted without Pillow."""
+    row = 128 * 3
+    if suffix in (".bmp", ".ppm"):
+        start = int.from_bytes(data[10:14], "little") if suffix == ".bmp" else data.index(b"255\n") + 4
+        return (len(data) - start) // row
+    raw, at = b"", data.index(b"IDAT")
+    unpacker = zlib.decompressobj()
+    while data[at : at + 4] == b"IDAT":
+        length = int.from_bytes(data[at - 4 : at], "big")
+        raw += unpacker.decompress(data[at + 4 : at + 4 + length])
+        at += length + 12
+    return len(raw) // (1 + row)
+
+
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
+def test_what_decodes_of_a_picture_that_is_cut_off(tmp_path: Path, part: float) -> None:
+    """Every row that is there, gray for the rest, and how many that is; nothing is missing of a whole picture."""
+    told = {}
+    for path in one_of_each(tmp_path):
+        image, missing = stills.read_what_decodes(path)
+        full = np.asarray(stills.read_still(path)).astype(int)
+        assert missing is None and np.array_equal(image, full)
+        data = path.read_bytes()[: int(part * path.stat().st_size)]
+        path.write_bytes(data)
+        try:
+            image, missing = stills.read_what_decodes(path)
+        except InputError as error:
+            assert "damaged" in str(error)
+            continue
+        assert image.mode == "RGB" and missing is not None
+        told[path.name] = missing
+        cut, whole = np.asarray(image).astype(int), full
+        if path.name in ("a.jpg", "a.png", "a.tif", "a.bmp"):  # stored on the head, the first three with an EXIF that says so
+            cut, whole = cut[::-1], full[::-1]
+        said = re.fullmatch(r"the file ends after about (\d+) % of its rows; the rest is gray", missing)
+        if said is None:
+            continue
+        rows = int(int(said[1]) * 96 / 100)
+        if path.suffix in (".png", ".bmp", ".ppm") and path.name != "few.png":
+            assert abs(rows - rows_of(data, path.suffix)) <= 1
+        assert np.abs(cut[: rows - 16] - whole[: rows - 16]).max(initial=0) <= 3, path.name  # libjpeg smooths the last row of blocks
+        if path.name != "ink.jpg":
+            assert (cut[rows + 18 :] == 128).all()
+    rowwise = {"a.jpg", "a.png", "a.bmp", "a.ppm", "a.tif", "few.png", "ink.jpg"}
+    assert {name for name, missing in told.items() if "of its rows" in missing} == rowwise
+    assert told["a.gif"].endswith("% of its pixels; the others are filled in from these")
+    if part > 0.5:
+        assert told["fine.jpg"] == "the file ends before the picture is complete: what decodes of it is coarse, or gray"
+    assert set(told) <= {*rowwise, "a.gif", "fine.jpg"}  # the others decode as a whole or not at all
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def adam7(rgb: np.ndarray[Any, Any]) -> bytes:
+    """An interlaced PNG (https://www.w3.org/TR/png-3/#8Interlace), which Pillow does not write."""
+    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+    raw = b"".join(b"\0" + row.tobytes() for y, x, down, right in passes for row in rgb[y::down, x::right])
+    header = struct.pack(">IIBBBBB", rgb.shape[1], rgb.shape[0], 8, 2, 0, 0, 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw, 0)) + chunk(b"IEND", b"")
+
+
+def test_what_is_interlaced_is_seen_coarse(tmp_path: Path) -> None:
+    rgb = cv2.GaussianBlur(photograph(), (0, 0), 2)
+    data = adam7(rgb)
+    (tmp_path / "a.png").write_bytes(data)
+    assert np.array_equal(stills.read_still(tmp_path / "a.png"), rgb)
+    wrong = []
+    for part in (0.1, 0.3, 0.6):
+        (tmp_path / "a.png").write_bytes(data[: int(part * len(data))])
+        image, missing = stills.read_what_decodes(tmp_path / "a.png")
+        share = int(re.findall(r"about (\d+) % of its pixels", str(missing))[0])
+        assert abs(share - 100 * part) <= 2  # stored without compression
+        wrong.append(np.abs(np.asarray(image).astype(int) - rgb).mean())
+    assert wrong[2] < wrong[1] < wrong[0] < 12 and wrong[2] < 3
+
+
+def test_damage_behind_and_within_the_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    write(path, photograph())
+    data = bytearray(path.read_bytes())
+    path.write_bytes(data[:-12] + chunk(b"tEXt", b"Title\0" + bytes(50))[:30])  # the pixels end before
+    image, missing = stills.read_what_decodes(path)
+    assert np.array_equal(image, photograph()) and missing is not None and missing.startswith("the file ends behind its last row (")
+    data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)
+    path.write_bytes(data)
+    image, missing = stills.read_what_decodes(path)
+    rows = int(re.findall(r"damaged after about (\d+) % of its rows", str(missing))[0]) * 96 // 100
+    assert 40 <= rows <= 56 and np.array_equal(np.asarray(image)[:36], photograph()[:36])  # it is noticed late
+    write(path, photograph())
+    data = bytearray(path.read_bytes())
+    at = data.index(b"IEND") - 12  # the checksum of the pixels, as zlib has it
+    data[at : at + 4] = bytes(4)
+    path.write_bytes(data)
+    image, missing = stills.read_what_decodes(path)
+    assert missing == "the file is damaged after about 98 % of its rows; the rest is gray"  # they are given when the checksum is right
+    told = stills._missing(OSError("broken data stream"), np.ones((2, 2), bool))
+    assert told == "the file is damaged, and nothing tells where (broken data stream)"
+    path.write_bytes(data[: data.index(b"IDAT") + 4])
+    with pytest.raises(InputError, match="the picture is damaged"):
+        stills.read_what_decodes(path)
+
+
+def test_whole_and_cut_pictures_do_not_disturb_one_another(tmp_path: Path) -> None:
+    """Many threads read both kinds at once: which is which is never a matter of what another thread does."""
+    whole, cut = write(tmp_path / "whole.jpg", photograph()), tmp_path / "cut.jpg"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda n: (n % 3, stills.read_what_decodes(cut if n % 3 == 0 else whole).missing), range(240)))
+    assert all((missing is not None) == (kind == 0) for kind, missing in found)
+
+
 @pytest.mark.filterwarnings("ignore")  # Pillow's, of EXIF it cannot read
 def test_no_mutation_makes_anything_but_a_picture_or_an_input_error(tmp_path: Path) -> None:
     chance = random.Random(1)
@@ -351,7 +472,12 @@ def test_no_mutation_makes_anything_but_a_picture_or_an_input_error(tmp_path: Pa
                 data[place] = chance.choice((0, 128, 255, chance.randrange(256)))
             path.write_bytes(data)
             stills.kind_of(path)
-            for read in (stills.check_still, stills.read_still, lambda p: list(stills.read_sequence(stills.open_animation(p)))):
+            for read in (
+                stills.check_still,
+                stills.read_still,
+                stills.read_what_decodes,
+                lambda p: list(stills.read_sequence(stills.open_animation(p))),
+            ):
                 try:
                     read(path)
                     outcomes.add("read")
@@ -382,7 +508,59 @@ def test_a_still_picture_is_no_video(tmp_path: Path) -> None:
     for name in ("a.jpg", "a.heic", "a.webp"):
         path = write(tmp_path / name, corners()).rename(tmp_path / f"{name}.mp4")
         [refusal] = planning.plan_videos([path], output=tmp_path / "o.mp4", options=Options())
-        assert isinstance(refusal, planning.Refusal) and "still picture; for pictures use `visualize image`" in str(refusal.error)
+        assert isinstance(refusal, planning.Refusal) and str(refusal.error) == f"{path}: is a picture; use `visualize image`"
+
+
+OTHERS = {
+    "a PDF document": b"%PDF-1.7\n%\xe2\xe3",
+    "a ZIP archive": b"PK\x03\x04\x14\0\6\0",
+    "a gzip archive": gzip.compress(b"a"),
+    "an HDF5 file": b"\x89HDF\r\n\x1a\n\0\0",
+    "a sound recording": b"RIFF\x24\0\0\0WAVEfmt ",
+    "text": "Grüße, und sonst nichts als Text, der länger ist als der Kopf einer Datei: mit ü am Ende".encode()[:64],
+}
+
+
+def test_what_is_neither_picture_nor_video_is_called_what_it_is(tmp_path: Path) -> None:
+    def said(plan: Any, name: str) -> str:
+        [refusal] = plan([tmp_path / name])
+        assert isinstance(refusal, planning.Refusal), refusal
+        return str(refusal.error).removeprefix(f"{tmp_path}/")
+
+    def image(paths: list[Path]) -> Any:
+        return planning.plan_images(paths, output=tmp_path / "o.png", options=Options())
+
+    def video(paths: list[Path]) -> Any:
+        return planning.plan_videos(paths, output=tmp_path / "o.mp4", options=Options())
+
+    for kind, head in OTHERS.items():
+        (tmp_path / "a.jpg").write_bytes(head)
+        (tmp_path / "a.mp4").write_bytes(head)
+        assert said(image, "a.jpg") == said(planning.plan_predictions, "a.jpg") == f"a.jpg: is {kind}, not a picture"
+        assert said(video, "a.mp4").removesuffix("; check the file") == f"a.mp4: is {kind}, not a video"
+    (tmp_path / "a.jpg").write_bytes(random.Random(3).randbytes(5000))
+    (tmp_path / "a.mp4").write_bytes(random.Random(3).randbytes(5000))
+    assert said(image, "a.jpg") == "a.jpg: is neither a picture nor a video of a kind that is known here; check the file"
+    assert said(video, "a.mp4").startswith("a.mp4: is neither a picture nor a video that ffmpeg can read (")
+    (tmp_path / "empty").mkdir()
+    assert said(image, "empty") == said(planning.plan_predictions, "empty") == "empty: is a folder, and there is no picture in it"
+    write(tmp_path / "a.png", photograph())
+    (tmp_path / "cut.mp4").write_bytes((tmp_path / "a.png").read_bytes()[:20])  # too short to be opened
+    assert said(video, "cut.mp4") == "cut.mp4: is a picture; use `visualize image`"
+
+
+def test_a_video_by_a_pictures_name(tmp_path: Path) -> None:
+    path = clips.write_clip(tmp_path / "a.mp4", [Fraction(n, 25) for n in range(3)]).rename(tmp_path / "a.jpg")
+    [refusal] = planning.plan_images([path], output=tmp_path / "o.jpg", options=Options())
+    assert isinstance(refusal, planning.Refusal) and str(refusal.error) == f"{path}: is a video; use `visualize video`"
+    [job] = planning.plan_predictions([path])
+    assert isinstance(job, planning.Job) and job.source is not None and job.source.width_px > 0
+    for label in ("one", "two"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        write(tmp_path / "data" / label / "p.png", photograph())
+    path.rename(tmp_path / "data" / "one" / "b.jpg")
+    found = dataset.open_dataset(tmp_path / "data")
+    assert found.unreadable == [("one/b.jpg", f"{tmp_path}/data/one/b.jpg: is a video")]  # no command is recommended here
 
 
 @pytest.mark.parametrize(

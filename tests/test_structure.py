@@ -16,7 +16,7 @@ import cli
 ROOT = Path(__file__).parent.parent
 JOBS = {"visualize", "film", "parts", "predict", "planning", "pages", "anatomy", "demo", "doctor"}
 JOBS |= {"training", "album", "analysis"}
-JOBS |= {"archive", "batch", "gallery", "worker", "workers", "cluster", "status", "search"}
+JOBS |= {"archive", "batch", "copies", "gallery", "worker", "workers", "cluster", "status", "search"}
 SHOWS = {"terminal"}  # what the user sees: it alone draws bars, beside the command line
 BASE = {"errors", "records", "orders"}
 # A part may stand on these besides the base: they are below it, and know nothing of it.
@@ -30,7 +30,7 @@ BELOW = {
     "journal": {"outputs"},
     "ledger": {"processes"},
     "encoders": {"children"},
-    "sources": {"children"},
+    "sources": {"children", "signatures"},
     "stills": {"signatures"},
     "dataset": {"signatures", "stills"},
     "charts": {"outputs"},
