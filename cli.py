@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import catalog, completion
+from pipeline import catalog, class_names, completion
 from pipeline.errors import CommandError, HeatreelError, Stopped, ToolError
-from pipeline.records import ModelChoice, Options, Outcome, Progress, Recipe, printable
+from pipeline.records import ClassName, ModelChoice, Options, Outcome, Progress, Recipe, printable
 from pipeline.terminal import Terminal, end, exit_code_of, open_missing_streams, open_terminal, table, tell
 from pipeline.usage import (
     COMPUTING,
@@ -1297,6 +1297,38 @@ def models_show(
             terminal.put("\n".join(f"{key}: {value}" for key, value in shown.items() if key != "layers"))
 
 
+@models_app.command("classes", cls=Command, epilog="visualize models classes dog\nvisualize models classes efficientnet_lite0 cockatoo")
+def models_classes(
+    model: Annotated[str, typer.Argument(metavar="NAME_OR_PATH", help="A name of the zoo, or a model file.")] = catalog.DEFAULT,
+    word: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="WORD", help="Only what this finds, as --target and `search` would; alone it is enough.", show_default="all"
+        ),
+    ] = None,
+    custom_objects: CustomObjects = None,
+    allow_unsafe: AllowUnsafe = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """The classes that a model knows, with their synonyms; and what a word finds: classes, or a kind of them such as "corgi" or "bird"."""
+    if word is None and not catalog.is_model(model):
+        model, word = catalog.DEFAULT, model
+    choice = _choice(model, None, None, "auto", None, custom_objects, allow_unsafe)
+    with open_terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
+        catalog.check_choice(choice, ())
+        classes: Sequence[ClassName] = class_names.imagenet_classes()
+        if catalog.is_file(model):
+            with terminal.starting_up():
+                from pipeline import models
+            classes = models.load_classifier(choice).classes
+        shown = class_names.listing(classes, word)
+        if as_json:
+            terminal.put_json({"model": model, **shown})
+        else:
+            terminal.put_classes(shown)
+
+
 @models_app.command("fetch", cls=Command, epilog="visualize models fetch resnet50\nvisualize models fetch vgg16 xception")
 def models_fetch(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of the zoo.", autocompletion=completion.models)],
@@ -1356,8 +1388,8 @@ def _run(
         from pipeline import predictions
 
         if options.predictions is not None and done:
-            classes, several = session.classifier.classes, len(plan) > 1
-            predictions.write_predictions(options.predictions, done, classes, overwrite=options.overwrite, name_inputs=several)
+            classes, more = session.classifier.classes, {"overwrite": options.overwrite, "name_inputs": len(plan) > 1}
+            predictions.write_predictions(options.predictions, done, classes, targets=session.targets, **more)
 
     # A single video gets its name after its predictions are written: should that fail, the next run need not begin anew.
     alone = len(jobs) == 1 and bool(jobs[0].source or jobs[0].pictures)

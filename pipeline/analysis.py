@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline import album, cards, catalog, charts, duplicates, evaluation, maps, reading, report, stills, visualize
+from pipeline import album, cards, catalog, charts, class_names, duplicates, evaluation, maps, reading, report, stills, visualize
 from pipeline.dataset import Dataset, Example
 from pipeline.errors import CommandError, HeatreelError, InputError
 from pipeline.outputs import whole
@@ -32,6 +32,7 @@ Counter = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 MOST_SHOWN = 60  # suspects and pairs on the page; the data beside it has all
 MOST_ROWS = 30  # classes of the table of what was taken for what; the chart and the data beside it have all
 MOST_COLUMNS = 100  # classes whose scores are in the table of all pictures
+_MOST_WRONG = 8  # folders that are no class, in the error
 MOST_STRANGERS = 10  # classes that no picture is of, in the chart of what was taken for what
 
 
@@ -198,18 +199,18 @@ def classes_of(data: Dataset, classes: Sequence[ClassName], *, model: str) -> li
     found: list[int | None] = []
     wrong = []
     for label, count in zip(data.labels, data.counts, strict=True):
-        same = [name for name in classes if name.label == label] or catalog.classes_called(label, classes)
+        same = class_names.classes_called(label, classes)
         found.append(same[0].index if len(same) == 1 else None)
         if count and len(same) > 1:
             wrong.append(f"{printable(label)} (several classes: {', '.join(name.wnid or str(name.index) for name in same)})")
         elif count and not same:
-            near = catalog.nearest_labels(label, classes)[:3]
+            near = class_names.nearest_labels(label, classes)[:3] if len(wrong) < _MOST_WRONG else []
             wrong.append(f"{printable(label)} ({'near to it: ' + ', '.join(near) if near else 'nothing is near to it'})")
     if wrong:
         folders = "a folder is no class" if len(wrong) == 1 else f"{len(wrong)} folders are no classes"
-        more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
+        more = f" and {len(wrong) - _MOST_WRONG} more" if len(wrong) > _MOST_WRONG else ""
         raise CommandError(
-            f"{data.root}: {folders} of {model}: {'; '.join(wrong[:8])}{more}",
+            f"{data.root}: {folders} of {model}: {'; '.join(wrong[:_MOST_WRONG])}{more}",
             remedy="name folders as the model's classes or their wnids, or name its classes with --labels",
         )
     return found

@@ -561,7 +561,10 @@ class _Batch:
 
     def _done(self, claim: Claim, order: Order, result: Result) -> None:
         failed = result.outcome.get("error")
-        if not self._book.finish(claim, outcome=result.outcome, stretches=result.stretches, frames=result.frames, error=failed):
+        finished = self._book.finish(
+            claim, outcome=result.outcome, stretches=result.stretches, kinds=result.kinds, frames=result.frames, error=failed
+        )
+        if not finished:
             return
         if order.receipt is not None:
             order.receipt.unlink(missing_ok=True)

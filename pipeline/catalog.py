@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import functools
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import CommandError, ModelError
-from pipeline.records import ClassName, ModelChoice, Pixels
+from pipeline import class_names
+from pipeline.errors import ModelError
+from pipeline.records import ModelChoice, Pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +188,11 @@ def entry(name: str) -> Entry:
     raise ModelError(f"--model {name}: no such model", remedy=hint)
 
 
+def is_model(text: str) -> bool:
+    """Whether that is a name of the zoo, or means a file."""
+    return is_file(text) or _plain(text) in map(_plain, ENTRIES)
+
+
 def is_file(model: str) -> bool:
     """Whether `--model` means a file or folder and not a name of the zoo."""
     return model.endswith((".keras", ".h5", ".hdf5")) or os.sep in model or Path(model).is_dir()
@@ -232,9 +234,9 @@ def check_choice(choice: ModelChoice, targets: Sequence[str]) -> None:
             raise ModelError(
                 f"--model {found.name}: comes with its own classes and pixel scaling", remedy="leave out --custom-objects and --preprocess"
             )
-    classes = read_labels(choice.labels) if choice.labels else None if is_file(choice.model) else imagenet_classes()
-    for wanted in targets if classes else ():
-        find_class(wanted, classes or ())
+    known = class_names.read_labels(choice.labels) if choice.labels else () if is_file(choice.model) else class_names.imagenet_classes()
+    for wanted in targets if known else ():
+        class_names.find_target(wanted, known)
 
 
 def describe(entry: Entry) -> dict[str, Any]:
@@ -261,65 +263,3 @@ def weights_cache(entry: Entry) -> Path:
 
 def _plain(name: str) -> str:
     return name.casefold().replace("-", "").replace("_", "")
-
-
-@functools.cache
-def imagenet_classes() -> tuple[ClassName, ...]:
-    """The 1000 classes of ImageNet-1k in the order of every model trained on it."""
-    with files("pipeline").joinpath("data/imagenet_classes.csv").open(encoding="utf-8") as file:
-        return tuple(ClassName(index=int(row["index"]), wnid=row["wnid"], label=row["label"]) for row in csv.DictReader(file))
-
-
-def read_labels(path: Path) -> tuple[ClassName, ...]:
-    """Class names from a file: one a line, or a JSON object of index -> [wnid, name] as Keras' imagenet_class_index.json has it.
-
-    Raises ModelError when it is neither.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix.lower() == ".json":
-            table = json.loads(text)
-            return tuple(ClassName(index=i, wnid=table[str(i)][0], label=table[str(i)][1]) for i in range(len(table)))
-    except OSError as error:
-        raise ModelError(f"--labels {path}: cannot be read: {error.strerror}") from error
-    except (ValueError, LookupError, TypeError) as error:
-        raise ModelError(f'--labels {path}: neither names, one a line, nor JSON like {{"0": ["n01440764", "tench"], ...}}') from error
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return tuple(ClassName(index=i, wnid=None, label=line) for i, line in enumerate(lines))
-
-
-def find_class(wanted: str, classes: Sequence[ClassName]) -> ClassName:
-    """The class of that index, wnid or label (any case; spaces and underscores alike).
-
-    Raises CommandError when there is none, with the nearest labels, or when a label belongs to several.
-    """
-    if wanted.isascii() and wanted.isdecimal():
-        if int(wanted) < len(classes):
-            return classes[int(wanted)]
-        raise CommandError(f"--target {wanted}: the model has {len(classes)} classes, 0 to {len(classes) - 1}")
-    found = classes_called(wanted, classes)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        several = ", ".join(f"{name.wnid or name.index} ({name.index})" for name in found)
-        raise CommandError(f"--target {wanted}: several classes have this name", remedy=f"give one by its id: {several}")
-    near = nearest_labels(wanted, classes)
-    hint = f"near to it: {', '.join(near)}" if near else "give a class name, wnid or index"
-    raise CommandError(f"--target {wanted}: the model has no such class", remedy=hint)
-
-
-def classes_called(wanted: str, classes: Sequence[ClassName]) -> list[ClassName]:
-    """The classes of that wnid or label (any case; spaces and underscores alike); several where a label belongs to several."""
-    key = _key(wanted)
-    return [name for name in classes if key in (_key(name.label), name.wnid)]
-
-
-def nearest_labels(wanted: str, classes: Sequence[ClassName]) -> list[str]:
-    """Labels that hold what is wanted, and such as are spelled much like it."""
-    key, keys = _key(wanted), [_key(name.label) for name in classes]
-    inside = [known for known in keys if key in known][:4]
-    return list(dict.fromkeys(inside + difflib.get_close_matches(key, keys, n=4, cutoff=0.5)))
-
-
-def _key(label: str) -> str:
-    return label.replace("_", " ").casefold().strip()

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import typer
 
-from pipeline import cards, catalog
+from pipeline import cards, catalog, class_names
 from pipeline.errors import HeatreelError
 from pipeline.records import Audio, Codec, Fit, LabelPlace, Layout, Method, Pixels, Precision, Scale
 
@@ -65,7 +65,7 @@ def models(incomplete: str) -> list[str]:
 
 
 def classes(context: typer.Context, incomplete: str) -> list[str]:
-    """Labels of the model that the command line names, or of ImageNet, as --target takes them: underscores for spaces, in any case."""
+    """Labels of the model that is named, or of ImageNet with its kinds, as --target takes them: underscores for spaces, in any case."""
     found = [name for name in _labels(context) if name.casefold().startswith(incomplete.casefold())]
     return [incomplete + name[len(incomplete) :] for name in found]  # a shell drops what does not begin as it was typed
 
@@ -75,9 +75,9 @@ def _labels(context: Any) -> Iterator[str]:
     model, labels = given.get("model") or catalog.DEFAULT, given.get("labels")
     try:
         card = cards.read_card(Path(model)) if isinstance(model, str) and catalog.is_file(model) else None
-        names = (
-            card.labels if card else [name.label for name in (catalog.read_labels(Path(labels)) if labels else catalog.imagenet_classes())]
-        )
+        known = class_names.read_labels(Path(labels)) if labels else class_names.imagenet_classes()
+        kinds = class_names.groups_of(known)
+        names = card.labels if card else [*(each.label for each in known), *(kind.label for kind in kinds)]
     except HeatreelError:  # it is said when the command runs
         return
     yield from (name.replace(" ", "_") for name in names)

@@ -26,7 +26,7 @@ from pipeline.journal import STRAIGHTENED, Journal, Segment, open_journal
 from pipeline.outputs import flush, whole
 from pipeline.painting import Painter, Seen
 from pipeline.planning import Job
-from pipeline.predictions import RawMaps, Track
+from pipeline.predictions import STATE_VERSION, RawMaps, Track
 from pipeline.records import Colour, Frame, Geometry, Options, Outcome, Progress, clock
 from pipeline.visualize import Session, outcome_of
 
@@ -371,7 +371,8 @@ class Film:
             frame, seen, fresh, _ = item
             last[0] = item
             painted = self.view.painter.paint(fitted(frame), seen, fresh=fresh)
-            self.track.add(frame.time_seconds, seen.scores, asked=seen.target_scores, cut=fresh and self.view.painter.cut)
+            painter = self.view.painter
+            self.track.add(frame.time_seconds, seen.scores, asked=seen.target_scores, shown=painter.title, cut=fresh and painter.cut)
             if self.raw is not None and fresh:
                 self.raw.add(frame.time_seconds, seen.maps, seen.targets, seen.target_scores)
             if self.options.keeps_thumbnails:
@@ -533,6 +534,7 @@ class View:
             "encoder": [self.encoder.name, dict(self.encoder.arguments)],
             "panel": self.panel_size,
             "batch": self.batch_size,
+            "state": STATE_VERSION,
             "versions": [version("heatreel"), version("tensorflow"), children.ffmpeg_version()],
         }
 

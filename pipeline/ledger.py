@@ -34,7 +34,7 @@ from typing import Any, Literal, get_args, overload
 
 from pipeline.errors import OutputError, is_disk_full
 from pipeline.processes import Process, is_running
-from pipeline.records import ClassName, Found, Stretch
+from pipeline.records import ClassName, Found, KindStretch, Stretch
 
 State = Literal["ready", "running", "waiting", "split", "done", "failed", "missing", "stale", "copy"]
 LEFT: tuple[State, ...] = ("ready", "running", "waiting", "split")  # what is not at its end
@@ -95,14 +95,25 @@ CREATE INDEX stretch_job ON stretch (job);
 CREATE INDEX stretch_class ON stretch (class, best_score DESC)
 """
 
-# Each brings a ledger from the version that is its place in this list to the next one; a new ledger goes through all of them.
 _COPIES = """
 ALTER TABLE source ADD COLUMN sha256 BLOB;
 ALTER TABLE job ADD COLUMN copy_of INTEGER REFERENCES source;
 CREATE INDEX source_content ON source (size_bytes, sha256);
 CREATE INDEX job_copy ON job (copy_of) WHERE copy_of NOT NULL
 """
-_MIGRATIONS: tuple[str, ...] = (_SCHEMA, _COPIES)
+# Apart from classes: only a search asks for kinds, and whoever shows what was seen need not leave them out.
+_KINDS = """
+CREATE TABLE kind_stretch (
+    job INTEGER NOT NULL REFERENCES job ON DELETE CASCADE, wnid TEXT NOT NULL, start_seconds REAL NOT NULL, end_seconds REAL NOT NULL,
+    best_score REAL NOT NULL
+);
+CREATE INDEX kind_stretch_job ON kind_stretch (job);
+CREATE INDEX kind_stretch_kind ON kind_stretch (wnid, best_score DESC)
+"""
+# Each brings a ledger from the version that is its place in this list to the next one; a new ledger goes through all of them.
+_MIGRATIONS: tuple[str, ...] = (_SCHEMA, _COPIES, _KINDS)
+_WITH_COPIES, _WITH_KINDS = 2, 3  # the first versions that have them
+_OLDEST_READ = 1  # the oldest that may be read as it is: what it has not is not asked of it
 
 _CLAIMED = ("job", "relative", "kind", "size_bytes", "output", "part", "begin_seconds", "end_seconds", "errors", "crashes")
 _CLAIM = """
@@ -115,6 +126,12 @@ _ROW = """
 SELECT job.id AS job, relative, kind, size_bytes, output, state, part, attempts, errors, crashes, error_class, error_text,
     frames_done, frames_total, finished_at, outcome
 """
+
+_HIT = (
+    "SELECT relative, output, s.start_seconds, s.end_seconds, best_score AS score, "
+    "ifnull(json_extract(canonical, '$.start_seconds'), 0) AS output_begins_seconds"
+)
+_WHERE_IT_IS = "JOIN job ON job.id = s.job JOIN source ON source.id = source JOIN settings ON settings.id = settings"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,14 +221,13 @@ class Lost:
 
 @dataclass(frozen=True, kw_only=True)
 class Hit:
-    """A stretch of a video, or a picture (0 seconds long), in which a class was seen; `score` is the best of its frames.
+    """A stretch of a video, or a picture (0 seconds long), in which a class or kind was seen; `score` is the best of its frames.
 
     Times are the source's; the output begins at `output_begins_seconds` of them.
     """
 
     relative: bytes
     output: bytes
-    label: str
     start_seconds: float
     end_seconds: float
     score: float
@@ -348,7 +364,7 @@ def _check(db: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
         raise OutputError(f"{path}: is not a ledger, but another program's database", remedy="name another output folder")
     if version > newest:
         raise OutputError(f"{path}: is a ledger of version {version}, and this program knows {newest}", remedy="use a newer heatreel")
-    if read_only and version < newest:
+    if read_only and version < _OLDEST_READ:
         raise OutputError(f"{path}: is a ledger of version {version}, and this program reads {newest}", remedy="run a batch on it once")
 
 
@@ -567,9 +583,16 @@ class Ledger:
         return bool(self._read(query, settings))
 
     def finish(
-        self, claim: Claim, *, outcome: Mapping[str, Any], stretches: Sequence[Stretch], frames: int, error: str | None = None
+        self,
+        claim: Claim,
+        *,
+        outcome: Mapping[str, Any],
+        stretches: Sequence[Stretch],
+        frames: int,
+        kinds: Sequence[KindStretch] = (),
+        error: str | None = None,
     ) -> bool:
-        """Done: the outcome, the stretches and the state, all or nothing. The output must be on disk already.
+        """Done: the outcome, the stretches of classes and kinds, and the state, all or nothing. The output must be on disk already.
 
         With an `error` it has failed for good, and yet has an output: of a damaged source, what could be made of it.
 
@@ -589,7 +612,7 @@ class Ledger:
                 "WHERE id = ?",
                 (json.dumps(outcome), frames, frames, _now(), "damaged" if error else None, _text(error), claim.job),
             )
-            _write_stretches(db, claim.job, stretches)
+            _write_stretches(db, claim.job, stretches, kinds)
             if claim.part != WHOLE:
                 _join_if_last(db, source, settings)
             else:
@@ -732,6 +755,8 @@ class Ledger:
 
     def known_copy(self, relative: bytes, *, settings: int) -> bytes | None:
         """The source that is made in place of this one, None where it is made itself."""
+        if not self._is_of(_WITH_COPIES):
+            return None
         rows = self._read(
             "SELECT source.relative FROM source AS copied JOIN job ON job.source = copied.id JOIN source ON source.id = copy_of "
             "WHERE copied.relative = ? AND settings = ? AND part = -1 AND state = 'copy'",
@@ -741,6 +766,8 @@ class Ledger:
 
     def copies(self, settings: int | None = None) -> Iterator[CopyRow]:
         """What is not made because another one is; settings as in `counts`."""
+        if not self._is_of(_WITH_COPIES):
+            return
         query = (
             "SELECT job.id AS id, copied.relative AS relative, source.relative AS original, made.output AS output, made.state AS state, "
             "made.error_text AS error_text, made.outcome NOT NULL AS made "
@@ -756,6 +783,8 @@ class Ledger:
 
     def copies_of(self, relative: bytes) -> list[bytes]:
         """The sources in whose place this one is made."""
+        if not self._is_of(_WITH_COPIES):
+            return []
         rows = self._read(
             "SELECT copied.relative FROM source JOIN job ON copy_of = source.id JOIN source AS copied ON copied.id = job.source "
             "WHERE source.relative = ? AND state = 'copy' ORDER BY copied.relative",
@@ -875,8 +904,22 @@ class Ledger:
         return found
 
     def classes(self) -> list[tuple[int, str | None, str]]:
-        """Id, wnid and label of each class that was ever seen."""
-        return [tuple(row) for row in self._read("SELECT id, wnid, label FROM class")]
+        """Id, wnid and label of each class that is seen somewhere."""
+        seen = "EXISTS (SELECT 1 FROM stretch INDEXED BY stretch_class WHERE class = class.id)"
+        return [tuple(row) for row in self._read(f"SELECT id, wnid, label FROM class WHERE {seen}")]
+
+    def has_kind(self, wnid: str) -> bool:
+        """Whether a kind is seen somewhere."""
+        return self._has_kinds and bool(self._read("SELECT 1 FROM kind_stretch WHERE wnid = ? LIMIT 1", wnid))
+
+    @property
+    def _has_kinds(self) -> bool:
+        return self._is_of(_WITH_KINDS)
+
+    def _is_of(self, version: int) -> bool:
+        """Whether the file is of that version or a later one."""
+        with self._lock, _told(self.path):
+            return _version(self._db) >= version
 
     def best_seen(self, jobs: Sequence[int]) -> dict[int, list[tuple[str, float, float]]]:
         """For each of these jobs and each class that was seen in it, the best first: label, and begin and score of its best stretch.
@@ -898,16 +941,38 @@ class Ledger:
 
     def seen(self, class_id: int, *, min_score: float, min_seconds: float, limit: int) -> list[Hit]:
         """Where a class was seen, the best first; not where it is being looked at anew."""
+        return self._best("stretch", "class", class_id, min_score, min_seconds, limit)
+
+    def kind_seen(self, wnid: str, *, min_score: float, min_seconds: float, limit: int) -> list[Hit]:
+        """Where a kind was seen, as `seen` has it of classes."""
+        return self._best("kind_stretch", "kind", wnid, min_score, min_seconds, limit) if self._has_kinds else []
+
+    def _best(self, table: str, by: str, which: int | str, min_score: float, min_seconds: float, limit: int) -> list[Hit]:
+        column = "wnid" if by == "kind" else by
         rows = self._read(
-            "SELECT relative, output, label, s.start_seconds, s.end_seconds, best_score AS score, "
-            "ifnull(json_extract(canonical, '$.start_seconds'), 0) AS output_begins_seconds "
-            "FROM stretch AS s INDEXED BY stretch_class JOIN class ON class.id = class JOIN job ON job.id = job "
-            "JOIN source ON source.id = source JOIN settings ON settings.id = settings "
-            "WHERE class = ? AND best_score >= ? AND s.end_seconds - s.start_seconds >= ? AND state IN ('done', 'failed') "
+            f"{_HIT} FROM {table} AS s INDEXED BY {table}_{by} {_WHERE_IT_IS} "
+            f"WHERE s.{column} = ? AND best_score >= ? AND s.end_seconds - s.start_seconds >= ? AND state IN ('done', 'failed') "
             "ORDER BY best_score DESC LIMIT ?",
-            *(class_id, min_score, min_seconds, limit),
+            *(which, min_score, min_seconds, limit),
         )
         return [Hit(**row) for row in map(dict, rows)]
+
+    def seen_together(self, class_ids: Sequence[int], wnids: Sequence[str], *, without: str | None = None) -> list[Hit]:
+        """Where any of these classes or kinds was seen, by input and begin; not in inputs that have a record of the kind `without`."""
+        tables = [("stretch", "class", class_ids), *([("kind_stretch", "wnid", wnids)] if self._has_kinds else [])]
+        noted = "AND s.job NOT IN (SELECT job FROM kind_stretch WHERE wnid = ?)" if without and self._has_kinds else ""
+        found: list[Hit] = []
+        for table, column, which in tables:
+            for begin in range(0, len(which), _CHUNK):
+                chunk = which[begin : begin + _CHUNK]
+                rows = self._read(
+                    f"{_HIT} FROM {table} AS s {_WHERE_IT_IS} "
+                    f"WHERE s.{column} IN ({', '.join('?' * len(chunk))}) AND state IN ('done', 'failed') {noted}",
+                    *chunk,
+                    *([without] if noted else []),
+                )
+                found += [Hit(**row) for row in map(dict, rows)]
+        return sorted(found, key=lambda hit: (hit.relative, hit.output, hit.start_seconds))
 
     def _chosen(self, settings: int | None) -> int:
         if settings is None:
@@ -1120,11 +1185,13 @@ def _supersede(db: sqlite3.Connection, source: int, job: int) -> None:
     """The source's other jobs have nothing to show any more."""
     others = "source = ? AND id <> ? AND part = -1"
     db.execute(f"UPDATE job SET state = 'stale' WHERE {others} AND state = 'done'", (source, job))
-    db.execute(f"DELETE FROM stretch WHERE job IN (SELECT id FROM job WHERE {others} AND state = 'stale')", (source, job))
+    for table in ("stretch", "kind_stretch"):
+        db.execute(f"DELETE FROM {table} WHERE job IN (SELECT id FROM job WHERE {others} AND state = 'stale')", (source, job))
 
 
-def _write_stretches(db: sqlite3.Connection, job: int, stretches: Sequence[Stretch]) -> None:
-    db.execute("DELETE FROM stretch WHERE job = ?", (job,))
+def _write_stretches(db: sqlite3.Connection, job: int, stretches: Sequence[Stretch], kinds: Sequence[KindStretch]) -> None:
+    for table in ("stretch", "kind_stretch"):
+        db.execute(f"DELETE FROM {table} WHERE job = ?", (job,))
     classes: dict[ClassName, int] = {}
     for stretch in stretches:
         if stretch.name not in classes:
@@ -1135,6 +1202,9 @@ def _write_stretches(db: sqlite3.Connection, job: int, stretches: Sequence[Stret
     db.executemany(
         "INSERT INTO stretch VALUES (?, ?, ?, ?, ?, ?, ?)",
         [(job, classes[s.name], s.start_seconds, s.end_seconds, s.frames, s.mean_score, s.best_score) for s in stretches],
+    )
+    db.executemany(
+        "INSERT INTO kind_stretch VALUES (?, ?, ?, ?, ?)", [(job, s.wnid, s.start_seconds, s.end_seconds, s.best_score) for s in kinds]
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from pipeline import cards, catalog, embedded, folding, network, processes
+from pipeline import cards, catalog, class_names, embedded, folding, network, processes
 from pipeline.errors import CommandError, ModelError
 from pipeline.records import ClassName, ModelChoice, Pixels, Precision
 
@@ -160,7 +160,7 @@ def _zoo_model(entry: catalog.Entry, choice: ModelChoice) -> keras.Model:
         return build_zoo_model(entry)
     if not choice.weights.is_file():
         raise ModelError(f"--weights {choice.weights}: no such file")
-    classes = len(catalog.read_labels(choice.labels)) if choice.labels else 1000
+    classes = len(class_names.read_labels(choice.labels)) if choice.labels else 1000
     model = build_zoo_model(entry, weights=None, classes=classes)
     try:
         model.load_weights(choice.weights)
@@ -276,14 +276,14 @@ def _stride(net: network.Network) -> int:
 def _classes(choice: ModelChoice, count: int, card: cards.Card | None = None) -> tuple[Sequence[ClassName], bool]:
     """The names of the model's classes, and whether they are only assumed to be ImageNet's."""
     if choice.labels is not None:
-        names = catalog.read_labels(choice.labels)
+        names = class_names.read_labels(choice.labels)
         if len(names) != count:
             raise ModelError(f"--labels {choice.labels}: {len(names)} names, and the model has {count} classes")
         return names, False
     if card is not None and len(card.labels) == count:
         return tuple(ClassName(index=i, wnid=None, label=label) for i, label in enumerate(card.labels)), False
     if count == 1000:
-        return catalog.imagenet_classes(), catalog.is_file(choice.model)
+        return class_names.imagenet_classes(), catalog.is_file(choice.model)
     return tuple(ClassName(index=i, wnid=None, label=f"class {i}") for i in range(count)), False
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pipeline.records import Found, ModelChoice, Options, Stretch
+from pipeline.records import Found, KindStretch, ModelChoice, Options, Stretch
 
 ORDERS = 2  # that a worker holds: while its network works for one, the next is opened, and the one before is joined and read back
 
@@ -63,6 +63,7 @@ class Result:
     how: How
     outcome: Mapping[str, Any] = field(default_factory=dict)
     stretches: Sequence[Stretch] = ()
+    kinds: Sequence[KindStretch] = ()
     frames: int = 0
     bounds: Sequence[tuple[float, float | None]] = ()
     error_class: str = ""

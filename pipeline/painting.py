@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline import compositing, scenes
 from pipeline.predictions import top_predictions
-from pipeline.records import ClassName, Frame, Geometry, Options, Thumbnail
+from pipeline.records import ClassGroup, ClassName, Frame, Geometry, Options, Thumbnail
 
 Array = np.ndarray[Any, Any]
 
@@ -54,7 +54,8 @@ class Painter:
     """Paints frames of one size: the canvas, the colour tables, and what is remembered from frame to frame.
 
     That is the range that each panel's heat is scaled to, and with --smooth the mean of maps and scores over the scene, and the class that
-    the title names. `map_of` makes the map float32 (h, w) of any class: where the title holds, the heat is that class' too.
+    the title names. `targets` are what was asked for, None where it is the top prediction. `map_of` makes the map float32 (h, w) of any
+    class: where the title holds, the heat is that class' too.
     """
 
     def __init__(
@@ -64,12 +65,13 @@ class Painter:
         geometry: Geometry,
         canvas: compositing.Canvas,
         *,
-        targets: int,
+        targets: Sequence[ClassGroup] | None,
         map_of: Callable[[Seen, int], Array],
     ) -> None:
         self._options, self._classes, self._region, self.canvas = options, classes, geometry.region, canvas
         self._look = compositing.make_look(options.colormap, options.alpha, canvas.colour)
-        self._ranges = compositing.PanelRanges(targets, shared=options.shares_scale)
+        self._ranges = compositing.PanelRanges(len(targets or [0]), shared=options.shares_scale)
+        self._targets = targets
         self._means = {name: scenes.SceneMean(options.smooth) for name in ("maps", "scores", "target_scores")}
         self._title = scenes.SteadyTitle() if options.holds_title else None
         self._map_of = map_of
@@ -108,6 +110,11 @@ class Painter:
         self._seen, self.shown = seen._replace(features=()), Shown(targets, target_scores, maps, scales, scores)
         return self.shown
 
+    @property
+    def title(self) -> tuple[int, float] | None:
+        """The class that the first panel names, of a group the best of it, with the score beside it; None before anything was seen."""
+        return None if self.shown is None else (int(self.shown.targets[0]), float(self.shown.target_scores[0]))
+
     def thumbnail(self, painted: Array, time_seconds: float, *, heat_alone: bool = False) -> Thumbnail:
         """Of a finished picture, or of its first panel with heat, THUMBNAIL_PX high at most."""
         height = min(THUMBNAIL_PX, self.canvas.cell_height if heat_alone else self.canvas.height)
@@ -115,19 +122,21 @@ class Painter:
 
     def _prepare(self, shown: Shown) -> None:
         self._heats = [self._levels(m, scale) for m, scale in zip(shown.maps, shown.scales, strict=True)]
-        each = zip(shown.targets, shown.target_scores, shown.maps, strict=True)
-        self._captions = [self._caption(shown.scores, int(t), float(score), cold=not m.any()) for t, score, m in each]
+        groups: Sequence[ClassGroup | None] = self._targets or [None] * len(shown.maps)
+        each = zip(groups, shown.targets, shown.target_scores, shown.maps, strict=True)
+        self._captions = [self._caption(shown.scores, group, int(t), float(score), cold=not m.any()) for group, t, score, m in each]
 
     def _levels(self, raw: Array, scale: float) -> Array:
         size = self.canvas.panel_width, self.canvas.panel_height
         return compositing.heat_levels(raw / scale if scale > 0 else raw, *size, self._region)
 
-    def _caption(self, scores: Array, target: int, score: float, *, cold: bool) -> compositing.Caption:
-        top_k, asked = self._options.top_k, bool(self._options.targets)
+    def _caption(self, scores: Array, asked: ClassGroup | None, target: int, score: float, *, cold: bool) -> compositing.Caption:
+        """What was asked for, or the best, with its score, then the best classes: those of a kind too, which say what it is made of."""
+        top_k, several = self._options.top_k, asked is not None and len(asked.members) > 1
         # One more than is shown, so that there are as many rows whether or not the class asked for is among them.
-        top = [p for p in top_predictions(scores, self._classes, top_k + 1) if p.name.index != target]
+        top = [p for p in top_predictions(scores, self._classes, top_k + 1) if several or p.name.index != target]
         keep = top_k if asked else top_k - 1
-        rows = [(self._classes[target].label, score), *((p.name.label, p.score) for p in top[: max(keep, 0)])]
+        rows = [(asked.label if asked else self._classes[target].label, score), *((p.name.label, p.score) for p in top[: max(keep, 0)])]
         return compositing.Caption(rows=rows if top_k or asked else (), note="no heat: nothing here speaks for it" if cold else "")
 
     def state(self) -> dict[str, Array]:

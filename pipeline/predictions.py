@@ -16,12 +16,18 @@ import numpy as np
 
 from pipeline.errors import OutputError
 from pipeline.outputs import whole
-from pipeline.records import ClassName, Outcome, Prediction, Stretch, Thumbnail
+from pipeline.records import ClassGroup, ClassName, Interval, KindStretch, Outcome, Prediction, Stretch, Thumbnail
 
 Array = np.ndarray[Any, Any]
 
 SHOWN_SCORE = 0.05  # what is less likely is not worth finding
-PAUSE_SECONDS = 1.0
+KEPT_SCORE = 0.01  # what is less likely is not counted in the sum of a kind's classes
+# What was seen again so soon is one stretch: somebody turned away, or came too close. Across a cut it is another scene's.
+# The millionth is for times in floating point: 4.15 less 3.15 is more than 1.
+PAUSE_SECONDS, PAUSE_WITH_CUT_SECONDS = 3.0 + 1e-6, 1.0 + 1e-6
+# Of per-frame predictions: what was measured, and then what the title of the first panel says, which --smooth and --target make another.
+COLUMNS = ("frame", "time_seconds", "rank", "index", "wnid", "label", "score", "shown_index", "shown_label", "shown_score")
+STATE_VERSION = 2  # of what `Track.state` gives: a run that was interrupted by a program with another begins anew
 
 
 def top_predictions(scores: Array, classes: Sequence[ClassName], k: int) -> list[Prediction]:
@@ -38,6 +44,7 @@ def _text_file(path: Path) -> TextIO:
 class Track:
     """The top k of every frame of one input (a few bytes each), and the sum of all scores for the ranking over its length.
 
+    For kinds, whose classes' scores are summed, also all classes of KEPT_SCORE or more: 8 bytes each, of which a frame seldom has ten.
     For a report also the times of scene cuts, and thumbnails, which whoever paints may append.
     """
 
@@ -50,11 +57,21 @@ class Track:
         self._times = array("d")
         self._indices = array("i")
         self._scores = array("f")
+        self._kept_counts = array("i")
+        self._kept_indices = array("i")
+        self._kept_scores = array("f")
+        self._shown_indices = array("i")
+        self._shown_scores = array("f")
         self._cuts = array("d")
         self.thumbnails: list[Thumbnail] = []
 
-    def add(self, time_seconds: float, scores: Array, *, asked: Array | None = None, cut: bool = False) -> None:
-        """The scores float (classes,) of the next frame, those of the targets float (t,), and whether a scene begins with it."""
+    def add(
+        self, time_seconds: float, scores: Array, *, asked: Array | None = None, shown: tuple[int, float] | None = None, cut: bool = False
+    ) -> None:
+        """The scores float (classes,) of the next frame, those of the targets float (t,), and whether a scene begins with it.
+
+        `shown` is the class that the title names with the score beside it, where it is not the best of these scores.
+        """
         if cut:
             self._cuts.append(time_seconds)
         self._sum = scores.astype(np.float64) if self._sum is None else self._sum + scores
@@ -64,6 +81,13 @@ class Track:
         self._times.append(time_seconds)
         self._indices.extend(int(i) for i in best)
         self._scores.extend(float(scores[i]) for i in best)
+        index, score = shown or (int(np.argmax(scores)), float(np.max(scores)))
+        self._shown_indices.append(index)
+        self._shown_scores.append(score)
+        kept = np.flatnonzero(scores >= KEPT_SCORE)
+        self._kept_counts.append(len(kept))
+        self._kept_indices.extend(kept.tolist())
+        self._kept_scores.extend(scores[kept].tolist())
 
     @property
     def times_seconds(self) -> Array:
@@ -73,10 +97,16 @@ class Track:
     def state(self, *, since: int) -> dict[str, Array]:
         """What was added from frame number `since` on, with the sums so far, for `restore`."""
         k = len(self._indices) // self.frames if self.frames else 0
+        kept = sum(self._kept_counts[:since])
         return {
             "times": np.array(self._times[since:]),
             "indices": np.array(self._indices[since * k :], np.int32),
             "scores": np.array(self._scores[since * k :], np.float32),
+            "shown_indices": np.array(self._shown_indices[since:], np.int32),
+            "shown_scores": np.array(self._shown_scores[since:], np.float32),
+            "kept_counts": np.array(self._kept_counts[since:], np.int32),
+            "kept_indices": np.array(self._kept_indices[kept:], np.int32),
+            "kept_scores": np.array(self._kept_scores[kept:], np.float32),
             "sum": np.zeros(0) if self._sum is None else self._sum,
             **({} if self._asked_sum is None else {"asked_sum": self._asked_sum}),
             "cuts": np.array([t for t in self._cuts if since < self.frames and t >= self._times[since]]),
@@ -88,6 +118,11 @@ class Track:
         self._times.extend(state["times"].tolist())
         self._indices.extend(state["indices"].tolist())
         self._scores.extend(state["scores"].tolist())
+        self._shown_indices.extend(state["shown_indices"].tolist())
+        self._shown_scores.extend(state["shown_scores"].tolist())
+        self._kept_counts.extend(state["kept_counts"].tolist())
+        self._kept_indices.extend(state["kept_indices"].tolist())
+        self._kept_scores.extend(state["kept_scores"].tolist())
         self._cuts.extend(state["cuts"].tolist())
         self.thumbnails += _from_arrays(state)
         self._sum, self._asked_sum = state["sum"], state.get("asked_sum")
@@ -98,6 +133,11 @@ class Track:
         self._times.extend(following._times)
         self._indices.extend(following._indices)
         self._scores.extend(following._scores)
+        self._shown_indices.extend(following._shown_indices)
+        self._shown_scores.extend(following._shown_scores)
+        self._kept_counts.extend(following._kept_counts)
+        self._kept_indices.extend(following._kept_indices)
+        self._kept_scores.extend(following._kept_scores)
         self._cuts.extend(following._cuts)
         self.thumbnails += following.thumbnails
         if following._sum is not None:
@@ -108,31 +148,46 @@ class Track:
     def stretches(self, classes: Sequence[ClassName], *, last_seconds: float) -> list[Stretch]:
         """What was seen from when to when, by begin: each class while it is among the top k with SHOWN_SCORE or more.
 
-        A pause of up to PAUSE_SECONDS does not end a stretch. `last_seconds` is how long the last frame is shown.
+        A pause of up to PAUSE_SECONDS does not end a stretch, or PAUSE_WITH_CUT_SECONDS where a scene begins in it. `last_seconds` is how
+        long the last frame is shown.
         """
         k = len(self._indices) // self.frames if self.frames else 0
         if not k:
             return []
-        ends = np.append(self.times_seconds[1:], self._times[-1] + last_seconds)
-        indices, scores = np.array(self._indices), np.array(self._scores)
+        indices, scores, shows = np.array(self._indices), np.array(self._scores), self._shows(last_seconds)
         shown = np.flatnonzero(scores >= SHOWN_SCORE)
         shown = shown[np.lexsort((shown, indices[shown]))]
-        frames, begins = shown // k, self.times_seconds[shown // k]
-        follows = (np.diff(indices[shown]) == 0) & (begins[1:] - ends[frames[:-1]] <= PAUSE_SECONDS)
-        found = []
-        for run in np.split(np.arange(len(shown)), np.flatnonzero(~follows) + 1) if len(shown) else ():
-            score = scores[shown[run]]
-            found.append(
-                Stretch(
-                    name=classes[indices[shown[run[0]]]],
-                    start_seconds=float(begins[run[0]]),
-                    end_seconds=float(ends[frames[run[-1]]]),
-                    frames=len(run),
-                    mean_score=float(score.mean()),
-                    best_score=float(score.max()),
-                )
-            )
+        found: list[Stretch] = []
+        for run in np.split(shown, np.flatnonzero(np.diff(indices[shown])) + 1) if len(shown) else ():
+            name = classes[indices[run[0]]]
+            found += [Stretch(name=name, **vars(each)) for each in _intervals(run // k, scores[run], shows)]
         return sorted(found, key=lambda stretch: (stretch.start_seconds, -stretch.best_score))
+
+    def kind_stretches(self, kinds: Sequence[ClassGroup], *, last_seconds: float) -> list[KindStretch]:
+        """What kinds of things were seen from when to when, by begin: each while the scores of its classes come to SHOWN_SCORE or more.
+
+        A class counts in the frames in which it has KEPT_SCORE or more. Pauses and `last_seconds` are as in `stretches`.
+        """
+        indices, shows = np.array(self._kept_indices, np.int32), self._shows(last_seconds)
+        order = np.argsort(indices, kind="stable")
+        kept = np.array(self._kept_scores)[order]
+        frames = np.repeat(np.arange(self.frames), np.array(self._kept_counts, np.int32))[order]
+        begins = np.searchsorted(indices[order], np.arange(1 + max((kind.members[-1] + 1 for kind in kinds), default=0)))
+        found: list[KindStretch] = []
+        for kind in kinds:
+            of_kind = np.concatenate([np.arange(begins[i], begins[i + 1]) for i in kind.members])
+            if not len(of_kind):
+                continue
+            scores = np.minimum(np.bincount(frames[of_kind], kept[of_kind], self.frames), 1.0)
+            shown = np.flatnonzero(scores >= SHOWN_SCORE)
+            runs = _intervals(shown, scores[shown], shows)
+            found += [KindStretch(wnid=kind.wnid or "", **vars(each)) for each in runs]
+        return sorted(found, key=lambda stretch: (stretch.start_seconds, -stretch.best_score))
+
+    def _shows(self, last_seconds: float) -> tuple[Array, Array, Array]:
+        """When each frame begins and ends, float64 (frames,), and the number of its scene."""
+        times = self.times_seconds
+        return times, np.append(times[1:], times[-1:] + last_seconds), np.searchsorted(np.array(self._cuts), times, side="right")
 
     @property
     def cuts_seconds(self) -> list[float]:
@@ -164,10 +219,11 @@ class Track:
         """Of the targets, float64 (t,); empty where none were given."""
         return np.zeros(0) if self._asked_sum is None else self._asked_sum / self.frames
 
-    def rows(self, classes: Sequence[ClassName]) -> Iterator[dict[str, Any]]:
-        """One row per frame and rank, with the columns of the contract."""
+    def rows(self, classes: Sequence[ClassName], target: ClassGroup | None = None) -> Iterator[dict[str, Any]]:
+        """One row per frame and rank, with COLUMNS. `target` is what the title names in every frame, where something was asked for."""
         k = len(self._indices) // self.frames if self.frames else 0
         for frame, time_seconds in enumerate(self._times):
+            title = classes[self._shown_indices[frame]]
             for rank in range(k):
                 name, score = classes[self._indices[frame * k + rank]], self._scores[frame * k + rank]
                 yield {
@@ -178,11 +234,32 @@ class Track:
                     "wnid": name.wnid,
                     "label": name.label,
                     "score": round(score, 6),
+                    "shown_index": title.index,
+                    "shown_label": target.label if target else title.label,
+                    "shown_score": round(self._shown_scores[frame], 6),
                 }
 
 
 def _added(sums: Array | None, more: Array | None) -> Array | None:
     return more if sums is None else sums if more is None else sums + more
+
+
+def _intervals(frames: Array, scores: Array, shows: tuple[Array, Array, Array]) -> list[Interval]:
+    """From frames in which something was seen, int (n,), ascending, with its scores (n,). `shows` is as Track._shows has it."""
+    begins, ends, scenes = shows
+    most = np.where(np.diff(scenes[frames]) > 0, PAUSE_WITH_CUT_SECONDS, PAUSE_SECONDS)
+    pauses = np.flatnonzero(begins[frames[1:]] - ends[frames[:-1]] > most) + 1
+    return [
+        Interval(
+            start_seconds=float(begins[run[0]]),
+            end_seconds=float(ends[run[-1]]),
+            frames=len(run),
+            mean_score=float(score.mean()),
+            best_score=float(score.max()),
+        )
+        for run, score in zip(np.split(frames, pauses), np.split(scores, pauses), strict=True)
+        if len(run)
+    ]
 
 
 def _as_arrays(thumbnails: Sequence[Thumbnail]) -> dict[str, Array]:
@@ -221,15 +298,27 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
         writer.writerows(rows)
 
 
-def write_predictions(path: Path, tracks: Sequence[Track], classes: Sequence[ClassName], *, overwrite: bool, name_inputs: bool) -> None:
-    """Write every track's rows; with `name_inputs` a first column `input`. The suffix chooses CSV, JSON lines or Parquet."""
+def write_predictions(
+    path: Path,
+    tracks: Sequence[Track],
+    classes: Sequence[ClassName],
+    *,
+    targets: Sequence[ClassGroup] | None = None,
+    overwrite: bool,
+    name_inputs: bool,
+) -> None:
+    """Write every track's rows; with `name_inputs` a first column `input`. The suffix chooses CSV, JSON lines or Parquet.
+
+    `targets` are what was asked for, if anything was.
+    """
+    target = targets[0] if targets else None
 
     def rows() -> Iterator[dict[str, Any]]:
         for track in tracks:
-            for row in track.rows(classes):
+            for row in track.rows(classes, target):
                 yield {"input": str(track.input), **row} if name_inputs else row
 
-    columns = [*(["input"] if name_inputs else []), "frame", "time_seconds", "rank", "index", "wnid", "label", "score"]
+    columns = [*(["input"] if name_inputs else []), *COLUMNS]
     with whole(path, overwrite=overwrite) as temporary:
         if path.suffix.lower() == ".parquet":
             # Arrow's text is UTF-8 and nothing else.
@@ -250,6 +339,7 @@ def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], columns: Sequence
     from pyarrow import parquet
 
     types = {"frame": "int64", "time_seconds": "float64", "rank": "int32", "index": "int32", "score": "float32"}
+    types |= {"shown_index": "int32", "shown_score": "float32"}
     schema = pyarrow.schema([(column, types.get(column, "string")) for column in columns])
     with parquet.ParquetWriter(path, schema) as writer:
         while batch := list(itertools.islice(rows, 50_000)):

@@ -38,6 +38,15 @@ class ClassName:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassGroup:
+    """One class or several that go by one name: `members` are their indices, ascending; `wnid` is that of the class or of the kind."""
+
+    label: str
+    wnid: str | None
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """A class with its score, a probability in [0, 1]."""
 
@@ -46,6 +55,19 @@ class Prediction:
 
     def as_json(self) -> dict[str, Any]:
         return {"index": self.name.index, "wnid": self.name.wnid, "label": self.name.label, "score": round(self.score, 6)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetScore:
+    """What was asked for with its score, of a group the sum of its classes', in [0, 1]."""
+
+    name: ClassGroup
+    score: float
+
+    def as_json(self) -> dict[str, Any]:
+        """As a prediction's; the index of a group of several is null."""
+        index = self.name.members[0] if len(self.name.members) == 1 else None
+        return {"index": index, "wnid": self.name.wnid, "label": self.name.label, "score": round(self.score, 6)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -340,18 +362,31 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stretch:
-    """A class that stood among the top k of a video without a pause: from its first frame until its last one ends, in seconds.
+class Interval:
+    """A time in which something was seen without a pause: from its first frame until its last one ends, in seconds.
 
-    `mean_score` and `best_score` are over its frames. A picture has one stretch for each of its top k, from 0 to 0.
+    `mean_score` and `best_score` are over its frames.
     """
 
-    name: ClassName
     start_seconds: float
     end_seconds: float
     frames: int
     mean_score: float
     best_score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch(Interval):
+    """A class that stood among the top k of a video. A picture has one stretch for each of its top k, from 0 to 0."""
+
+    name: ClassName
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindStretch(Interval):
+    """A kind of things, which is an ancestor of classes in WordNet, by the sum of its classes' scores."""
+
+    wnid: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -380,7 +415,7 @@ class Outcome:
     duration_seconds: float | None = None
     elapsed_seconds: float = 0.0
     top: Sequence[Prediction] = ()
-    targets: Sequence[Prediction] = ()
+    targets: Sequence[TargetScore] = ()
     warnings: Sequence[str] = ()
     partial: bool = False
     skipped: bool = False
@@ -397,7 +432,7 @@ class Outcome:
             "duration_seconds": None if self.duration_seconds is None else round(self.duration_seconds, 6),
             "elapsed_seconds": round(self.elapsed_seconds, 3),
             "top": [prediction.as_json() for prediction in self.top],
-            "targets": [prediction.as_json() for prediction in self.targets],
+            "targets": [target.as_json() for target in self.targets],
             "warnings": list(self.warnings),
             "partial": self.partial,
             "skipped": self.skipped,

@@ -7,13 +7,16 @@ import os
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline import archive, ledger, movie
+from pipeline import archive, class_names, ledger, movie
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.outputs import check_output, identified, whole
+from pipeline.predictions import PAUSE_WITH_CUT_SECONDS, SHOWN_SCORE
+from pipeline.records import ClassGroup, ClassName
 
 PLAYERS = {"mpv": "--start={:.3f}", "ffplay": "-ss {:.3f}", "vlc": "--start-time={:.3f}"}
 
@@ -64,35 +67,117 @@ class Hit:
 
 
 def search(output: Path, query: str, *, min_score: float = 0.0, min_seconds: float = 0.0, limit: int = 20) -> list[Hit]:
-    """The stretches whose label contains the query, in any case, or whose wnid it is; of all shards together, the best first.
+    """Where what the query means was seen, in the ledgers of all shards, the best first.
+
+    What it means is told by `class_names.matches`: the first stage of which something is in the index is the answer. Of a kind it is
+    when the scores of its classes came to SHOWN_SCORE together; of classes under one name, and in inputs whose record has no kinds, the
+    stretches of the classes, those that overlap or follow within a second as one.
 
     Raises CommandError for a query without a letter, InputError where no batch has been.
     """
-    wanted = query.strip().casefold()
-    if not wanted or limit < 1:
-        raise CommandError(f"--limit {limit}: less than 1" if wanted else "QUERY: nothing to look for")
-    hits: list[Hit] = []
-    for file in archive.known_ledgers(output):
-        with ledger.open_ledger(file, read_only=True) as book:
-            root = archive.known_root(book)
-            for number, wnid, label in book.classes():
-                if wanted in label.casefold() or wanted == (wnid or "").casefold():
-                    found = book.seen(number, min_score=min_score, min_seconds=min_seconds, limit=limit)
-                    hits += [_placed(hit, root, output, book.copies_of(hit.relative)) for hit in found]
-    return sorted(hits, key=lambda hit: (-hit.score, hit.input, hit.start_seconds))[:limit]
+    if not query.strip() or limit < 1:
+        raise CommandError(f"--limit {limit}: less than 1" if query.strip() else "QUERY: nothing to look for")
+    with ExitStack() as stack:
+        books = [stack.enter_context(ledger.open_ledger(file, read_only=True)) for file in archive.known_ledgers(output)]
+        index = _Index(books, output)
+        for match in class_names.matches(query, index.classes, indices=False):
+            groups = [group for group in match.groups if index.has(group)]
+            if groups:
+                found = [hit for group in groups for hit in index.hits(group, min_score, min_seconds, limit)]
+                return [index.placed(hit) for hit in sorted(found, key=index.order)[:limit]]
+    return []
 
 
-def _placed(hit: ledger.Hit, root: Path, output: Path, copies: Sequence[bytes]) -> Hit:
-    return Hit(
-        input=root / os.fsdecode(hit.relative),
-        output=output / os.fsdecode(hit.output),
-        label=hit.label,
-        start_seconds=hit.start_seconds,
-        end_seconds=hit.end_seconds,
-        score=hit.score,
-        output_begins_seconds=hit.output_begins_seconds,
-        copies=[root / os.fsdecode(copy) for copy in copies],
-    )
+class _Found(NamedTuple):
+    """A hit in the ledger of that number, and the name of what was looked for."""
+
+    number: int
+    hit: ledger.Hit
+    label: str
+
+
+class _Index:
+    """What the ledgers have seen. `classes` are all of ImageNet's where one of them was seen, and the others by their labels."""
+
+    def __init__(self, books: Sequence[ledger.Ledger], output: Path) -> None:
+        self._books, self._output = books, output
+        self._roots = [archive.known_root(book) for book in books]
+        seen = [book.classes() for book in books]
+        known = {name.wnid: name for name in class_names.imagenet_classes()}
+        self.classes = list(known.values()) if any(wnid in known for rows in seen for _, wnid, _ in rows) else []
+        self._ids: dict[int, list[tuple[int, int]]] = {}  # for each class the numbers of ledgers, and its ids in them
+        others: dict[tuple[str | None, str], int] = {}
+        for number, rows in enumerate(seen):
+            for class_id, wnid, label in rows:
+                name = known.get(wnid)
+                if name is not None and label in class_names.labels_of(name):
+                    place = name.index
+                else:
+                    place = others.setdefault((wnid, label), len(self.classes))
+                    if place == len(self.classes):
+                        self.classes.append(ClassName(index=place, wnid=wnid, label=label))
+                self._ids.setdefault(place, []).append((number, class_id))
+
+    def has(self, group: ClassGroup) -> bool:
+        kinds = self._kinds(group)
+        return any(place in self._ids for place in group.members) or any(book.has_kind(wnid) for wnid in kinds for book in self._books)
+
+    def hits(self, group: ClassGroup, min_score: float, min_seconds: float, limit: int) -> list[_Found]:
+        found = []
+        for number, book in enumerate(self._books):
+            ids = [class_id for place in group.members for shard, class_id in self._ids.get(place, ()) if shard == number]
+            if len(group.members) == 1:
+                seen = [hit for i in ids for hit in book.seen(i, min_score=min_score, min_seconds=min_seconds, limit=limit)]
+            else:
+                seen = self._together(book, group, ids, min_score, min_seconds, limit)
+            found += [_Found(number, hit, group.label) for hit in seen]
+        return found
+
+    def _together(
+        self, book: ledger.Ledger, group: ClassGroup, ids: Sequence[int], min_score: float, min_seconds: float, limit: int
+    ) -> list[ledger.Hit]:
+        if group.wnid is None:
+            recorded, rest = [], book.seen_together(ids, self._kinds(group))
+        else:
+            recorded = book.kind_seen(group.wnid, min_score=min_score, min_seconds=min_seconds, limit=limit)
+            rest = book.seen_together(ids, (), without=group.wnid)
+        least = max(min_score, SHOWN_SCORE)  # a picture's classes are there with less
+        return recorded + [hit for hit in joined(rest) if hit.score >= least and hit.end_seconds - hit.start_seconds >= min_seconds]
+
+    def _kinds(self, group: ClassGroup) -> list[str]:
+        """The wnids of all kinds that have only classes of the group; of a kind it is itself enough."""
+        if group.wnid is not None or len(group.members) == 1:
+            return [group.wnid] if group.wnid is not None else []
+        members = set(group.members)
+        return [kind.wnid for kind in class_names.groups_of(self.classes) if kind.wnid is not None and members.issuperset(kind.members)]
+
+    def order(self, found: _Found) -> tuple[float, Path, float]:
+        return -found.hit.score, self._roots[found.number] / os.fsdecode(found.hit.relative), found.hit.start_seconds
+
+    def placed(self, found: _Found) -> Hit:
+        hit, root = found.hit, self._roots[found.number]
+        return Hit(
+            input=root / os.fsdecode(hit.relative),
+            output=self._output / os.fsdecode(hit.output),
+            label=found.label,
+            start_seconds=hit.start_seconds,
+            end_seconds=hit.end_seconds,
+            score=hit.score,
+            output_begins_seconds=hit.output_begins_seconds,
+            copies=[root / os.fsdecode(copy) for copy in self._books[found.number].copies_of(hit.relative)],
+        )
+
+
+def joined(hits: Sequence[ledger.Hit]) -> list[ledger.Hit]:
+    """Hits in order of output and begin. Those of one output that overlap, or follow in the shorter pause, are one with the best score."""
+    found: list[ledger.Hit] = []
+    for hit in hits:
+        last = found[-1] if found else None
+        if last is not None and last.output == hit.output and hit.start_seconds - last.end_seconds <= PAUSE_WITH_CUT_SECONDS:
+            found[-1] = replace(last, end_seconds=max(last.end_seconds, hit.end_seconds), score=max(last.score, hit.score))
+        else:
+            found.append(hit)
+    return found
 
 
 class Clip(NamedTuple):

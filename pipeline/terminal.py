@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from pipeline.class_names import FOUND_BY
 from pipeline.errors import HeatreelError, InputError, OutputError, Stopped
 from pipeline.records import Outcome, Progress, clock, percent, printable
 
@@ -179,6 +180,21 @@ class Terminal:
                 rows.setdefault(outcome.input, {"input": printable(str(outcome.input))})[outcome.model] = said
         if rows:
             self.put(table(list(rows.values())))
+
+    def put_classes(self, listing: Mapping[str, Any]) -> None:
+        """What `class_names.listing` has: a line of what the word found, and how, and a table of the classes."""
+        groups, stage = listing["groups"], listing["stage"]
+        if groups:
+            [first, *others] = groups
+            count = len(listing["classes"])
+            many = f"{count} classes" if count > 1 else "one class"
+            wnid = f" ({first['wnid']})" if first["wnid"] else ""
+            what = f"{many} of several kinds" if others and stage != "part" else many if others else f"{first['label']}{wnid}: {many}"
+            unlike = "; --target takes whole words" if stage == "part" else ""
+            self.put(printable(f"{what}, found by {FOUND_BY[stage]}{unlike}"))
+        rows = [{**each, "label": printable(each["label"]), "synonyms": ", ".join(each["synonyms"])} for each in listing["classes"]]
+        columns = [column for column in rows[0] if column in ("index", "label") or any(row[column] for row in rows)]
+        self.put(table([{column: row[column] for column in columns} for row in rows]))
 
     def put_analysis(self, found: dict[str, Any]) -> None:
         """JSON, or what one wants to know first: accuracy, classes, the best threshold, what to look at, and where the page is."""

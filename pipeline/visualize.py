@@ -17,14 +17,14 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from pipeline import catalog, compositing, framing, maps, preprocessing, reading, scaling, stills
+from pipeline import class_names, compositing, framing, maps, preprocessing, reading, scaling, stills
 from pipeline.errors import ChangedError, CommandError, HeatreelError, InputError
 from pipeline.models import Classifier
 from pipeline.outputs import whole
 from pipeline.painting import THUMBNAIL_PX, Painter, Seen, as_thumbnail
 from pipeline.planning import Job
 from pipeline.predictions import RawMaps, Track, top_predictions
-from pipeline.records import Colour, Frame, Geometry, Options, Outcome, Prediction, Thumbnail
+from pipeline.records import ClassGroup, Colour, Frame, Geometry, Options, Outcome, TargetScore, Thumbnail
 
 Array = np.ndarray[Any, Any]
 
@@ -38,7 +38,7 @@ MOST_TOGETHER, TOGETHER_PIXELS = 4, 20_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What all inputs of one call share: the classifier, its traced function, and the options.
+    """What all inputs of one call share: the classifier, its traced function, what is explained (None: the top prediction), and options.
 
     `map_of` makes the map of any class from what `explain` has kept of a picture. Where two videos are in the making at once, `turn` is a
     lock: the network works for one, while the other is opened or ended.
@@ -47,7 +47,7 @@ class Session:
     classifier: Classifier
     explain: Callable[[Any], maps.Explanation]
     map_of: Callable[[Any, Sequence[Any], int], Any]
-    targets: Sequence[int] | None
+    targets: Sequence[ClassGroup] | None
     options: Options
     turn: AbstractContextManager[Any] = field(default_factory=nullcontext)
 
@@ -79,7 +79,8 @@ class Session:
 
     def canvas(self, size: tuple[int, int], colour: Colour) -> compositing.Canvas:
         """For panels of that size (width, height)."""
-        longest = compositing.widest_name(tuple(each.label for each in self.classifier.classes))
+        named = [name.label for name in self.classifier.classes] + [group.label for group in self.targets or ()]
+        longest = compositing.widest_name(tuple(named))
         place, panels = self.options.label, len(self.targets or [0])
         return compositing.arrange(self.options.layout, *size, explanations=panels, colour=colour, label=place, longest_name=longest)
 
@@ -89,7 +90,7 @@ class Session:
             self.classifier.classes,
             geometry,
             canvas,
-            targets=len(self.targets or [0]),
+            targets=self.targets,
             map_of=lambda seen, target: np.asarray(self.map_of(seen.pixels, seen.features, target)),
         )
 
@@ -100,13 +101,14 @@ def _nearest(length: float, stride: int) -> int:
 
 def open_session(classifier: Classifier, options: Options) -> Session:
     """Raises CommandError when a target is no class of the model, or a size is asked for that it does not take."""
-    targets = [catalog.find_class(wanted, classifier.classes).index for wanted in options.targets] or None
+    targets = [class_names.find_target(wanted, classifier.classes) for wanted in options.targets] or None
     if options.short_side_px and not classifier.any_size:
         size = "x".join(map(str, classifier.input_px))
         raise CommandError(f"--short-side {options.short_side_px}: {classifier.name} takes pictures of {size} pixels and no others")
     scale = _scaling(classifier)
     more: dict[str, Any] = {"method": options.method, "preprocess": scale}
-    explainers = [maps.explainer(net, targets=targets, keep_features=options.holds_title, **more) for net in classifier.networks]
+    members = [group.members for group in targets] if targets else None
+    explainers = [maps.explainer(net, targets=members, keep_features=options.holds_title, **more) for net in classifier.networks]
     explain = explainers[0] if len(explainers) == 1 else maps.fused(explainers)
     map_of = maps.fused_mapper([maps.mapper(net, **more) for net in classifier.networks])
     cv2.setNumThreads(1)  # blending is memory-bound; its threads would only take the network's and the encoder's time
@@ -329,7 +331,7 @@ class _Written(NamedTuple):
 def _write(job: Job, session: Session, painted: Painted, before: tuple[int, int], started: float) -> _Written:
     options, seen, painter = session.options, painted.seen, painted.painter
     track = Track(job.input, options.top_k)
-    track.add(0.0, seen.scores, asked=seen.target_scores)
+    track.add(0.0, seen.scores, asked=seen.target_scores, shown=painter.title)
     if options.report:  # the finished picture, and what a page shows side by side
         track.thumbnails += [painter.thumbnail(painted.planes, 0.0), *pair_of(painted)]
     if job.maps is not None:
@@ -366,7 +368,7 @@ def outcome_of(
     job: Job, session: Session, track: Track, started: float, *, duration_seconds: float | None, warnings: Sequence[str]
 ) -> Outcome:
     """The outcome of an input that is done; `started` is time.perf_counter() of its begin."""
-    classes, asked = session.classifier.classes, zip(session.targets or (), track.mean_asked(), strict=False)
+    asked = zip(session.targets or (), track.mean_asked(), strict=False)
     return Outcome(
         input=job.input,
         output=job.output,
@@ -375,7 +377,7 @@ def outcome_of(
         frames=track.frames,
         duration_seconds=duration_seconds,
         elapsed_seconds=time.perf_counter() - started,
-        top=top_predictions(track.mean_scores(), classes, session.options.top_k),
-        targets=[Prediction(name=classes[index], score=float(score)) for index, score in asked],
+        top=top_predictions(track.mean_scores(), session.classifier.classes, session.options.top_k),
+        targets=[TargetScore(name=group, score=float(score)) for group, score in asked],
         warnings=(*session.classifier.warnings, *warnings),
     )

@@ -12,12 +12,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipeline import film, journal, models, pages, parts, planning, reading, visualize
+from pipeline import class_names, film, journal, models, pages, parts, planning, reading, visualize
 from pipeline.errors import BusyError, ChangedError, HeatreelError, InputError, Stopped, ToolError, is_disk_full
 from pipeline.orders import Order, Result, Setup
 from pipeline.outputs import whole
 from pipeline.predictions import Track, write_predictions
-from pipeline.records import ClassName, Found, Outcome, Progress, Stretch
+from pipeline.records import ClassName, Found, KindStretch, Outcome, Progress, Stretch
 from pipeline.visualize import Session
 
 
@@ -73,7 +73,8 @@ class Worker:
 
         def made(outcome: Outcome, track: Track, file: Path) -> None:
             if order.predictions is not None:
-                write_predictions(order.predictions, [track], session.classifier.classes, overwrite=True, name_inputs=False)
+                classes, targets = session.classifier.classes, session.targets
+                write_predictions(order.predictions, [track], classes, targets=targets, overwrite=True, name_inputs=False)
             if order.poster is not None:
                 pages.write(outcome, track, session, command=order.command, overwrite=True)
                 _write_poster(order, track)
@@ -86,13 +87,21 @@ class Worker:
     def _result(self, order: Order, outcome: Outcome, track: Track) -> Result:
         classes = self.session.classifier.classes
         outcome = replace(outcome, elapsed_seconds=outcome.elapsed_seconds + order.spent_seconds)
+        last_seconds = 0.0 if outcome.duration_seconds is None else track.last_frame_seconds(outcome.duration_seconds)
         if outcome.duration_seconds is None:
             stretches = [
                 Stretch(name=p.name, start_seconds=0, end_seconds=0, frames=1, mean_score=p.score, best_score=p.score) for p in outcome.top
             ]
         else:
-            stretches = track.stretches(classes, last_seconds=track.last_frame_seconds(outcome.duration_seconds))
-        return Result(token=order.token, how="done", outcome=outcome.as_json(), stretches=stretches, frames=outcome.frames)
+            stretches = track.stretches(classes, last_seconds=last_seconds)
+        return Result(
+            token=order.token,
+            how="done",
+            outcome=outcome.as_json(),
+            stretches=stretches,
+            kinds=track.kind_stretches(class_names.groups_of(classes), last_seconds=last_seconds),
+            frames=outcome.frames,
+        )
 
 
 def _write_poster(order: Order, track: Track) -> None:
@@ -161,7 +170,8 @@ def _read_receipt(order: Order, settings: str) -> Result | None:
             return None
         result = value["result"]
         stretches = [Stretch(**{**s, "name": ClassName(**s["name"])}) for s in result.pop("stretches")]
-        return Result(**{**result, "token": order.token, "stretches": stretches})
+        kinds = [KindStretch(**s) for s in result.pop("kinds", ())]  # a program that knew none wrote the receipt
+        return Result(**{**result, "token": order.token, "stretches": stretches, "kinds": kinds})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -21,7 +21,7 @@ import pytest
 from pages import Elements
 from PIL import Image, ImageDraw
 
-from pipeline import analysis, cards, catalog, dataset, duplicates, models, planning, predict, stills, visualize
+from pipeline import analysis, cards, class_names, dataset, duplicates, models, planning, predict, stills, visualize
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.records import ClassName, ModelChoice, Options
 from pipeline.terminal import Terminal
@@ -265,11 +265,16 @@ def data_of(tmp_path: Path, *names: str) -> dataset.Dataset:
 
 def test_folders_are_named_by_label_or_wnid(tmp_path: Path) -> None:
     data = data_of(tmp_path, "Banana", "n07747607", "sports_car")
-    classes = catalog.imagenet_classes()
+    classes = class_names.imagenet_classes()
     named = {
         label: classes[index or 0].label for label, index in zip(data.labels, analysis.classes_of(data, classes, model="m"), strict=True)
     }
     assert named == {"Banana": "banana", "n07747607": "orange", "sports_car": "sports car"}
+
+
+def test_a_folder_named_as_before_labels_said_which_they_are_still_means_that_class(tmp_path: Path) -> None:
+    data = data_of(tmp_path, "Cardigan", "cardigan (garment)", "plane")
+    assert analysis.classes_of(data, class_names.imagenet_classes(), model="m") == [264, 474, 726]
 
 
 def test_numbers_are_names_before_they_are_indices(tmp_path: Path) -> None:
@@ -281,7 +286,7 @@ def test_numbers_are_names_before_they_are_indices(tmp_path: Path) -> None:
 def test_folders_that_are_no_class_are_named_with_the_nearest(tmp_path: Path) -> None:
     data = data_of(tmp_path, "banan", "crane", "zzzz", "espresso")
     with pytest.raises(CommandError) as caught:
-        analysis.classes_of(data, catalog.imagenet_classes(), model="efficientnet_lite0")
+        analysis.classes_of(data, class_names.imagenet_classes(), model="efficientnet_lite0")
     message = str(caught.value)
     assert "3 folders are no classes of efficientnet_lite0" in message and "banan (near to it: banana" in message
     assert "crane (several classes: n02012849, n03126707)" in message and "zzzz (nothing is near to it)" in message

@@ -25,10 +25,10 @@ import pytest
 from PIL import Image
 from test_faults import ENCODER, ROOT, Ended, end, names, small_disk, start, until, wrapper
 
-from pipeline import orders, predictions, visualize, worker
+from pipeline import class_names, orders, predictions, visualize, worker
 from pipeline.errors import ChangedError
 from pipeline.planning import plan_order
-from pipeline.records import Found, Options
+from pipeline.records import Found, KindStretch, Options, Stretch
 
 QUICK = ["--segment-seconds", "0.4", "--preset", "ultrafast", "--every", "3", "--workers", "1"]
 AT_ONCE = "from pipeline import batch\nbatch.BACKOFF_SECONDS = (0.1, 0.1)\nbatch.BUSY_SECONDS = 0.2\n"
@@ -294,6 +294,42 @@ def test_the_index_agrees_with_the_predictions(archive: Path, made: Ended, name:
     in_ledger = sql(out, query, os.fsencode(f"{name}.mp4"))
     assert by_file and [row[0] for row in in_ledger] == [row[0] for row in by_file]
     assert np.allclose([row[1:] for row in in_ledger], [row[1:] for row in by_file], atol=2e-6)
+
+
+def test_the_index_has_every_kind_of_what_was_seen(archive: Path, made: Ended) -> None:
+    """A class of 5 % makes each of its kinds one, so its stretches lie within theirs, in pictures, videos, and videos made in parts."""
+    out, where = archive / "out", "JOIN job ON job.id = job JOIN source ON source.id = source"
+    shown = f"SELECT relative, wnid, start_seconds, stretch.end_seconds, best_score FROM stretch JOIN class ON class.id = class {where}"
+    kinds = sql(out, f"SELECT relative, wnid, start_seconds, kind_stretch.end_seconds, best_score FROM kind_stretch {where}")
+    known = {group.wnid: class_names.wnids_below(group.wnid or "") for group in class_names.groups_of(class_names.imagenet_classes())}
+    seen = [row for row in sql(out, shown) if row[4] >= predictions.SHOWN_SCORE]
+    count = 0
+    for file, wnid, first, last, score in seen:
+        for kind in (kind for kind, below in known.items() if wnid in below):
+            within = [row for row in kinds if row[0] == file and row[1] == kind and row[2] <= first and row[3] >= last]
+            assert len(within) == 1 and within[0][4] >= score - 1e-6, (file, wnid, kind)
+            count += 1
+    assert {os.fsdecode(row[0]) for row in seen} >= {"long.mp4", "p0.png", "2019/June/short.mp4"} and count > 20
+
+
+def test_a_receipt_tells_what_was_seen(tmp_path: Path) -> None:
+    """Classes and kinds alike; one of a program that knew no kinds has none."""
+    output, receipt = tmp_path / "a_output.mp4", tmp_path / "receipt.json"
+    output.write_bytes(b"a video")
+    found = Found(path=tmp_path / "a.mp4", relative=b"a.mp4", kind="video", size_bytes=1, mtime_ns=2)
+    order = orders.Order(token="t", found=found, output=output, overwrite=False, receipt=receipt)
+    times: Any = {"start_seconds": 1.0, "end_seconds": 2.5, "frames": 3, "mean_score": 0.25, "best_score": 0.5}
+    seen = [Stretch(name=class_names.imagenet_classes()[263], **times)]
+    result = orders.Result(token="t", how="done", stretches=seen, kinds=[KindStretch(wnid="n02112826", **times)], frames=3)
+    worker._write_receipt(receipt, result, "settings", found, output)
+    told = worker._read_receipt(order, "settings")
+    assert told is not None and told.stretches == seen and told.kinds == result.kinds and told.frames == 3
+    assert worker._read_receipt(order, "others") is None
+    value = json.loads(receipt.read_text())
+    del value["result"]["kinds"]
+    receipt.write_text(json.dumps(value))
+    before = worker._read_receipt(order, "settings")
+    assert before is not None and before.stretches == seen and list(before.kinds) == []
 
 
 def test_the_second_time_nothing_is_done(archive: Path, made: Ended) -> None:

@@ -163,6 +163,7 @@ def test_several_videos_go_to_a_folder_with_their_data(clip: Clip, tmp_path: Pat
     ("arguments", "code", "message"),
     [
         (["image", "cat.jpg", "--target", "crane"], 2, "several classes have this name"),
+        (["image", "cat.jpg", "--target", "roster"], 2, "no such class; near to it: rooster (cock)"),
         (["image", "cat.jpg", "--target", "tabbi"], 2, "no such class; near to it: tabby"),
         (["image", "cat.jpg", "--model", "nonet"], 2, "--model nonet: no such model"),
         (["image", "cat.jpg", "--colormap", "pink2"], 2, "--colormap pink2: unknown"),
@@ -343,6 +344,39 @@ def test_the_example_runs(tmp_path: Path) -> None:
     script = Path(__file__).parent.parent / "examples" / "one_picture.py"
     result = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "Egyptian cat" in result.stdout.splitlines()[0] and "map 8 x 12" in result.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first", "row"),
+    [
+        (["corgi"], "corgi (n02112826): 2 classes, found by a name", "  263  n02113023  Pembroke                Pembroke Welsh corgi"),
+        (["vgg16", "crane"], "2 classes of several kinds, found by a name", "  134  n02012849  crane (bird)     crane"),
+        (["954"], "banana (n07753592): one class, found by the index", "  954  n07753592  banana"),
+        (["catam"], "3 classes, found by a part of a name; --target takes whole words", "  484  n02981792  catamaran"),
+    ],
+)
+def test_classes_are_listed_by_what_a_word_finds(tmp_path: Path, arguments: list[str], first: str, row: str) -> None:
+    lines = visualize("models", "classes", *arguments, cwd=tmp_path).stdout.splitlines()
+    assert lines[0] == first and row in lines
+
+
+def test_all_classes_are_listed_and_a_slip_is_answered(tmp_path: Path) -> None:
+    listing = json.loads(visualize("models", "classes", "--json", cwd=tmp_path).stdout)
+    assert (listing["model"], listing["query"], listing["stage"], listing["groups"]) == ("efficientnet_lite0", None, None, [])
+    assert len(listing["classes"]) == 1000
+    assert listing["classes"][263] == {"index": 263, "wnid": "n02113023", "label": "Pembroke", "synonyms": ["Pembroke Welsh corgi"]}
+    slip = visualize("models", "classes", "roster", "--json", cwd=tmp_path)
+    assert slip.returncode == 2 and slip.stderr.startswith("error: roster: no class or kind has that name; near to it: rooster (cock)")
+
+
+def test_a_model_file_lists_its_own_classes(tmp_path: Path) -> None:
+    import keras
+
+    keras.Sequential([keras.layers.Input((32, 32, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)]).save(
+        tmp_path / "m.keras"
+    )
+    result = visualize("models", "classes", "m.keras", "1", cwd=tmp_path)
+    assert result.stdout.splitlines() == ["class 1: one class, found by the index", "index  label", "    1  class 1"], result.stderr
 
 
 def test_doctor_tells_what_is_there(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline import catalog
+from pipeline import class_names
 from pipeline import compositing as c
 from pipeline.errors import CommandError
 from pipeline.records import Colour, percent
@@ -308,7 +308,7 @@ def test_a_label_takes_no_more_than_a_fifth_of_any_panel() -> None:
 
 @pytest.mark.parametrize("size", [(200, 200), (320, 240), (500, 375), (1920, 1080), (1080, 1920)])
 def test_no_name_of_the_model_is_cut_where_there_is_room(size: tuple[int, int]) -> None:
-    names = tuple(each.label for each in catalog.imagenet_classes())
+    names = tuple(each.label for each in class_names.imagenet_classes())
     longest = c.widest_name(names)
     assert longest == pytest.approx(LONGEST, abs=0.05)
     planned = c.label_size(*size, rows=3, longest=longest, em=c.text_size(*size), foot=True)

@@ -16,7 +16,7 @@ import pytest
 from embedded_reference import PICTURES, REFERENCE, checksum, draw_picture
 from PIL import Image
 
-from pipeline import catalog, embedded, network
+from pipeline import class_names, embedded, network
 from pipeline.errors import ModelError
 
 
@@ -56,7 +56,7 @@ def test_says_what_pytorch_says(model: keras.Model, seed: int, height: int, widt
 )
 def test_names_what_a_photograph_shows(model: keras.Model, name: str, wanted: set[str]) -> None:
     scores = np.asarray(model(photograph(name, 384, 256)[None].astype(np.float32)))[0]
-    assert catalog.imagenet_classes()[int(scores.argmax())].label in wanted
+    assert class_names.imagenet_classes()[int(scores.argmax())].label in wanted
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 31), (96, 160), (257, 300)])

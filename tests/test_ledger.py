@@ -24,7 +24,7 @@ from pipeline import ledger
 from pipeline.errors import OutputError
 from pipeline.ledger import Claim, Entry, Ledger, Standing, State, open_ledger
 from pipeline.processes import Process, is_running
-from pipeline.records import ClassName, Found, Stretch
+from pipeline.records import ClassName, Found, KindStretch, Stretch
 
 ROOT = Path(__file__).parent.parent
 HERE = Process.here()
@@ -44,6 +44,10 @@ def entry(name: str | bytes, *outputs: str, size_bytes: int = 10, mtime_ns: int 
 
 def stretch(name: ClassName, start: float, end: float, best: float) -> Stretch:
     return Stretch(name=name, start_seconds=start, end_seconds=end, frames=7, mean_score=best / 2, best_score=best)
+
+
+def kind(wnid: str, start: float, end: float, best: float) -> KindStretch:
+    return KindStretch(wnid=wnid, start_seconds=start, end_seconds=end, frames=7, mean_score=best / 2, best_score=best)
 
 
 @dataclass
@@ -328,6 +332,35 @@ def test_the_record_is_the_stretches_and_the_outcome(archive: Archive) -> None:
     assert (row.frames_done, row.frames_total, row.outcome, row.attempts) == (8, 8, {"of": "a"}, 1)
     sizes = archive.book.sizes()
     assert (sizes["video"].files_done, sizes["video"].frames_done, sizes["image"].files_left, sizes["image"].bytes_left) == (1, 8, 1, 10)
+
+
+def test_kinds_are_recorded_beside_the_classes(archive: Archive) -> None:
+    """Who shows what was seen sees classes alone; a better record takes the place of both."""
+    archive.enter(entry("a"))
+    claim, seen = archive.claim(), [stretch(CAT, 0, 1, 0.5)]
+    kinds = [kind("n02121620", 0, 3, 0.6), kind("n02121620", 5, 6, 0.9), kind("n00015388", 0, 9, 0.95)]
+    archive.there.add(claim.output)
+    assert archive.book.finish(claim, outcome={}, stretches=seen, kinds=kinds, frames=1)
+    anything = {"min_score": 0.0, "min_seconds": 0.0, "limit": 9}
+    assert [s.name.label for s in archive.book.stretches(claim.job)] == ["tabby"] == [label for _, _, label in archive.book.classes()]
+    assert [label for label, _, _ in archive.book.best_seen([claim.job])[claim.job]] == ["tabby"]
+    hits = [(hit.start_seconds, hit.end_seconds, hit.score) for hit in archive.book.kind_seen("n02121620", **anything)]
+    assert hits == [(5, 6, 0.9), (0, 3, 0.6)] and archive.book.has_kind("n00015388") and not archive.book.has_kind("n02084071")
+    assert [hit.start_seconds for hit in archive.book.kind_seen("n02121620", **{**anything, "min_seconds": 2.0})] == [0]
+    assert [hit.start_seconds for hit in archive.book.kind_seen("n02121620", **{**anything, "limit": 1})] == [5]
+    [(cat, _, _)] = archive.book.classes()
+    assert archive.book.seen_together([cat], [], without="n02121620") == [] and len(archive.book.seen_together([cat], [])) == 1
+    assert archive.enter(entry("a", size_bytes=11)) == ["changed"] and archive.finish(archive.claim(), stretch(DOG, 0, 2, 0.7))
+    assert archive.sql("SELECT * FROM kind_stretch") == [] and [label for _, _, label in archive.book.classes()] == ["dog"]
+
+
+def test_older_settings_kinds_go_with_their_stretches(archive: Archive) -> None:
+    archive.enter(entry("a"))
+    old = archive.claim()
+    assert archive.book.finish(old, outcome={}, stretches=(), kinds=[kind("n02121620", 0, 3, 0.6)], frames=1)
+    newer = archive.book.settings("newer")
+    archive.enter(entry("a"), settings=newer)
+    assert archive.book.has_kind("n02121620") and archive.finish(archive.claim(settings=newer)) and not archive.book.has_kind("n02121620")
 
 
 def test_a_record_that_breaks_off_is_none(archive: Archive) -> None:
@@ -821,12 +854,13 @@ def test_waiting_for_another_has_an_end(archive: Archive, monkeypatch: pytest.Mo
 
 
 def test_versions(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An older one is brought on, in one step or not at all; a newer one is refused."""
+    """An older one is brought on, in one step or not at all; a newer one is refused, and one too old to be read as it is."""
+    ours = ledger._MIGRATIONS
+    now = len(ours)
     with open_ledger(place) as book:
         begin(book).make(entry("a"))
     added = "ALTER TABLE job ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue'; UPDATE job SET colour = 'red'"
-    now = len(ledger._MIGRATIONS)
-    monkeypatch.setattr(ledger, "_MIGRATIONS", (*ledger._MIGRATIONS, f"{added}; INSERT INTO nowhere VALUES (1)"))
+    monkeypatch.setattr(ledger, "_MIGRATIONS", (*ours, f"{added}; INSERT INTO nowhere VALUES (1)"))
     with pytest.raises(OutputError, match="no such table: nowhere"), open_ledger(place):
         pass
 
@@ -835,19 +869,48 @@ def test_versions(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             return db.execute(query).fetchall()
 
     assert look("PRAGMA user_version") == [(now,)] and "colour" not in [row[1] for row in look("PRAGMA table_info(job)")]
-    monkeypatch.setattr(ledger, "_MIGRATIONS", (*ledger._MIGRATIONS[:now], added))
+    monkeypatch.setattr(ledger, "_MIGRATIONS", (*ours, added))
+    monkeypatch.setattr(ledger, "_OLDEST_READ", now + 1)
     with pytest.raises(OutputError, match=f"of version {now}, and this program reads {now + 1}"), open_ledger(place, read_only=True):
         pass
     with open_ledger(place) as book:
         assert book.counts()["done"] == 1
     assert look("PRAGMA user_version") == [(now + 1,)] and look("SELECT colour FROM job") == [("red",)]
-    monkeypatch.setattr(ledger, "_MIGRATIONS", ledger._MIGRATIONS[:now])
+    monkeypatch.setattr(ledger, "_MIGRATIONS", ours)
     for read_only in (False, True):
         with (
             pytest.raises(OutputError, match=f"of version {now + 1}, and this program knows {now}"),
             open_ledger(place, read_only=read_only),
         ):
             pass
+
+
+def as_at_first(place: Path) -> None:
+    """Make a ledger what it was in version 1."""
+    with contextlib.closing(sqlite3.connect(place)) as db:
+        db.executescript(
+            "DROP TABLE kind_stretch; DROP INDEX job_copy; DROP INDEX source_content; ALTER TABLE job DROP COLUMN copy_of; "
+            "ALTER TABLE source DROP COLUMN sha256; PRAGMA user_version = 1"
+        )
+
+
+def test_a_ledger_of_the_first_version_is_read_as_it_is_and_gets_what_it_has_not_when_it_is_written(place: Path) -> None:
+    with open_ledger(place) as book:
+        archive = begin(book)
+        archive.enter(entry("a"), entry("b"))
+        archive.finish(archive.claim(), stretch(CAT, 0, 1, 0.5))
+    as_at_first(place)
+    with open_ledger(place, read_only=True) as book:
+        [(cat, _, _)] = book.classes()
+        assert book.counts()["done"] == 1 and len(book.seen_together([cat], ["n02121620"], without="n02121620")) == 1
+        assert list(book.copies()) == book.copies_of(b"a") == [] and book.known_copy(b"a", settings=1) is None
+        assert book.look(entry("a"), settings=1, exists=lambda _: True) == "done" and len(list(book.jobs())) == 2
+        assert not book.has_kind("n02121620") and book.kind_seen("n02121620", min_score=0, min_seconds=0, limit=9) == []
+    with open_ledger(place) as book:
+        assert book.counts()["done"] == 1 and book.recover(lambda *_: True) == []
+        archive = begin(book)
+        archive.book.finish(archive.claim(), outcome={}, stretches=(), kinds=[kind("n02121620", 0, 2, 0.6)], frames=1)
+        assert book.has_kind("n02121620")
 
 
 def test_what_is_no_ledger(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from keras import layers
 from PIL import Image
 
 from pipeline import embedded, maps
-from pipeline.catalog import find_class
+from pipeline.class_names import find_target
 from pipeline.network import Network, split
 from pipeline.visualize import explain_within_memory
 
@@ -562,7 +562,7 @@ def test_the_map_of_a_mirrored_photograph_is_the_mirrored_map(classifier: Classi
         "motorcycle_left.png": "moped",
         "astronaut.png": "football helmet",
     }
-    explain = maps.explainer(classifier.networks[0], targets=[find_class(label, classifier.classes).index for label in shown.values()])
+    explain = maps.explainer(classifier.networks[0], targets=[find_target(label, classifier.classes).members for label in shown.values()])
     moved = []
     for place, name in enumerate(shown):
         x = np.asarray(photograph(name).resize((768, 512), Image.Resampling.BICUBIC))

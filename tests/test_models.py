@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from pipeline import anatomy, catalog, demo, maps, models
+from pipeline import anatomy, catalog, class_names, demo, maps, models
 from pipeline.errors import CommandError, ModelError
 from pipeline.preprocessing import scale_pixels
 from pipeline.records import ModelChoice
@@ -145,7 +145,7 @@ def test_what_is_assumed_is_said(tmp_path: Path) -> None:
     plain = keras.Sequential([keras.Input((32, 32, 3)), layers.Conv2D(4, 3), *average(1000)])
     classifier = load(saved(plain, tmp_path / "p.keras"))
     assert [w.split(": ")[1].split(",")[0] for w in classifier.warnings] == ["1000 classes", "no layer scales its pixels"]
-    assert classifier.classes == catalog.imagenet_classes()
+    assert classifier.classes == class_names.imagenet_classes()
     assert load(str(tmp_path / "p.keras"), pixels="tf").pixels == "tf"
 
 

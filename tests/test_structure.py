@@ -21,7 +21,8 @@ SHOWS = {"terminal", "usage", "completion"}  # what the user sees: bars, help, w
 BASE = {"errors", "records", "orders"}
 # A part may stand on these besides the base: they are below it, and know nothing of it.
 BELOW = {
-    "models": {"cards", "catalog", "embedded", "network", "folding", "processes"},
+    "catalog": {"class_names"},
+    "models": {"cards", "catalog", "class_names", "embedded", "network", "folding", "processes"},
     "folding": {"network"},
     "maps": {"reading"},
     "outputs": {"processes"},

@@ -23,7 +23,7 @@ import tensorflow as tf
 from PIL import Image
 from test_media import audio_packets, decoded
 
-from pipeline import catalog, compositing, demo, encoders, film, maps, outputs, planning, reading, scaling, stills, visualize
+from pipeline import class_names, compositing, demo, encoders, film, maps, outputs, planning, reading, scaling, stills, visualize
 from pipeline.errors import InputError, OutputError, Stopped, ToolError
 from pipeline.predictions import write_predictions
 from pipeline.records import Colour, Options
@@ -252,7 +252,7 @@ def test_saved_maps_hold_what_the_contract_says(cat: Path, tmp_path: Path, open_
     options = {"targets": ("banana", "n02123045"), "save_maps": tmp_path / "m.npz"}
     visualize.visualize_image(job_for(cat, tmp_path / "out.png", **options), open_session(**options))
     saved = np.load(tmp_path / "m.npz")
-    banana, tabby = (catalog.find_class(name, catalog.imagenet_classes()).index for name in ("banana", "tabby"))
+    banana, tabby = (class_names.find_target(name, class_names.imagenet_classes()).members[0] for name in ("banana", "tabby"))
     geometry = open_session().geometry(451, 300)
     assert (geometry.width_px, geometry.height_px) == (384, 256)
     assert saved["maps"].shape == (1, 2, 8, 12) and saved["maps"].dtype == np.float32 and (saved["maps"] >= 0).all()
@@ -262,6 +262,25 @@ def test_saved_maps_hold_what_the_contract_says(cat: Path, tmp_path: Path, open_
     alone = [maps.explainer(open_session().classifier.networks[0], targets=[target])(pixels) for target in (banana, tabby)]
     np.testing.assert_allclose(saved["maps"][0, 1], alone[1].maps.numpy()[0, 0], atol=1e-5)
     np.testing.assert_allclose(saved["scores"][0], [each.target_scores.numpy()[0, 0] for each in alone], atol=1e-6)
+
+
+def test_a_kind_is_explained_as_one(cat: Path, tmp_path: Path, open_session: Open) -> None:
+    """Cropped to what the network was trained on there is one window, so the sum of the scores by another way is that of the cats."""
+    options = {"targets": ("cats", "tabby"), "save_maps": tmp_path / "m.npz", "fit": "crop"}
+    session = open_session(**options)
+    visualize.visualize_image(job_for(cat, tmp_path / "out.png", **options), session)
+    saved, geometry = np.load(tmp_path / "m.npz"), session.geometry(451, 300)
+    pixels = scaling.network_picture(scaling.frame_of(stills.read_still(cat)), geometry)[None]
+    [scores] = visualize.scoring(session.classifier, session.options)["score"](pixels)
+    cats = [281, 282, 283, 284, 285, 286, 287]  # tabby, tiger cat, Persian, Siamese, Egyptian, cougar, lynx
+    np.testing.assert_allclose(saved["scores"], [[scores[cats].sum(), scores[281]]], atol=1e-5)
+    assert saved["targets"].tolist() == [[cats[int(scores[cats].argmax())], 281]] and scores[cats].sum() > scores.max() + 0.01
+    painter = session.painter(geometry, session.canvas((448, 448), Colour(matrix="rgb", full_range=True)))
+    painter._prepare(painter.remember(session.seen(pixels)[0], 0.0))
+    of_cats, of_tabbies = ([label for label, _ in caption.rows] for caption in painter._captions)
+    best = [session.classifier.classes[i].label for i in np.argsort(-scores, kind="stable")[:4]]
+    assert of_cats == ["cat", *best[:3]] and of_tabbies == ["tabby", *[label for label in best if label != "tabby"][:3]]
+    assert painter._captions[0].rows[0][1] == pytest.approx(scores[cats].sum(), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["variable.mp4", "rotated.mov", "late_audio.mp4", "odd.mkv", "stream.ts", "single.mp4"])
@@ -291,7 +310,7 @@ def test_every_frame_shows_the_explanation_of_that_frame(tmp_path: Path, open_se
         (first if number % 2 == 0 else second).save(folder / f"{number}.png")
     options = {"save_maps": tmp_path / "m.npz", "predictions": tmp_path / "p.csv", "label": "none"}
     _, track = film.visualize_video(job_for(folder, tmp_path / "out.mp4", **options), open_session(**options))
-    rows = [row for row in track.rows(catalog.imagenet_classes()) if row["rank"] == 1]
+    rows = [row for row in track.rows(class_names.imagenet_classes()) if row["rank"] == 1]
     assert ["cat" in row["label"] for row in rows] == [number % 2 == 0 for number in range(21)]
     assert [row["time_seconds"] for row in rows] == [number / 25 for number in range(21)]
     saved = np.load(tmp_path / "m.npz")["maps"]
@@ -316,7 +335,7 @@ def test_an_animated_webp_keeps_its_times_and_a_part_of_it_too(tmp_path: Path, o
         times, pictures = decoded(output)
         np.testing.assert_allclose(times, np.array(begins_ms[first:last]) / 1000 - begins_ms[first] / 1000, atol=1.1e-3)
         assert [clips.read_number(picture) for picture in pictures] == list(range(first, last))
-        assert [row["time_seconds"] for row in track.rows(catalog.imagenet_classes()) if row["rank"] == 1] == [
+        assert [row["time_seconds"] for row in track.rows(class_names.imagenet_classes()) if row["rank"] == 1] == [
             t / 1000 for t in begins_ms[first:last]
         ]
         end_ms = 840 if first == 0 else 720
@@ -330,7 +349,7 @@ def test_frames_between_show_the_nearest_earlier_map(clip: Clip, tmp_path: Path,
     times, pictures = decoded(tmp_path / "out.mp4")
     assert [clips.read_number(p) for p in pictures] == list(range(30)) and len(times) == 30
     assert np.load(tmp_path / "m.npz")["time_seconds"].tolist() == pytest.approx([n / 25 for n in range(0, 30, every)])
-    scores = [row["score"] for row in track.rows(catalog.imagenet_classes()) if row["rank"] == 1]
+    scores = [row["score"] for row in track.rows(class_names.imagenet_classes()) if row["rank"] == 1]
     assert all(scores[n] == scores[n // every * every] for n in range(30)) and len(scores) == 30
 
 
@@ -344,11 +363,11 @@ def test_panels_take_the_height_asked_for(clip: Clip, tmp_path: Path, open_sessi
 def test_predictions_are_the_same_in_every_format(clip: Clip, tmp_path: Path, open_session: Open) -> None:
     session = open_session(every=10)
     _, track = film.visualize_video(job_for(clip("constant.mp4"), tmp_path / "out.mp4"), session)
-    classes = catalog.imagenet_classes()
+    classes = class_names.imagenet_classes()
     for suffix in ("csv", "jsonl", "parquet"):
         write_predictions(tmp_path / f"p.{suffix}", [track, track], classes, overwrite=False, name_inputs=True)
     header, *lines = (tmp_path / "p.csv").read_text().splitlines()
-    assert header == "input,frame,time_seconds,rank,index,wnid,label,score" and len(lines) == 2 * 30 * 3
+    assert header == "input,frame,time_seconds,rank,index,wnid,label,score,shown_index,shown_label,shown_score" and len(lines) == 2 * 30 * 3
     rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
     assert [",".join(str(value) for value in row.values()) for row in rows] == [line.replace('"', "") for line in lines]
     table = pyarrow.parquet.read_table(tmp_path / "p.parquet").to_pylist()
@@ -362,7 +381,7 @@ def test_the_ranking_of_a_video_is_by_mean_score(clip: Clip, tmp_path: Path, ope
     outcome, track = film.visualize_video(job, open_session(**options), progress=reached.append)
     assert [each.joining for each in reached] == [False] * 30 + [True]
     sums = np.zeros(1000)
-    for row in track.rows(catalog.imagenet_classes()):
+    for row in track.rows(class_names.imagenet_classes()):
         sums[row["index"]] += row["score"] / 30
     assert [p.name.index for p in outcome.top[:5]] == np.argsort(-sums)[:5].tolist()
     assert outcome.top[0].score == pytest.approx(sums.max(), abs=1e-5)
