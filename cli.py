@@ -1199,7 +1199,7 @@ def analyze(
 )
 def demo(
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the clip and the result go.", rich_help_panel=INPUTS)
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where photographs, clip and result go.", rich_help_panel=INPUTS)
     ] = Path(),
     opens: Open = False,
     overwrite: Overwrite = False,
@@ -1214,8 +1214,10 @@ def demo(
 
         options = Options(overwrite=overwrite)
         source, result = output / "heatreel_demo.mp4", output / "heatreel_demo_output.mp4"
+        clip.write_photographs(output / "heatreel_photos", overwrite=overwrite)
         clip.make_clip(source, overwrite=overwrite)
-        terminal.say(f"made {source}: {clip.SECONDS:g} seconds of photographs from scikit-image")
+        terminal.say(f"made {output / 'heatreel_photos'}: {len(clip.PHOTOGRAPHS)} photographs that come with scikit-image")
+        terminal.say(f"made {source}: a camera gliding over them, {clip.SECONDS:g} seconds")
         plan = planning.plan_videos([source], output=result, options=options)
         _run(plan, ModelChoice(model=catalog.DEFAULT), "auto", options, terminal, opens=opens)
 
