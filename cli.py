@@ -94,7 +94,7 @@ Target = Annotated[
     typer.Option(
         "--target",
         metavar="CLASS",
-        help="Explain this class (name, wnid or index), a panel each; repeatable.",
+        help="Explain this class or kind (a name such as banana, corgi or bird, a wnid or an index), a panel each; repeatable.",
         show_default="the top prediction of each frame",
     ),
 ]
@@ -595,7 +595,9 @@ def status(
 @app.command()
 def search(
     output: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that a batch writes to.")],
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="Part of a label, in any case, or a wnid.")],
+    query: Annotated[
+        str, typer.Argument(metavar="QUERY", help="A class or a kind of things, such as corgi or bird, by a name, a part of one or a wnid.")
+    ],
     min_score: Annotated[float, typer.Option("--min-score", metavar="X", help="The best score of a hit is at least this, 0 to 1.")] = 0.0,
     min_seconds: Annotated[float, typer.Option("--min-seconds", metavar="S", help="A hit lasts at least so long; pictures last 0.")] = 0.0,
     limit: Annotated[int, typer.Option("--limit", metavar="N", help="The best so many hits.")] = 20,
