@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
@@ -14,10 +15,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import catalog, class_names
+from pipeline import catalog, class_names, completion
 from pipeline.errors import CommandError, HeatreelError, Stopped, ToolError
 from pipeline.records import ClassName, ModelChoice, Options, Outcome, Progress, Recipe, printable
 from pipeline.terminal import Terminal, end, exit_code_of, open_missing_streams, open_terminal, table, tell
+from pipeline.usage import (
+    COMPUTING,
+    ENCODING,
+    EXPLANATION,
+    INPUTS,
+    MODEL,
+    PICTURE,
+    RUNNING,
+    SEARCH,
+    TIME,
+    TRAINING,
+    Command,
+    Group,
+    Program,
+)
 
 if TYPE_CHECKING:
     from pipeline.archive import Request
@@ -26,68 +42,113 @@ if TYPE_CHECKING:
     from pipeline.visualize import Session
 
 app = typer.Typer(
-    help="Show what an image classifier sees in pictures and videos, and where it looks.",
+    cls=Program,
+    help="Show what an image classifier sees in pictures and videos, and where it looks. A path where a command should be runs `image` or "
+    "`video`, by what it is.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="visualize dog.jpg\nvisualize kitchen.mov --report",
 )
 
 # ------------------------------------------------------------------------------------------------ options
 
-LAYOUTS = "side-by-side|stacked|overlay|heatmap|grid"
-METHODS = "gradcam|gradcam++|hirescam|xgradcam|layercam|eigencam|scorecam"
-PLACES = "top-left|top-right|bottom-left|bottom-right|none"
-CODECS = "auto|h264|hevc|av1|vp9|prores"
+# Panels of commands.
+SEEING, ARCHIVES, CLASSIFIERS, INSTALLATION = "What it sees", "Archives", "Models", "This installation"
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="PATH...", help="What to look at.", show_default=False)]
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="PATH", help="A file for one input, a folder for several.", show_default="NAME_output beside the input"
+        "--output",
+        "-o",
+        metavar="PATH",
+        help="A file for one input, a folder for several.",
+        show_default="NAME_output beside the input",
+        rich_help_panel=INPUTS,
     ),
 ]
 Model = Annotated[
-    str, typer.Option("--model", "-m", metavar="NAME_OR_PATH", help="A name of the zoo, or a .keras or .h5 file; see `visualize models`.")
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME_OR_PATH",
+        help="A name of the zoo, or a .keras or .h5 file; see `visualize models`.",
+        autocompletion=completion.models,
+        rich_help_panel=MODEL,
+    ),
 ]
 Weights = Annotated[
     Path | None,
     typer.Option(
-        "--weights", metavar="FILE", help="Weights from a local file for a model of the zoo.", show_default="its ImageNet weights"
+        "--weights",
+        metavar="FILE",
+        help="Weights from a local file for a model of the zoo.",
+        show_default="its ImageNet weights",
+        rich_help_panel=MODEL,
     ),
 ]
 Labels = Annotated[
     Path | None,
     typer.Option(
-        "--labels", metavar="FILE", help="Class names, one a line, or Keras' class index as JSON.", show_default="the model's own"
+        "--labels",
+        metavar="FILE",
+        help="Class names, one a line, or Keras' class index as JSON.",
+        show_default="the model's own",
+        rich_help_panel=MODEL,
     ),
 ]
 Preprocess = Annotated[
-    str, typer.Option("--preprocess", metavar="auto|none|unit|tf|torch|caffe", help="Pixel scaling for a model that does not do its own.")
+    str,
+    typer.Option(
+        "--preprocess",
+        metavar="NAME",
+        help="Pixel scaling for a model that does not do its own: auto, none, unit, tf, torch or caffe.",
+        autocompletion=completion.scalings,
+        rich_help_panel=MODEL,
+    ),
 ]
 Method = Annotated[
     str,
     typer.Option(
         "--method",
-        metavar=METHODS,
-        help="How the map is made. Where a network ends in global average pooling and one Dense layer (all of the zoo but VGG, MobileNet, "
-        "MobileNetV3 and ConvNeXt), gradcam, hirescam and xgradcam are the same map; behind any head that follows global average pooling, "
-        "too. eigencam looks at no class. scorecam takes a forward pass for every channel, 1280 a picture with the embedded model.",
+        metavar="NAME",
+        help="How the map is made: gradcam, gradcam++, hirescam, xgradcam, layercam, eigencam (looks at no class) or scorecam (a forward "
+        "pass for every channel, 1280 a picture with the embedded model). Behind global average pooling, as in the embedded model, "
+        "gradcam, hirescam and xgradcam are the same map.",
+        autocompletion=completion.methods,
+        rich_help_panel=EXPLANATION,
     ),
 ]
 Layer = Annotated[
     list[str] | None,
     typer.Option(
-        "--layer", metavar="NAME", help="Take the map from this layer's output; repeatable, maps are fused.", show_default="found by itself"
+        "--layer",
+        metavar="NAME",
+        help="Take the map from this layer's output; repeatable, maps are fused.",
+        show_default="found by itself",
+        rich_help_panel=EXPLANATION,
     ),
 ]
 CustomObjects = Annotated[
     Path | None,
     typer.Option(
-        "--custom-objects", metavar="MODULE.py", help="Run this file for the classes that a model of one's own needs.", show_default="none"
+        "--custom-objects",
+        metavar="MODULE.py",
+        help="Run this file for the classes that a model of one's own needs.",
+        show_default="none",
+        rich_help_panel=MODEL,
     ),
 ]
 AllowUnsafe = Annotated[
-    bool, typer.Option("--allow-unsafe", help="Load a .keras file with Lambda layers, whose code then runs.", show_default="off")
+    bool,
+    typer.Option(
+        "--allow-unsafe",
+        help="Load a .keras file with Lambda layers, whose code then runs.",
+        show_default="off",
+        rich_help_panel=MODEL,
+    ),
 ]
 Target = Annotated[
     list[str] | None,
@@ -96,26 +157,64 @@ Target = Annotated[
         metavar="CLASS",
         help="Explain this class or kind (a name such as banana, corgi or bird, a wnid or an index), a panel each; repeatable.",
         show_default="the top prediction of each frame",
+        autocompletion=completion.classes,
+        rich_help_panel=EXPLANATION,
     ),
 ]
-TopK = Annotated[int, typer.Option("--top-k", "-k", metavar="N", help="Predictions written on the frame and in the data.")]
+TopK = Annotated[
+    int,
+    typer.Option("--top-k", "-k", metavar="N", help="Predictions written on the frame and in the data.", rich_help_panel=EXPLANATION),
+]
 Fit = Annotated[
     str,
     typer.Option(
         "--fit",
         metavar="whole|crop|squash",
         help="How a frame meets the network: whole and undistorted, the standard centre crop, or squashed to a square.",
+        autocompletion=completion.fits,
+        rich_help_panel=EXPLANATION,
     ),
 ]
 ShortSide = Annotated[
     int | None,
-    typer.Option("--short-side", metavar="N", help="Network resolution; larger is finer and slower.", show_default="the model's, 256"),
+    typer.Option(
+        "--short-side",
+        metavar="N",
+        help="Network resolution; larger is finer and slower.",
+        show_default="the model's, 256",
+        rich_help_panel=EXPLANATION,
+    ),
 ]
-Layout = Annotated[str, typer.Option("--layout", metavar=LAYOUTS, help="What the output shows.")]
-Colormap = Annotated[str, typer.Option("--colormap", metavar="NAME", help="Any OpenCV colour map, in lower case.")]
-Alpha = Annotated[float, typer.Option("--alpha", metavar="X", help="Strength of the heat, 0 to 1.")]
+Layout = Annotated[
+    str,
+    typer.Option(
+        "--layout",
+        metavar="NAME",
+        help="What the output shows: side-by-side, stacked, overlay, heatmap or grid.",
+        autocompletion=completion.layouts,
+        rich_help_panel=PICTURE,
+    ),
+]
+Colormap = Annotated[
+    str,
+    typer.Option(
+        "--colormap",
+        metavar="NAME",
+        help="Any OpenCV colour map, in lower case.",
+        autocompletion=completion.colormaps,
+        rich_help_panel=PICTURE,
+    ),
+]
+Alpha = Annotated[float, typer.Option("--alpha", metavar="X", help="Strength of the heat, 0 to 1.", rich_help_panel=PICTURE)]
 Label = Annotated[
-    str, typer.Option("--label", metavar=PLACES, help="Where the box with the names and the colours' scale lies; none leaves it out.")
+    str,
+    typer.Option(
+        "--label",
+        metavar="PLACE",
+        help="Where the box with names and colours lies: top-left, top-right, bottom-left, bottom-right or none.",
+        autocompletion=completion.places,
+        rich_help_panel=PICTURE,
+    ),
 ]
 Scale = Annotated[
     str | None,
@@ -125,74 +224,168 @@ Scale = Annotated[
         help="With several targets: frame shows each panel's heat up to full, shared one scale for all, by their scores: the highest "
         "up to full, a quarter of its score up to half. That means the same with every method.",
         show_default="shared",
+        autocompletion=completion.scales,
+        rich_help_panel=PICTURE,
     ),
 ]
 Height = Annotated[
-    int | None, typer.Option("--height", metavar="N", help="Height of a panel in pixels; the width follows.", show_default="the source's")
+    int | None,
+    typer.Option(
+        "--height",
+        metavar="N",
+        help="Height of a panel in pixels; the width follows.",
+        show_default="the source's",
+        rich_help_panel=PICTURE,
+    ),
 ]
 Smooth = Annotated[
     float,
-    typer.Option("--smooth", metavar="X", help="Steady heat and scores over time, 0 (not) to 1 (mean of the scene); a cut begins anew."),
+    typer.Option(
+        "--smooth",
+        metavar="X",
+        help="Steady heat and scores over time, 0 (not) to 1 (mean of the scene); a cut begins anew.",
+        rich_help_panel=TIME,
+    ),
 ]
 Stream = Annotated[
     int | None,
-    typer.Option("--stream", metavar="N", help="Which of several video tracks, counted from 0.", show_default="the first"),
+    typer.Option(
+        "--stream",
+        metavar="N",
+        help="Which of several video tracks, counted from 0.",
+        show_default="the first",
+        rich_help_panel=INPUTS,
+    ),
 ]
 SegmentSeconds = Annotated[
-    float, typer.Option("--segment-seconds", metavar="S", help="What an interrupted run loses at most; the same command goes on there.")
+    float,
+    typer.Option(
+        "--segment-seconds",
+        metavar="S",
+        help="What an interrupted run loses at most; the same command goes on there.",
+        rich_help_panel=RUNNING,
+    ),
 ]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Discard what an interrupted run has finished.", show_default="off")]
-Every = Annotated[int, typer.Option("--every", metavar="N", help="Run the network on every Nth frame; every frame is still written.")]
+Fresh = Annotated[
+    bool,
+    typer.Option("--fresh", help="Discard what an interrupted run has finished.", show_default="off", rich_help_panel=RUNNING),
+]
+Every = Annotated[
+    int,
+    typer.Option("--every", metavar="N", help="Run the network on every Nth frame; every frame is still written.", rich_help_panel=TIME),
+]
 Start = Annotated[
-    str | None, typer.Option("--start", metavar="T", help="Begin here: seconds or HH:MM:SS.mmm.", show_default="the beginning")
+    str | None,
+    typer.Option("--start", metavar="T", help="Begin here: seconds or HH:MM:SS.mmm.", show_default="the beginning", rich_help_panel=TIME),
 ]
-End = Annotated[str | None, typer.Option("--end", metavar="T", help="End before here: seconds or HH:MM:SS.mmm.", show_default="the end")]
+End = Annotated[
+    str | None,
+    typer.Option("--end", metavar="T", help="End before here: seconds or HH:MM:SS.mmm.", show_default="the end", rich_help_panel=TIME),
+]
 Fps = Annotated[
     str | None,
     typer.Option(
-        "--fps", metavar="R", help="Frames in a second, for folders of frames and raw streams: 25, 29.97 or 30000/1001.", show_default="25"
+        "--fps",
+        metavar="R",
+        help="Frames in a second, for folders of frames and raw streams: 25, 29.97 or 30000/1001.",
+        show_default="25",
+        rich_help_panel=TIME,
     ),
 ]
-Codec = Annotated[str, typer.Option("--codec", metavar=CODECS, help="auto is H.264, on a hardware encoder where one works.")]
+Codec = Annotated[
+    str,
+    typer.Option(
+        "--codec",
+        metavar="NAME",
+        help="auto (H.264, on a hardware encoder where one works), h264, hevc, av1, vp9 or prores.",
+        autocompletion=completion.codecs,
+        rich_help_panel=ENCODING,
+    ),
+]
 Crf = Annotated[
     int | None,
     typer.Option(
-        "--crf", metavar="N", help="Quality; lower is better and larger.", show_default="20 for H.264, 24 for HEVC, 32 for AV1 and VP9"
+        "--crf",
+        metavar="N",
+        help="Quality; lower is better and larger.",
+        show_default="20 for H.264, 24 for HEVC, 32 for AV1 and VP9",
+        rich_help_panel=ENCODING,
     ),
 ]
 Preset = Annotated[
     str | None,
     typer.Option(
-        "--preset", metavar="NAME", help="The encoder's speed.", show_default="veryfast for H.264, superfast for HEVC, 10 for AV1"
+        "--preset",
+        metavar="NAME",
+        help="The encoder's speed.",
+        show_default="veryfast for H.264, superfast for HEVC, 10 for AV1",
+        rich_help_panel=ENCODING,
     ),
 ]
 Audio = Annotated[
-    str, typer.Option("--audio", metavar="copy|none", help="Keep the sound (AAC where the container cannot hold it), or leave it out.")
+    str,
+    typer.Option(
+        "--audio",
+        metavar="copy|none",
+        help="Keep the sound (AAC where the container cannot hold it), or leave it out.",
+        autocompletion=completion.sounds,
+        rich_help_panel=ENCODING,
+    ),
 ]
 BatchSize = Annotated[
     str,
-    typer.Option("--batch-size", metavar="N|auto", help="Frames that go to the network together; halved where memory runs out."),
+    typer.Option(
+        "--batch-size",
+        metavar="N|auto",
+        help="Frames that go to the network together; halved where memory runs out.",
+        rich_help_panel=COMPUTING,
+    ),
 ]
-Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|gpu[:N]", help="Where the network runs.")]
+Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|gpu[:N]", help="Where the network runs.", rich_help_panel=COMPUTING)]
 Precision = Annotated[
     str,
     typer.Option(
         "--precision",
-        metavar="auto|float32|mixed",
-        help="mixed computes in half the bits: float16 on a GPU, bfloat16 on a CPU. auto is mixed on a GPU with the units for it.",
+        metavar="NAME",
+        help="auto, float32, or mixed, which computes in half the bits: float16 on a GPU, bfloat16 on a CPU. auto is mixed on a GPU with "
+        "the units for it.",
+        autocompletion=completion.precisions,
+        rich_help_panel=COMPUTING,
     ),
 ]
 Predictions = Annotated[
     Path | None,
-    typer.Option("--predictions", metavar="FILE", help="Per-frame predictions as .csv, .jsonl or .parquet.", show_default="none"),
+    typer.Option(
+        "--predictions",
+        metavar="FILE",
+        help="Per-frame predictions as .csv, .jsonl or .parquet.",
+        show_default="none",
+        rich_help_panel=INPUTS,
+    ),
 ]
 SaveMaps = Annotated[
-    Path | None, typer.Option("--save-maps", metavar="FILE.npz", help="Raw maps; a folder for several inputs.", show_default="none")
+    Path | None,
+    typer.Option(
+        "--save-maps",
+        metavar="FILE.npz",
+        help="Raw maps; a folder for several inputs.",
+        show_default="none",
+        rich_help_panel=INPUTS,
+    ),
 ]
-Report = Annotated[bool, typer.Option("--report", help="An HTML page beside the output.", show_default="off")]
+Report = Annotated[bool, typer.Option("--report", help="An HTML page beside the output.", show_default="off", rich_help_panel=INPUTS)]
+Open = Annotated[
+    bool,
+    typer.Option("--open", help="At the end open the page, or else the output.", show_default="off", rich_help_panel=INPUTS),
+]
 AllowGaps = Annotated[
     bool,
-    typer.Option("--allow-gaps", help="In a folder of frames, let those follow one another whose numbers do not.", show_default="off"),
+    typer.Option(
+        "--allow-gaps",
+        help="In a folder of frames, let those follow one another whose numbers do not.",
+        show_default="off",
+        rich_help_panel=INPUTS,
+    ),
 ]
 MaxMegapixels = Annotated[
     float | None,
@@ -201,14 +394,32 @@ MaxMegapixels = Annotated[
         metavar="X",
         help="Refuse larger pictures or frames by their header.",
         show_default="200 for pictures, 36 for videos",
+        rich_help_panel=INPUTS,
     ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.", show_default="off")]
-SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Pass over inputs whose output exists.", show_default="off")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object per input on stdout.", show_default="off")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No bars and no result lines; failures are still named.", show_default="off")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.", show_default="off", rich_help_panel=INPUTS)]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="One JSON object per input on stdout.", show_default="off", rich_help_panel=RUNNING),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", help="No bars and no result lines; failures are still named.", show_default="off", rich_help_panel=RUNNING
+    ),
+]
+SkipExisting = Annotated[
+    bool, typer.Option("--skip-existing", help="Pass over inputs whose output exists.", show_default="off", rich_help_panel=INPUTS)
+]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="TensorFlow's notes, ffmpeg's commands and tracebacks too.", show_default="off")
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        help="TensorFlow's notes, ffmpeg's commands and tracebacks too.",
+        show_default="off",
+        rich_help_panel=RUNNING,
+    ),
 ]
 
 
@@ -221,7 +432,8 @@ def _version(value: bool) -> None:
 @app.callback()
 def _root(
     show_version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True, show_default="off")
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True, show_default="off", rich_help_panel=RUNNING),
     ] = False,
 ) -> None:
     pass
@@ -230,7 +442,11 @@ def _root(
 # ------------------------------------------------------------------------------------------------ commands
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    rich_help_panel=SEEING,
+    epilog="visualize image dog.jpg --report --open\nvisualize image photos/ -o out --target banana",
+)
 def image(
     paths: Inputs,
     output: Output = None,
@@ -257,6 +473,7 @@ def image(
     predictions: Predictions = None,
     save_maps: SaveMaps = None,
     report: Report = False,
+    opens: Open = False,
     max_megapixels: MaxMegapixels = None,
     overwrite: Overwrite = False,
     skip_existing: SkipExisting = False,
@@ -288,10 +505,14 @@ def image(
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
         from pipeline import planning
 
-        terminal.finish(_run(planning.plan_images(paths, output=output, options=options), choice, device, options, terminal))
+        _run(planning.plan_images(paths, output=output, options=options), choice, device, options, terminal, opens=opens)
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    rich_help_panel=SEEING,
+    epilog="visualize video kitchen.mov --report --open\nvisualize video kitchen.mov --start 5 --end 12.5 --target banana",
+)
 def video(
     paths: Inputs,
     output: Output = None,
@@ -329,14 +550,22 @@ def video(
     predictions: Predictions = None,
     save_maps: SaveMaps = None,
     report: Report = False,
+    opens: Open = False,
     timeline: Annotated[
         Path | None,
-        typer.Option("--timeline", metavar="FILE", help="A chart of what was seen when, .svg or .png.", show_default="none"),
+        typer.Option(
+            "--timeline", metavar="FILE", help="A chart of what was seen when, .svg or .png.", show_default="none", rich_help_panel=INPUTS
+        ),
     ] = None,
     contact_sheet: Annotated[
-        Path | None, typer.Option("--contact-sheet", metavar="FILE", help="A picture of frames with their heat.", show_default="none")
+        Path | None,
+        typer.Option(
+            "--contact-sheet", metavar="FILE", help="A picture of frames with their heat.", show_default="none", rich_help_panel=INPUTS
+        ),
     ] = None,
-    contact_frames: Annotated[int, typer.Option("--contact-frames", metavar="N", help="How many, evenly over the video.")] = 12,
+    contact_frames: Annotated[
+        int, typer.Option("--contact-frames", metavar="N", help="How many, evenly over the video.", rich_help_panel=INPUTS)
+    ] = 12,
     allow_gaps: AllowGaps = False,
     segment_seconds: SegmentSeconds = 60.0,
     fresh: Fresh = False,
@@ -388,17 +617,24 @@ def video(
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
         from pipeline import planning
 
-        terminal.finish(_run(planning.plan_videos(paths, output=output, options=options), choice, device, options, terminal))
+        _run(planning.plan_videos(paths, output=output, options=options), choice, device, options, terminal, opens=opens)
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    rich_help_panel=ARCHIVES,
+    epilog="visualize batch archive/ -o out\nvisualize batch archive/ -o out --include '*.mov' --dry-run",
+)
 def batch(
     sources: Annotated[
         list[str],
         typer.Argument(metavar="SOURCE...", help="Folders, files, patterns, and @list.txt with a path on each line.", show_default=False),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where everything goes, and the ledger.", show_default=False)
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Where everything goes, and the ledger.", show_default=False, rich_help_panel=INPUTS
+        ),
     ],
     model: Model = catalog.DEFAULT,
     weights: Weights = None,
@@ -431,43 +667,100 @@ def batch(
     device: Device = "auto",
     precision: Precision = "auto",
     predictions: Annotated[
-        str, typer.Option("--predictions", metavar="parquet|csv|jsonl|none", help="Format of each video's own file of predictions.")
+        str,
+        typer.Option(
+            "--predictions",
+            metavar="FORMAT",
+            help="Of each video's own file of predictions: parquet, csv, jsonl or none.",
+            rich_help_panel=INPUTS,
+        ),
     ] = "parquet",
     save_maps: Annotated[
-        Path | None, typer.Option("--save-maps", metavar="FOLDER", help="Raw maps, in the archive's tree.", show_default="none")
+        Path | None,
+        typer.Option("--save-maps", metavar="FOLDER", help="Raw maps, in the archive's tree.", show_default="none", rich_help_panel=INPUTS),
     ] = None,
     include: Annotated[
         list[str] | None,
-        typer.Option("--include", metavar="PATTERN", help="Only what matches, such as '*.mov'; repeatable.", show_default="everything"),
+        typer.Option(
+            "--include",
+            metavar="PATTERN",
+            help="Only what matches, such as '*.mov'; repeatable.",
+            show_default="everything",
+            rich_help_panel=INPUTS,
+        ),
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", metavar="PATTERN", help="Leave out what matches; repeatable.", show_default="nothing")
+        list[str] | None,
+        typer.Option(
+            "--exclude", metavar="PATTERN", help="Leave out what matches; repeatable.", show_default="nothing", rich_help_panel=INPUTS
+        ),
     ] = None,
     max_size: Annotated[
-        str | None, typer.Option("--max-size", metavar="SIZE", help="Pass over larger files, such as 2G.", show_default="no limit")
+        str | None,
+        typer.Option(
+            "--max-size", metavar="SIZE", help="Pass over larger files, such as 2G.", show_default="no limit", rich_help_panel=INPUTS
+        ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", help="Begin no more than so many inputs in this run.", show_default="no limit")
+        int | None,
+        typer.Option(
+            "--limit", metavar="N", help="Begin no more than so many inputs in this run.", show_default="no limit", rich_help_panel=RUNNING
+        ),
     ] = None,
     workers: Annotated[
-        str, typer.Option("--workers", metavar="N|auto", help="Processes with a model each; auto: one for each GPU, else for 4 cores.")
+        str,
+        typer.Option(
+            "--workers",
+            metavar="N|auto",
+            help="Processes with a model each; auto: one for each GPU, else for 4 cores.",
+            rich_help_panel=COMPUTING,
+        ),
     ] = "auto",
     shard: Annotated[
         str | None,
-        typer.Option("--shard", metavar="K/N", help="Only the Kth of N parts of the archive, from 1/N.", show_default="all of it"),
+        typer.Option(
+            "--shard",
+            metavar="K/N",
+            help="Only the Kth of N parts of the archive, from 1/N.",
+            show_default="all of it",
+            rich_help_panel=COMPUTING,
+        ),
     ] = None,
     engine: Annotated[
-        str, typer.Option("--engine", metavar="local|ray", help="This machine, or a Ray cluster (pip install '.[ray]').")
+        str,
+        typer.Option(
+            "--engine", metavar="local|ray", help="This machine, or a Ray cluster (pip install '.[ray]').", rich_help_panel=COMPUTING
+        ),
     ] = "local",
     address: Annotated[
-        str | None, typer.Option("--address", metavar="ADDRESS", help="The Ray cluster.", show_default="one of its own, on this machine")
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="ADDRESS",
+            help="The Ray cluster.",
+            show_default="one of its own, on this machine",
+            rich_help_panel=COMPUTING,
+        ),
     ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what has failed for good.", show_default="off")] = False,
-    dedupe: Annotated[bool, typer.Option("--dedupe", help="Of files that are exact copies make one.", show_default="off")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List what is new, changed, done, failed or missing; change nothing.", show_default="off")
+    dedupe: Annotated[
+        bool, typer.Option("--dedupe", help="Of files that are exact copies make one.", show_default="off", rich_help_panel=INPUTS)
     ] = False,
-    report: Annotated[bool, typer.Option("--report/--no-report", help="A page for each video, and one for the archive.")] = True,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what has failed for good.", show_default="off", rich_help_panel=RUNNING)
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="List what is new, changed, done, failed or missing; change nothing.",
+            show_default="off",
+            rich_help_panel=RUNNING,
+        ),
+    ] = False,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="A page for each video, and one for the archive.", rich_help_panel=INPUTS)
+    ] = True,
+    opens: Open = False,
     segment_seconds: SegmentSeconds = 60.0,
     max_megapixels: MaxMegapixels = None,
     overwrite: Overwrite = False,
@@ -533,7 +826,7 @@ def batch(
         if dry_run:
             _survey(request, terminal)
         else:
-            _batch(request, terminal, count=count, engine=engine, address=address)
+            _batch(request, terminal, count=count, engine=engine, address=address, opens=opens)
 
 
 def _survey(request: Request, terminal: Terminal) -> None:
@@ -553,9 +846,9 @@ def _survey(request: Request, terminal: Terminal) -> None:
     terminal.say(", ".join(f"{count} {standing}" for standing, count in counts.items()) or "nothing to look at")
 
 
-def _batch(request: Request, terminal: Terminal, *, count: int | None, engine: str, address: str | None) -> None:
+def _batch(request: Request, terminal: Terminal, *, count: int | None, engine: str, address: str | None, opens: bool) -> None:
     from pipeline import batch as night
-    from pipeline import workers
+    from pipeline import gallery, workers
     from pipeline.orders import Engine, Setup
 
     if engine not in ("local", "ray"):
@@ -572,10 +865,17 @@ def _batch(request: Request, terminal: Terminal, *, count: int | None, engine: s
 
     with terminal.archive() as display:
         summary = night.run(request, open_engine=open_engine, watcher=display, stopping=lambda: terminal.stopped_by is not None)
-    terminal.finish_archive(summary)
+    pages = [page for page in (gallery.file_of(request.output),) if request.options.report and page.exists()]
+    places = (("outputs", request.output if summary.done or summary.done_before else None), ("raw maps", request.maps))
+    files = [*((kind, path) for kind, path in places if path is not None and path.exists()), *(("page", page) for page in pages)]
+    terminal.finish_archive(summary, files=files, opens=pages if opens else ())
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    rich_help_panel=ARCHIVES,
+    epilog="visualize status out\nvisualize status out --json",
+)
 def status(
     output: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that a batch writes to.")],
     as_json: Json = False,
@@ -583,27 +883,43 @@ def status(
 ) -> None:
     """What a batch has done, is doing, and has failed at and why; at any moment, from any process."""
     with open_terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
+        from pipeline import gallery
         from pipeline import status as standing
 
         found = standing.read(output, every_job=as_json)
         if as_json:
             terminal.put_json(found.as_json())
         else:
-            terminal.put_status(output, found)
+            terminal.put_status(output, found, page=gallery.file_of(output))
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    rich_help_panel=ARCHIVES,
+    epilog="visualize search out cat\nvisualize search out banana --min-seconds 2 --clip hits",
+)
 def search(
     output: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that a batch writes to.")],
     query: Annotated[
-        str, typer.Argument(metavar="QUERY", help="A class or a kind of things, such as corgi or bird, by a name, a part of one or a wnid.")
+        str,
+        typer.Argument(
+            metavar="QUERY",
+            help="A class or a kind of things, such as corgi or bird, by a name, a part of one or a wnid.",
+            autocompletion=completion.classes,
+        ),
     ],
-    min_score: Annotated[float, typer.Option("--min-score", metavar="X", help="The best score of a hit is at least this, 0 to 1.")] = 0.0,
-    min_seconds: Annotated[float, typer.Option("--min-seconds", metavar="S", help="A hit lasts at least so long; pictures last 0.")] = 0.0,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", help="The best so many hits.")] = 20,
+    min_score: Annotated[
+        float, typer.Option("--min-score", metavar="X", help="The best score of a hit is at least this, 0 to 1.", rich_help_panel=SEARCH)
+    ] = 0.0,
+    min_seconds: Annotated[
+        float, typer.Option("--min-seconds", metavar="S", help="A hit lasts at least so long; pictures last 0.", rich_help_panel=SEARCH)
+    ] = 0.0,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", help="The best so many hits.", rich_help_panel=SEARCH)] = 20,
     clip: Annotated[
         Path | None,
-        typer.Option("--clip", metavar="FOLDER", help="Cut the hits out of the videos, by stream copy.", show_default="none"),
+        typer.Option(
+            "--clip", metavar="FOLDER", help="Cut the hits out of the videos, by stream copy.", show_default="none", rich_help_panel=INPUTS
+        ),
     ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -631,11 +947,23 @@ def search(
                 raise typer.Exit(1)
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    rich_help_panel=SEEING,
+    epilog="visualize predict photos/ --csv all.csv --grid all.png\nvisualize predict dog.jpg -m efficientnet_lite0 -m resnet50",
+)
 def predict(
     paths: Inputs,
     model: Annotated[
-        list[str], typer.Option("--model", "-m", metavar="NAME_OR_PATH", help="A name of the zoo or a model file; several side by side.")
+        list[str],
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME_OR_PATH",
+            help="A name of the zoo or a model file; repeatable, several side by side.",
+            autocompletion=completion.models,
+            rich_help_panel=MODEL,
+        ),
     ] = [catalog.DEFAULT],  # noqa: B006  # Typer copies it
     weights: Weights = None,
     labels: Labels = None,
@@ -646,9 +974,18 @@ def predict(
     fit: Fit = "whole",
     short_side: ShortSide = None,
     every: Every = 1,
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="A row per input and rank.", show_default="none")] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="A row per input and rank.", show_default="none", rich_help_panel=INPUTS)
+    ] = None,
     grid: Annotated[
-        Path | None, typer.Option("--grid", metavar="FILE", help="A picture of all inputs with their label and score.", show_default="none")
+        Path | None,
+        typer.Option(
+            "--grid",
+            metavar="FILE",
+            help="A picture of all inputs with their label and score.",
+            show_default="none",
+            rich_help_panel=INPUTS,
+        ),
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -672,38 +1009,77 @@ def predict(
             if path is not None:
                 outputs.check_output(path, sources=outputs.identified(paths), overwrite=overwrite)
         plan = planning.plan_predictions(paths, max_megapixels=max_megapixels)
-        terminal.finish(_predict(plan, choices, device, options, terminal, csv=csv, grid=grid))
+        _predict(plan, choices, device, options, terminal, csv=csv, grid=grid)
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    rich_help_panel=CLASSIFIERS,
+    epilog="visualize train pets/ -o pets.keras\nvisualize train pets/ --base resnet50 --no-augment --epochs 10",
+)
 def train(
     data: Annotated[
         Path, typer.Argument(metavar="DATA", help="A folder with a folder of pictures for each class, or train/ and val/ with those.")
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="MODEL.keras", help="The model's file.", show_default="DATA.keras beside DATA"),
+        typer.Option(
+            "--output", "-o", metavar="MODEL.keras", help="The model's file.", show_default="DATA.keras beside DATA", rich_help_panel=INPUTS
+        ),
     ] = None,
-    base: Annotated[str, typer.Option("--base", metavar="NAME", help="The network whose features are used; see `visualize models`.")] = (
-        catalog.DEFAULT
-    ),
+    base: Annotated[
+        str,
+        typer.Option(
+            "--base",
+            metavar="NAME",
+            help="The network whose features are used; see `visualize models`.",
+            autocompletion=completion.models,
+            rich_help_panel=MODEL,
+        ),
+    ] = (catalog.DEFAULT),
     weights: Weights = None,
     epochs: Annotated[
-        int, typer.Option("--epochs", metavar="N", help="At most so many; fewer where the validation loss no longer falls.")
+        int,
+        typer.Option(
+            "--epochs", metavar="N", help="At most so many; fewer where the validation loss no longer falls.", rich_help_panel=TRAINING
+        ),
     ] = 30,
-    batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", help="Pictures for each step.")] = 32,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", metavar="X", help="Of the new classifier.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option("--batch-size", metavar="N", help="Pictures for each step.", rich_help_panel=TRAINING)] = 32,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", metavar="X", help="Of the new classifier.", rich_help_panel=TRAINING)
+    ] = 1e-3,
     val: Annotated[
-        float, typer.Option("--val", metavar="FRACTION", help="Part of each class to validate on, where DATA has no val/ of its own.")
+        float,
+        typer.Option(
+            "--val",
+            metavar="FRACTION",
+            help="Part of each class to validate on, where DATA has no val/ of its own.",
+            rich_help_panel=TRAINING,
+        ),
     ] = 0.2,
     fine_tune: Annotated[
-        int, typer.Option("--fine-tune", metavar="N", help="Then train the last N layers of the base too, at a hundredth of the rate.")
+        int,
+        typer.Option(
+            "--fine-tune",
+            metavar="N",
+            help="Then train the last N layers of the base too, at a hundredth of the rate.",
+            rich_help_panel=TRAINING,
+        ),
     ] = 0,
     augment: Annotated[
-        bool, typer.Option("--augment/--no-augment", help="Turn, shift, zoom and flip training pictures; without it epochs take seconds.")
+        bool,
+        typer.Option(
+            "--augment/--no-augment",
+            help="Turn, shift, zoom and flip training pictures; without it epochs take seconds.",
+            rich_help_panel=TRAINING,
+        ),
     ] = True,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Chooses the split and all that is left to chance.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.", show_default="off")] = False,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Chooses the split and all that is left to chance.", rich_help_panel=TRAINING)
+    ] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted training.", show_default="off", rich_help_panel=RUNNING)
+    ] = False,
     device: Device = "auto",
     max_megapixels: MaxMegapixels = None,
     overwrite: Overwrite = False,
@@ -728,7 +1104,7 @@ def train(
             max_megapixels=max_megapixels,
         )
         plan = planning.plan_training(data, output=output, recipe=recipe, resume=resume, overwrite=overwrite)
-        with terminal.starting_up():
+        with terminal.passing(f"loading the model {base}"), terminal.starting_up():
             from pipeline import models, training
 
         terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
@@ -737,21 +1113,41 @@ def train(
         terminal.put_trained(trained)
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    rich_help_panel=CLASSIFIERS,
+    epilog="visualize analyze pets.keras pets/ --open\nvisualize analyze pets.keras pets/ -o found --examples 12",
+)
 def analyze(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of the zoo, or a .keras or .h5 file.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A name of the zoo, or a .keras or .h5 file.", show_default=False, autocompletion=completion.models
+        ),
+    ],
     data: Annotated[
         Path,
         typer.Argument(metavar="DATA", help="A folder of pictures for each class, or train/ and val/ with those.", show_default=False),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="OUT", help="A folder for what is found.", show_default="DATA_analysis")
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="A folder for what is found.", show_default="DATA_analysis", rich_help_panel=INPUTS
+        ),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", metavar="X", help="What withholding answers below this score buys, 0 to 1.", show_default="the best"),
+        typer.Option(
+            "--threshold",
+            metavar="X",
+            help="What withholding answers below this score buys, 0 to 1.",
+            show_default="the best",
+            rich_help_panel=INPUTS,
+        ),
     ] = None,
-    examples: Annotated[int, typer.Option("--examples", metavar="N", help="Pictures of each kind that are shown of a class.")] = 6,
+    examples: Annotated[
+        int, typer.Option("--examples", metavar="N", help="Pictures of each kind that are shown of a class.", rich_help_panel=INPUTS)
+    ] = 6,
     weights: Weights = None,
     labels: Labels = None,
     preprocess: Preprocess = "auto",
@@ -765,6 +1161,7 @@ def analyze(
     device: Device = "auto",
     precision: Precision = "auto",
     max_megapixels: MaxMegapixels = None,
+    opens: Open = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -788,17 +1185,28 @@ def analyze(
         catalog.check_choice(choice, ())
         known_colormap(options.colormap)
         plan = planning.plan_analysis(data, output=output, threshold=threshold, examples=examples, options=options)
-        with terminal.starting_up():
-            from pipeline import analysis, models, reading, visualize
+        with terminal.passing(f"loading the model {_name_of(choice)}"):
+            with terminal.starting_up():
+                from pipeline import analysis, models, reading, visualize
 
-        terminal.say(f"running on {models.use_device(device, at_once=reading.AT_ONCE)}", only_verbose=True)
-        session = visualize.open_session(models.load_classifier(choice), options)
-        terminal.put_analysis(analysis.analyze(plan, session, choice=choice, command=_command(), counter=terminal.counter).as_json())
+            terminal.say(f"running on {models.use_device(device, at_once=reading.AT_ONCE)}", only_verbose=True)
+            session = visualize.open_session(models.load_classifier(choice), options)
+        found = analysis.analyze(plan, session, choice=choice, command=_command(), counter=terminal.counter)
+        terminal.put_analysis(found.as_json())
+        if opens:
+            terminal.open([found.page])
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    rich_help_panel=INSTALLATION,
+    epilog="visualize demo\nvisualize demo -o demo --open",
+)
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the clip and the result go.")] = Path(),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the clip and the result go.", rich_help_panel=INPUTS)
+    ] = Path(),
+    opens: Open = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -813,18 +1221,15 @@ def demo(
         source, result = output / "heatreel_demo.mp4", output / "heatreel_demo_output.mp4"
         clip.make_clip(source, overwrite=overwrite)
         terminal.say(f"made {source}: {clip.SECONDS:g} seconds of photographs from scikit-image")
-        terminal.finish(
-            _run(
-                planning.plan_videos([source], output=result, options=options),
-                ModelChoice(model=catalog.DEFAULT),
-                "auto",
-                options,
-                terminal,
-            )
-        )
+        plan = planning.plan_videos([source], output=result, options=options)
+        _run(plan, ModelChoice(model=catalog.DEFAULT), "auto", options, terminal, opens=opens)
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    rich_help_panel=INSTALLATION,
+    epilog="visualize doctor\nvisualize doctor --json",
+)
 def doctor(as_json: Json = False, verbose: Verbose = False) -> None:
     """What this machine offers: ffmpeg and its encoders, GPU, TensorFlow, weights, free space."""
     with open_terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
@@ -840,8 +1245,13 @@ def doctor(as_json: Json = False, verbose: Verbose = False) -> None:
                 terminal.put(f"{key:<14} {text}")
 
 
-models_app = typer.Typer(help="The model zoo: what there is, what is in a model, and its weights.", invoke_without_command=True)
-app.add_typer(models_app, name="models")
+models_app = typer.Typer(
+    cls=Group,
+    help="The model zoo: what there is, what is in a model, and its weights.",
+    invoke_without_command=True,
+    epilog="visualize models\nvisualize models show resnet50",
+)
+app.add_typer(models_app, name="models", rich_help_panel=CLASSIFIERS)
 
 
 @models_app.callback()
@@ -856,11 +1266,20 @@ def models_table(context: typer.Context, as_json: Json = False) -> None:
                 terminal.put(table(rows))
 
 
-@models_app.command("show")
+@models_app.command(
+    "show",
+    cls=Command,
+    epilog="visualize models show efficientnet_lite0\nvisualize models show vgg16 --json",
+)
 def models_show(
-    model: Annotated[str, typer.Argument(metavar="NAME_OR_PATH", help="A name of the zoo, or a model file.")],
+    model: Annotated[
+        str, typer.Argument(metavar="NAME_OR_PATH", help="A name of the zoo, or a model file.", autocompletion=completion.models)
+    ],
     input_size: Annotated[
-        str | None, typer.Option("--input-size", metavar="HxW", help="Shapes for pictures of this size.", show_default="the model's own")
+        str | None,
+        typer.Option(
+            "--input-size", metavar="HxW", help="Shapes for pictures of this size.", show_default="the model's own", rich_help_panel=MODEL
+        ),
     ] = None,
     custom_objects: CustomObjects = None,
     allow_unsafe: AllowUnsafe = False,
@@ -871,10 +1290,11 @@ def models_show(
     choice = _choice(model, None, None, "auto", None, custom_objects, allow_unsafe)
     catalog.check_choice(choice, ())
     with open_terminal(as_json=as_json, quiet=False, verbose=False) as terminal:
-        with terminal.starting_up():
-            from pipeline import anatomy
+        with terminal.passing(f"loading the model {_name_of(choice)}"):
+            with terminal.starting_up():
+                from pipeline import anatomy
 
-        shown = anatomy.describe(choice, size)
+            shown = anatomy.describe(choice, size)
         if as_json:
             terminal.put_json(shown)
         else:
@@ -882,9 +1302,11 @@ def models_show(
             terminal.put("\n".join(f"{key}: {value}" for key, value in shown.items() if key != "layers"))
 
 
-@models_app.command("classes")
+@models_app.command("classes", cls=Command, epilog="visualize models classes corgi\nvisualize models classes resnet50 bird --json")
 def models_classes(
-    model: Annotated[str, typer.Argument(metavar="NAME_OR_PATH", help="A name of the zoo, or a model file.")] = catalog.DEFAULT,
+    model: Annotated[
+        str, typer.Argument(metavar="NAME_OR_PATH", help="A name of the zoo, or a model file.", autocompletion=completion.models)
+    ] = catalog.DEFAULT,
     word: Annotated[
         str | None,
         typer.Argument(
@@ -904,9 +1326,10 @@ def models_classes(
         catalog.check_choice(choice, ())
         classes: Sequence[ClassName] = class_names.imagenet_classes()
         if catalog.is_file(model):
-            with terminal.starting_up():
+            with terminal.passing(f"loading the model {_name_of(choice)}"):
                 from pipeline import models
-            classes = models.load_classifier(choice).classes
+
+                classes = models.load_classifier(choice).classes
         shown = class_names.listing(classes, word)
         if as_json:
             terminal.put_json({"model": model, **shown})
@@ -914,9 +1337,10 @@ def models_classes(
             terminal.put_classes(shown)
 
 
-@models_app.command("fetch")
+@models_app.command("fetch", cls=Command, epilog="visualize models fetch resnet50\nvisualize models fetch vgg16 xception")
 def models_fetch(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of the zoo.")], verbose: Verbose = False
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of the zoo.", autocompletion=completion.models)],
+    verbose: Verbose = False,
 ) -> None:
     """Download the ImageNet weights of models of the zoo into Keras' cache."""
     entries = [catalog.entry(name) for name in names]
@@ -939,14 +1363,21 @@ def models_fetch(
 # ------------------------------------------------------------------------------------------------ running
 
 
-def _run(plan: Sequence[Job | Refusal | Skipped], choice: ModelChoice, device: str, options: Options, terminal: Terminal) -> list[Outcome]:
-    """Do every job of the plan; the model is loaded when there is one to do. Raises CommandError for what no input could cure."""
+def _run(
+    plan: Sequence[Job | Refusal | Skipped], choice: ModelChoice, device: str, options: Options, terminal: Terminal, *, opens: bool = False
+) -> None:
+    """Do every job of the plan, and say what came of it; the model is loaded when there is one to do.
+
+    Raises CommandError for what no input could cure, typer.Exit where an input has failed.
+    """
     from pipeline.compositing import colormap
     from pipeline.planning import Job, Refusal, Skipped
 
     catalog.check_choice(choice, options.targets)
     colormap(options.colormap)
-    name = Path(choice.model).name if catalog.is_file(choice.model) else catalog.entry(choice.model).name
+    if opens and len(plan) > 1 and not options.report:
+        raise CommandError(f"--open: {len(plan)} outputs, and no page", remedy="add --report")
+    name = _name_of(choice)
     outcomes = [Outcome(input=r.input, model=name, method=options.method, error=str(r.error)) for r in plan if isinstance(r, Refusal)]
     passed_over = [each for each in plan if isinstance(each, Skipped)]
     outcomes += [Outcome(input=s.input, output=s.output, model=name, method=options.method, skipped=True) for s in passed_over]
@@ -954,17 +1385,16 @@ def _run(plan: Sequence[Job | Refusal | Skipped], choice: ModelChoice, device: s
         terminal.report(outcome)
     jobs = [job for job in plan if isinstance(job, Job)]
     if not jobs:
-        return outcomes
-    with terminal.starting_up():
-        from pipeline import models, predictions, visualize
-
+        terminal.finish(outcomes)
+        return
     pictures = all(job.is_still for job in jobs)
-    terminal.say(f"running on {models.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
-    session = visualize.open_session(models.load_classifier(choice), options)
+    session = _session(choice, device, jobs, options, terminal)
     tracks: list[Track] = []
     shown: list[tuple[Outcome, Track | None]] = [(outcome, None) for outcome in outcomes if not outcome.skipped]
 
     def write(done: Sequence[Track]) -> None:
+        from pipeline import predictions
+
         if options.predictions is not None and done:
             classes, several = session.classifier.classes, len(plan) > 1
             predictions.write_predictions(options.predictions, done, classes, overwrite=options.overwrite, name_inputs=several)
@@ -990,12 +1420,46 @@ def _run(plan: Sequence[Job | Refusal | Skipped], choice: ModelChoice, device: s
         raise Stopped(exit_code_of(stop), remedy=_how_to_go_on(job, options, predictions_written=bool(tracks))) from None
     finally:
         write(tracks)
+    done = [job for job in jobs if job.output in {outcome.output for outcome in outcomes}]
+    files = _files_beside(done, options)
     if options.report and pictures:
         from pipeline import pages
 
         page = pages.write_pictures_page(shown, options, command=_command(), overwrite=options.overwrite)
-        terminal.say(f"report: {page}")
-    return outcomes
+        files = [("page", page), *files] if page else files
+    pages_made = [path for kind, path in files if kind == "page"]
+    shows = (pages_made or [job.output for job in done]) if opens else ()
+    terminal.finish(outcomes, files=files, noun="pictures" if pictures else "videos", opens=shows)
+
+
+def _name_of(choice: ModelChoice) -> str:
+    return Path(choice.model).name if catalog.is_file(choice.model) else catalog.entry(choice.model).name
+
+
+def _session(choice: ModelChoice, device: str, jobs: Sequence[Job], options: Options, terminal: Terminal) -> Session:
+    with terminal.passing(f"loading the model {_name_of(choice)}"):
+        with terminal.starting_up():
+            from pipeline import models, visualize
+
+        terminal.say(f"running on {models.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
+        return visualize.open_session(models.load_classifier(choice), options)
+
+
+def _files_beside(done: Sequence[Job], options: Options) -> list[tuple[str, Path]]:
+    """What there is besides the outputs of the jobs that are done, each with what it is."""
+    from pipeline import outputs
+
+    videos = [job for job in done if not job.is_still]
+    of_all = (
+        ("predictions", options.predictions, done),
+        ("timeline", options.timeline, videos),
+        ("contact sheet", options.contact_sheet, videos),
+    )
+    return [
+        *(("page", outputs.page_of(job.output)) for job in videos if options.report),
+        *((kind, path) for kind, path, needed in of_all if path is not None and needed),
+        *(("raw maps", job.maps) for job in done if job.maps is not None),
+    ]
 
 
 def _at_once(jobs: Sequence[Job]) -> int:
@@ -1014,19 +1478,21 @@ def _predict(
     *,
     csv: Path | None,
     grid: Path | None,
-) -> list[Outcome]:
+) -> None:
     from pipeline.planning import Job, Refusal
 
     jobs = [job for job in plan if isinstance(job, Job)]
     refused = [Outcome(input=r.input, model="", method="none", error=str(r.error)) for r in plan if isinstance(r, Refusal)]
     answers = []
     if jobs:
-        with terminal.starting_up():
-            from pipeline import models, predict, visualize
+        with terminal.passing(f"loading the model {_name_of(choices[0])}"):
+            with terminal.starting_up():
+                from pipeline import models, predict, visualize
 
-        terminal.say(f"running on {models.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
+            terminal.say(f"running on {models.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
         for choice in choices:
-            classifier = models.load_classifier(choice)
+            with terminal.passing(f"loading the model {_name_of(choice)}"):
+                classifier = models.load_classifier(choice)
             with terminal.counter(f"{classifier.name}", len(jobs)) as tick:
                 answers.append(predict.predict(jobs, tick=tick, **visualize.scoring(classifier, options)))
         if grid is not None:
@@ -1037,7 +1503,8 @@ def _predict(
 
         write_ranking(csv, outcomes, overwrite=options.overwrite, name_models=len(choices) > 1)
     terminal.put_predictions(outcomes)
-    return outcomes
+    made = (("table", csv), ("grid", grid if jobs else None))
+    terminal.finish(outcomes, files=[(kind, path) for kind, path in made if path is not None])
 
 
 def _done(
@@ -1047,14 +1514,29 @@ def _done(
     from pipeline import visualize
 
     if pictures:
-        for job, done in visualize.visualize_images(jobs, session):
-            terminal.check()
-            yield _failed(job, done, session, terminal) if isinstance(done, HeatreelError) else done
+        with _passes(jobs, session, terminal) or nullcontext():
+            for job, done in visualize.visualize_images(jobs, session):
+                terminal.check()
+                yield _failed(job, done, session, terminal) if isinstance(done, HeatreelError) else done
         return
     for number, job in enumerate(jobs):
-        with terminal.bar(job, number, len(jobs)) as tick:
+        with _passes([job], session, terminal) or terminal.bar(job, number, len(jobs)) as tick:
             ended = _video(job, session, terminal, tick, made)
         yield ended  # the bar is gone by then
+
+
+def _passes(jobs: Sequence[Job], session: Session, terminal: Terminal) -> AbstractContextManager[Callable[[Progress], None]] | None:
+    """A bar over passes of the network for a method that makes many of them for a picture; None where none is needed."""
+    from pipeline import visualize
+
+    passes = visualize.passes_of(session)
+    if passes is None:
+        return None
+    each, made = passes
+    frames = [job.frames_estimate(session.options) for job in jobs]
+    total = None if None in frames else each * sum(count or 0 for count in frames)
+    title = jobs[0].input.name if len(jobs) == 1 else f"{len(jobs)} pictures"
+    return terminal.passes(printable(f"{session.options.method}: {title}"), total, made)
 
 
 def _video(

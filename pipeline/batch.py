@@ -59,8 +59,8 @@ class Watcher(Protocol):
     def said(self, text: str) -> None:
         """Something that the user should know now."""
 
-    def finished(self, outcome: Mapping[str, Any]) -> None:
-        """The JSON object of an input that is done or has failed for good."""
+    def finished(self, outcome: Mapping[str, Any], *, name: str = "") -> None:
+        """The JSON object of an input that is done or has failed for good; `name` is its path below the archive's root."""
 
     def overview(self, overview: Overview) -> None:
         """Called a few times a second."""
@@ -574,7 +574,7 @@ class _Batch:
         if failed is None:
             self.summary.done += 1
         self._log.write(f"{'partly done' if failed else 'done'} {order.found.path} -> {order.output}", str(failed or ""))
-        self._watcher.finished(result.outcome)
+        self._watcher.finished(result.outcome, name=os.fsdecode(claim.relative))
 
     def _changed(self, claim: Claim, order: Order) -> None:
         try:
@@ -614,7 +614,8 @@ class _Batch:
             self._clear(order)
         self.summary.ended += 1
         model, method = Path(self._request.choice.model).name, self._request.options.method
-        self._watcher.finished(Outcome(input=order.found.path, model=model, method=method, error=result.error).as_json())
+        outcome = Outcome(input=order.found.path, model=model, method=method, error=result.error).as_json()
+        self._watcher.finished(outcome, name=os.fsdecode(claim.relative))
         self._judge(result, order)
 
     def _clear(self, order: Order) -> None:
@@ -677,7 +678,10 @@ class _Batch:
             frames_done=self._estimate.frames_done + sum(h.frames_done for h in self._held.values()),
             frames_left=frames_left,
             seconds_left=seconds_left,
-            workers=[None if h is None else (_title(h), h.frames_done, h.frames_total) for h in held],
+            workers=[
+                ("loading the model", 0, None) if owner is None else None if h is None else (_title(h), h.frames_done, h.frames_total)
+                for owner, h in zip(self._owners, held, strict=True)
+            ],
             paused=None if self._full_since_free is None else "the disk is full",
         )
 

@@ -107,7 +107,7 @@ def expand(arguments: Sequence[str]) -> list[Path]:
     for argument in arguments:
         if argument.startswith("@"):
             paths.extend(_listed(argument))
-        elif _why_missing(argument) is not None and glob.has_magic(argument):
+        elif _why_missing(argument) is not None and glob.has_magic(argument) and not signatures.why_no_file(argument):
             paths.extend(_matching(argument))
         else:
             paths.append(_there(argument))
@@ -131,6 +131,7 @@ def _why_missing(path: str) -> str | None:
 def _there(path: str, *, within: str = "") -> Path:
     why = _why_missing(path)
     if why is not None:
+        why = signatures.why_no_file(path) or why
         raise CommandError(f"{within}{path or repr(path)}: {why}")
     return Path(path)
 

@@ -166,6 +166,7 @@ class Film:
         """Join segments, each with its folder, which is `folder` or below it, and give the output its name."""
         damage = self._damage(problems)
         self._last_seconds = self._shown_last() if damage is None else None
+        self._progress(Progress(input=self.job.input, frames_done=self.track.frames, frames_total=self.track.frames, joining=True))
         with whole(self.job.output, overwrite=self.options.overwrite, folder=folder) as temporary:
             self._join(folder, segments, temporary)
             self.check_unchanged(before)  # the sound was read only now
@@ -370,7 +371,7 @@ class Film:
             frame, seen, fresh, _ = item
             last[0] = item
             painted = self.view.painter.paint(fitted(frame), seen, fresh=fresh)
-            self.track.add(frame.time_seconds, seen.scores, cut=fresh and self.view.painter.cut)
+            self.track.add(frame.time_seconds, seen.scores, asked=seen.target_scores, cut=fresh and self.view.painter.cut)
             if self.raw is not None and fresh:
                 self.raw.add(frame.time_seconds, seen.maps, seen.targets, seen.target_scores)
             if self.options.keeps_thumbnails:

@@ -484,12 +484,25 @@ def scorecam(
         groups = tf.reshape(
             tf.transpose(tf.pad(a, ((0, 0), (0, 0), (0, padding))), (2, 0, 1)), (-1, SCORECAM_CHANNELS, *tf.unstack(tf.shape(a)[:2]))
         )
-        logits = tf.map_fn(lambda group: logits_of(_masked(picture, group)), groups, fn_output_signature=tf.float32)
+        logits = tf.map_fn(lambda group: _counted(logits_of(_masked(picture, group))), groups, fn_output_signature=tf.float32)
         logits = tf.reshape(logits, (-1, tf.shape(logits)[2]))[:channels]
         weights = tf.nn.softmax(tf.gather(logits, chosen, axis=1) if by_class else logits, axis=0)  # (k, t)
         return tf.nn.relu(tf.einsum("hwk,kt->thw", a, weights))
 
     return tf.map_fn(one, (pixels, activations, targets), fn_output_signature=tf.float32)
+
+
+@functools.cache
+def scorecam_passes() -> tf.Variable:
+    """How many masked pictures Score-CAM has put through networks in this process, int64 (): for whoever shows how far it is."""
+    with tf.init_scope(), tf.device("CPU"):
+        return tf.Variable(0, trainable=False, dtype=tf.int64)
+
+
+def _counted(logits: tf.Tensor) -> tf.Tensor:
+    with tf.control_dependencies([logits]):
+        scorecam_passes().assign_add(SCORECAM_CHANNELS)
+    return logits
 
 
 def _masked(picture: tf.Tensor, channels: tf.Tensor) -> tf.Tensor:

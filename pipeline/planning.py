@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from pipeline import cards, catalog, dataset, encoders, journal, outputs, sources, stills
+from pipeline import cards, catalog, dataset, encoders, journal, outputs, signatures, sources, stills
 from pipeline.errors import CommandError, HeatreelError, InputError, KindError, OutputError
 from pipeline.records import Options, Recipe, VideoSource, natural_key
 from pipeline.signatures import PICTURE_SUFFIXES, VIDEO_SUFFIXES
@@ -40,6 +40,21 @@ class Job:
     @property
     def is_still(self) -> bool:
         return self.source is None and self.pictures is None
+
+    def frames_estimate(self, options: Options) -> int | None:
+        """About how many frames the network is to see; None where that is not known, or a range is asked for."""
+        if options.start_seconds or options.end_seconds:
+            return None
+        frames = (
+            1
+            if self.is_still
+            else len(self.pictures.times_seconds)
+            if self.pictures
+            else self.source.frames_estimate
+            if self.source
+            else None
+        )
+        return None if frames is None else -(-frames // options.every)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +104,15 @@ def plan_predictions(paths: Sequence[Path], *, max_megapixels: float | None = No
     return plan
 
 
+def _check_named(path: Path) -> None:
+    """Raises InputError for an address, and for "-"."""
+    why = signatures.why_no_file(str(path))
+    if why:
+        raise InputError(f"{str(path).replace(':/', '://', 1)}: {why}")  # a Path keeps one slash of two
+
+
 def _prediction(path: Path, max_megapixels: float | None) -> Job:
+    _check_named(path)
     suffix = path.suffix.lower()
     named_still = suffix in PICTURE_SUFFIXES and suffix != ".gif"
     if named_still or not os.path.isfile(path) or stills.kind_of(path) in ("still", "animated webp"):  # noqa: PTH113  # see _is_folder
@@ -141,11 +164,13 @@ def plan_videos(paths: Sequence[Path], *, output: Path | None, options: Options)
 
 
 def _video(options: Options, path: Path, output: Path, maps: Path | None) -> Job:
+    _check_named(path)
     pictures = _sequence(path, options)
     return Job(input=path, output=output, maps=maps, source=None if pictures else _probed(path, options), pictures=pictures)
 
 
 def _image(options: Options, path: Path, output: Path, maps: Path | None) -> Job:
+    _check_named(path)
     said = stills.check_still(path, max_megapixels=options.max_megapixels)
     return Job(input=path, output=output, maps=maps, warnings=said)
 
@@ -180,6 +205,7 @@ def plan_analysis(data: Path, *, output: Path | None, threshold: float | None, e
         raise OutputError(f"{folder}: is a file", remedy="name a folder with --output")
     for name in ANALYSIS_FILES:
         outputs.check_output(folder / name, sources=frozenset(), overwrite=options.overwrite)
+    _check_named(data)
     found = dataset.open_dataset(data, max_megapixels=options.max_megapixels)
     return AnalysisPlan(data=found, output=folder, threshold=threshold, examples=examples)
 
@@ -280,6 +306,7 @@ def plan_training(root: Path, *, output: Path | None, recipe: Recipe, resume: bo
         raise OutputError(f"{output}: a training of it was interrupted", remedy="add --resume to go on, or --overwrite to begin anew")
     for path in (output, curve):
         outputs.check_output(path, sources=frozenset(), overwrite=overwrite or (goes_on and unfinished))
+    _check_named(root)
     found = dataset.open_dataset(root, max_megapixels=recipe.max_megapixels)
     dataset.check_trainable(found)
     return TrainingPlan(

@@ -49,6 +49,7 @@ class Track:
         self.top_k = top_k
         self.frames = 0
         self._sum: Array | None = None
+        self._asked_sum: Array | None = None
         self._times = array("d")
         self._indices = array("i")
         self._scores = array("f")
@@ -58,11 +59,12 @@ class Track:
         self._cuts = array("d")
         self.thumbnails: list[Thumbnail] = []
 
-    def add(self, time_seconds: float, scores: Array, *, cut: bool = False) -> None:
-        """The scores float (classes,) of the next frame, and whether a scene begins with it."""
+    def add(self, time_seconds: float, scores: Array, *, asked: Array | None = None, cut: bool = False) -> None:
+        """The scores float (classes,) of the next frame, those of the targets float (t,), and whether a scene begins with it."""
         if cut:
             self._cuts.append(time_seconds)
         self._sum = scores.astype(np.float64) if self._sum is None else self._sum + scores
+        self._asked_sum = _added(self._asked_sum, None if asked is None else asked.astype(np.float64))
         best = np.argsort(-scores, kind="stable")[: self.top_k]
         self.frames += 1
         self._times.append(time_seconds)
@@ -90,6 +92,7 @@ class Track:
             "kept_indices": np.array(self._kept_indices[kept:], np.int32),
             "kept_scores": np.array(self._kept_scores[kept:], np.float32),
             "sum": np.zeros(0) if self._sum is None else self._sum,
+            **({} if self._asked_sum is None else {"asked_sum": self._asked_sum}),
             "cuts": np.array([t for t in self._cuts if since < self.frames and t >= self._times[since]]),
             **_as_arrays([t for t in self.thumbnails if since < self.frames and t.time_seconds >= self._times[since]]),
         }
@@ -104,7 +107,7 @@ class Track:
         self._kept_scores.extend(state["kept_scores"].tolist())
         self._cuts.extend(state["cuts"].tolist())
         self.thumbnails += _from_arrays(state)
-        self._sum = state["sum"]
+        self._sum, self._asked_sum = state["sum"], state.get("asked_sum")
         self.frames = len(self._times)
 
     def extend(self, following: Track) -> None:
@@ -119,6 +122,7 @@ class Track:
         self.thumbnails += following.thumbnails
         if following._sum is not None:
             self._sum = following._sum if self._sum is None else self._sum + following._sum
+        self._asked_sum = _added(self._asked_sum, following._asked_sum)
         self.frames = len(self._times)
 
     def stretches(self, classes: Sequence[ClassName], *, last_seconds: float) -> list[Stretch]:
@@ -190,6 +194,10 @@ class Track:
         assert self._sum is not None, "no frame was added"
         return self._sum / self.frames
 
+    def mean_asked(self) -> Array:
+        """Of the targets, float64 (t,); empty where none were given."""
+        return np.zeros(0) if self._asked_sum is None else self._asked_sum / self.frames
+
     def rows(self, classes: Sequence[ClassName]) -> Iterator[dict[str, Any]]:
         """One row per frame and rank, with the columns of the contract."""
         k = len(self._indices) // self.frames if self.frames else 0
@@ -205,6 +213,10 @@ class Track:
                     "label": name.label,
                     "score": round(score, 6),
                 }
+
+
+def _added(sums: Array | None, more: Array | None) -> Array | None:
+    return more if sums is None else sums if more is None else sums + more
 
 
 def _intervals(frames: Array, scores: Array, shows: tuple[Array, Array]) -> list[Interval]:

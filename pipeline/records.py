@@ -58,6 +58,19 @@ class Prediction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroupScore:
+    """A class or a group of them with its score, a probability in [0, 1]; of a group it is the sum of its classes'."""
+
+    group: ClassGroup
+    score: float
+
+    def as_json(self) -> dict[str, Any]:
+        """As of a prediction; a group of several has no index."""
+        index = self.group.members[0] if len(self.group.members) == 1 else None
+        return {"index": index, "wnid": self.group.wnid, "label": self.group.label, "score": round(self.score, 6)}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Colour:
     """How three 8-bit planes encode colour; `full_range` False means 16 to 235 (ITU-R BT.601, BT.709, BT.2020).
 
@@ -318,11 +331,15 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far one input has come. `frames_total` is an estimate and may be None or wrong."""
+    """How far one input has come. `frames_total` is an estimate and may be None or wrong.
+
+    `joining` says that all frames are done, and the segments are being joined and read back.
+    """
 
     input: Path
     frames_done: int
     frames_total: int | None
+    joining: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -387,6 +404,8 @@ class Outcome:
     """What became of one input; the JSON object of the contract. `partial` marks a damaged source: what came through is in `output`.
 
     `skipped` marks an input that was passed over because `output` existed before.
+    `targets` are the classes or kinds that were asked for, in that order, with their mean scores; empty where each frame's top class was
+    explained.
     """
 
     input: Path
@@ -397,6 +416,7 @@ class Outcome:
     duration_seconds: float | None = None
     elapsed_seconds: float = 0.0
     top: Sequence[Prediction] = ()
+    targets: Sequence[GroupScore] = ()
     warnings: Sequence[str] = ()
     partial: bool = False
     skipped: bool = False
@@ -413,6 +433,7 @@ class Outcome:
             "duration_seconds": None if self.duration_seconds is None else round(self.duration_seconds, 6),
             "elapsed_seconds": round(self.elapsed_seconds, 3),
             "top": [prediction.as_json() for prediction in self.top],
+            "targets": [prediction.as_json() for prediction in self.targets],
             "warnings": list(self.warnings),
             "partial": self.partial,
             "skipped": self.skipped,

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
+import shlex
+from pathlib import Path
 from typing import BinaryIO, Literal
+
+from pipeline.errors import CommandError
 
 PICTURE_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"),
@@ -12,6 +17,9 @@ PICTURE_SUFFIXES = (
 )
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".3gp", ".wmv", ".flv", ".ogv")
 HEAD_BYTES = 64
+# A path that is made of "https://host" has one slash left. One letter and a colon is a drive.
+_ADDRESS = re.compile(r"(?:https?|ftp|rtsp|rtmp|s3|gs)s?:|([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
+_LIVE = re.compile(r"(?:rtsps?|rtmps?|udp|rtp|srt|mms):", re.IGNORECASE)
 
 # Only what a file's own first bytes say is opened, by that one reader. Pillow's others would start Ghostscript for an EPS file,
 # take an MPEG stream for a picture, or try their luck on anything.
@@ -68,6 +76,42 @@ _SYNC = 0x47
 _PACKETS_SEEN = 5  # a text may well have two letters G that far apart
 _GIF_BYTES = 1 << 20
 _PNG_CHUNKS = 1000
+
+
+def why_no_file(name: str) -> str:
+    """Of a name that no file has: why it cannot be one, and what to do; "" where it might be one."""
+    if os.path.lexists(name):
+        return ""
+    if name == "-":
+        return "is no file, and pictures and videos are not read from stdin; save it to a file and give that"
+    if _LIVE.match(name):
+        return "is the address of a stream; record it to a file first, such as with ffmpeg, and give that"
+    return "is an address; download it first, and give the file" if _ADDRESS.match(name) else ""
+
+
+def command_for(argument: str) -> Literal["image", "video"] | None:
+    """The command that an argument asks for which is a path, or looks like one: by its content, else by its suffix. None for a word.
+
+    A folder stands for its pictures. Raises CommandError for one with videos in it, for which there are several ways.
+    """
+    path = Path(argument)
+    if path.is_dir():
+        names = [entry.name for entry in os.scandir(path) if not entry.name.startswith(".")]
+        videos = sum(name.lower().endswith(VIDEO_SUFFIXES) for name in names)
+        if videos:
+            named = shlex.quote(argument)
+            raise CommandError(
+                f"{argument}: a folder with {videos} video{'s' if videos > 1 else ''}",
+                remedy=f"`visualize batch {named} -o OUT` makes all that is in it, `visualize image {named}` its pictures, "
+                "`visualize video FILE...` some",
+            )
+        return "image"
+    by_name: Literal["image", "video"] = "video" if argument.lower().endswith(VIDEO_SUFFIXES) else "image"
+    if path.is_file():
+        with path.open("rb") as file:
+            return kind_by_content(file, size_bytes=path.stat().st_size) or by_name
+    looks_like_one = os.sep in argument or argument.lower().endswith((*PICTURE_SUFFIXES, *VIDEO_SUFFIXES)) or why_no_file(argument)
+    return by_name if looks_like_one else None
 
 
 def picture_format(head: bytes) -> str | None:

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     from pipeline.training import Trained
 
 
+POLL_SECONDS = 0.25
+MOST_OPENED = 4  # windows at once
+MOST_NAMED = 5  # files of a kind, one a line
+
+
 def tell(message: str) -> None:
     """A line on stderr; that nobody is there to read it is no reason to stop."""
     try:
@@ -52,6 +58,8 @@ class Terminal:
         self.stopped_by: int | None = None
         self.unread = False  # whether nobody takes what is put on stdout any more
         self._said: set[str] = set()
+        self._passing = ""
+        self._bar: Any = None
 
     def check(self) -> None:
         """Raise the signal's KeyboardInterrupt again: one that is raised in the midst of a callback from C code is lost there."""
@@ -60,7 +68,39 @@ class Terminal:
 
     def say(self, message: str, *, only_verbose: bool = False) -> None:
         if self.verbose or not (self.quiet or only_verbose):
-            tell(message)
+            with self._cleared():
+                tell(message)
+
+    @contextmanager
+    def _cleared(self) -> Iterator[None]:
+        """Around a line that is to stay: what is drawn on the terminal goes away for it, and comes back below."""
+        self._draw("")
+        if self._bar is not None:
+            self._bar.clear()
+        yield
+        if self._bar is not None:
+            self._bar.refresh()
+        self._draw(self._passing)
+
+    @contextmanager
+    def passing(self, what: str) -> Iterator[None]:
+        """Say what is going on while it lasts: on a terminal as a line that goes away, elsewhere only with --verbose."""
+        if self.quiet or self.verbose or not sys.stderr.isatty():
+            self.say(f"{what} ...", only_verbose=True)
+            yield
+            return
+        self._passing = printable(f"{what} ...")[: shutil.get_terminal_size().columns - 1]
+        self._draw(self._passing)
+        try:
+            yield
+        finally:
+            self._draw("")
+            self._passing = ""
+
+    def _draw(self, line: str) -> None:
+        if self._passing:
+            with suppress(OSError):
+                print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
 
     def put(self, text: str) -> None:
         """A line on stdout, at once: at the interpreter's end it could not be told any more that nobody took it.
@@ -118,8 +158,10 @@ class Terminal:
             self.say(printable(f"{outcome.input}: skipped: {outcome.output} exists"), only_verbose=True)
         elif outcome.error is None or outcome.partial:
             seconds = None if outcome.duration_seconds is None else outcome.elapsed_seconds
-            best = [(each.name.label, each.score) for each in outcome.top]
-            self.say(_result_line(outcome.input, outcome.output, outcome.frames, seconds, best))
+            asked = [(each.group.label, each.score) for each in outcome.targets]
+            seen = _seen(asked, [(each.name.label, each.score) for each in outcome.top])
+            told = "" if seconds is None else f" ({outcome.frames} frames in {seconds:.1f} s)"
+            self.say(printable(f"{outcome.input} -> {outcome.output}{told}{': ' if seen else ''}{seen}"))
 
     def put_predictions(self, outcomes: Sequence[Outcome]) -> None:
         """JSON, or a table with a row for each input and a column for each model."""
@@ -157,6 +199,8 @@ class Terminal:
 
     def put_analysis(self, found: dict[str, Any]) -> None:
         """JSON, or what one wants to know first: accuracy, classes, the best threshold, what to look at, and where the page is."""
+        from pipeline.planning import ANALYSIS_FILES
+
         for warning in found["warnings"]:
             self.say(printable(f"warning: {warning}"))
         if self.as_json:
@@ -179,6 +223,9 @@ class Terminal:
             f"({across} across training and validation); unreadable pictures: {len(found['unreadable'])}"
         )
         self.put(printable(found["report"]))
+        folder = Path(found["report"]).parent
+        beside = [name for name in ANALYSIS_FILES if (folder / name).exists() and name != Path(found["report"]).name]
+        self.say(printable(f"also in {folder}: {', '.join(beside)}"))
 
     @contextmanager
     def counter(self, title: str, count: int) -> Iterator[Callable[[], None]]:
@@ -225,8 +272,8 @@ class Terminal:
         finally:
             display.close()
 
-    def finish_archive(self, summary: Summary) -> None:
-        """What a batch has come to, the failures last."""
+    def finish_archive(self, summary: Summary, *, files: Sequence[tuple[str, Path]] = (), opens: Sequence[Path] = ()) -> None:
+        """What a batch has come to and where that is, the failures last; `files` and `opens` as `finish` has them."""
         before = f", {summary.done_before} were done before" if summary.done_before else ""
         lost = f", {summary.missing} are not there any more" if summary.missing else ""
         left = f", {summary.left} are left" if summary.left else ""
@@ -234,10 +281,13 @@ class Terminal:
             raise InputError("no video and no picture was found", remedy="what is hidden, and what lies in --output, is not looked at")
         nothing = not (summary.ended or summary.left)
         text = "nothing to do" if nothing else f"{summary.done} done in {_duration(summary.seconds)}"
-        self.say(f"{text}{before}{lost}{left}; the log is {summary.log}")
+        failed = f", {len(summary.failures)} failed" if summary.failures else ""
+        self.say(f"{text}{before}{failed}{lost}{left}; the log is {summary.log}")
         if summary.copies:
-            files = "1 file is an exact copy of another" if summary.copies == 1 else f"{summary.copies} files are exact copies of others"
-            self.say(f"{files}{' and not made again' if summary.deduped else '; --dedupe makes each once'}")
+            copies = "1 file is an exact copy of another" if summary.copies == 1 else f"{summary.copies} files are exact copies of others"
+            self.say(f"{copies}{' and not made again' if summary.deduped else '; --dedupe makes each once'}")
+        self.name_files(files)
+        self.open(() if summary.stopped else opens)
         for passed in summary.passed_over:
             self.say(printable(f"passed over: {passed.path}: {passed.reason}"))
         for path, error in summary.failures:
@@ -261,7 +311,7 @@ class Terminal:
             again = f" (and {len(hit.copies)} exact cop{'y' if len(hit.copies) == 1 else 'ies'})" if hit.copies else ""
             self.put(printable(f"{100 * hit.score:5.1f}%  {hit.label}  {when}{hit.input}{again}  {hit.command}"))
 
-    def put_status(self, output: Path, status: Status) -> None:
+    def put_status(self, output: Path, status: Status, *, page: Path) -> None:
         missing = f", {status.missing} not there any more" if status.missing else ""
         one = status.copies == 1
         copies = (
@@ -280,16 +330,67 @@ class Terminal:
             self.put(printable(f"running: {at_work.input}: {at_work.frames_done}{total} frames"))
         for path, error in status.failures:
             self.put(printable(f"failed: {error if path in error else f'{path}: {error}'}"))
+        if page.exists():
+            self.put(printable(f"page: {page}"))
 
-    def finish(self, outcomes: Sequence[Outcome]) -> None:
+    def open(self, paths: Sequence[Path]) -> None:
+        """Show them with the program that the desktop has for such files; a line says so where there is none."""
+        from pipeline import opening
+
+        for path in paths[:MOST_OPENED]:
+            if not opening.open_file(path):
+                self.say(printable(f"nothing here opens {path}: open it yourself"))
+
+    def name_files(self, files: Sequence[tuple[str, Path]]) -> None:
+        """What was made besides the outputs, each with what it is; many of a kind by their folder."""
+        for kind in dict.fromkeys(kind for kind, _ in files):
+            paths = [path for each, path in files if each == kind]
+            folders = [*dict.fromkeys(path.parent for path in paths)]
+            for path in paths if len(paths) <= MOST_NAMED else ():
+                self.say(printable(f"{kind}: {path}"))
+            if len(paths) > MOST_NAMED:
+                self.say(printable(f"{kind}: {len(paths)} files in {', '.join(map(str, folders))}"))
+
+    def finish(
+        self, outcomes: Sequence[Outcome], *, files: Sequence[tuple[str, Path]] = (), noun: str = "inputs", opens: Sequence[Path] = ()
+    ) -> None:
+        """The end of a command: what was made besides the outputs, how many are done, and the failures, each with what to do.
+
+        `files` has what each is, and its path; `opens` is to be shown. Raises typer.Exit where an input has failed.
+        """
+        self.name_files(files)
+        self.open(opens)
         failed = [outcome for outcome in outcomes if outcome.error is not None]
+        inputs = len({outcome.input for outcome in outcomes})
+        lost = len({outcome.input for outcome in failed})
         skipped = sum(outcome.skipped for outcome in outcomes)
+        done = inputs - lost - skipped
+        if inputs > 1 and (done or lost):
+            self.say(f"{done} {noun if done != 1 else noun.removesuffix('s')} done{f', {lost} failed' if lost else ''}")
         if skipped:
             self.say(f"{skipped} skipped: {'its output exists' if skipped == 1 else 'their outputs exist'}")
         for outcome in failed:
             tell(printable(f"error: {outcome.error}"))
         if failed:
             raise typer.Exit(1)
+
+    @contextmanager
+    def passes(self, title: str, total: int | None, made: Callable[[], int]) -> Iterator[Callable[[Progress], None]]:
+        """A progress bar over passes of the network, where a picture takes many: a thread asks now and then how many are `made`."""
+        from tqdm import tqdm
+
+        before, ended = made(), threading.Event()
+        disable = True if self.quiet else None
+        with tqdm(desc=title, total=total, unit=" passes", file=sys.stderr, dynamic_ncols=True, leave=False, disable=disable) as self._bar:
+            bar = self._bar
+            teller = threading.Thread(target=_poll, args=(lambda: bar.update(made() - before - bar.n), ended), daemon=True)
+            teller.start()
+            try:
+                yield lambda progress: bar.set_postfix_str("joining" if progress.joining else f"{progress.frames_done} frames")
+            finally:
+                ended.set()
+                teller.join()
+        self._bar = None
 
     @contextmanager
     def bar(self, job: Job, number: int, count: int) -> Iterator[Callable[[Progress], None]]:
@@ -300,21 +401,29 @@ class Terminal:
             yield lambda _: None
             return
         title = printable(job.input.name if count == 1 else f"{number + 1}/{count} {job.input.name}")
-        with tqdm(desc=title[:40], unit=" frames", file=sys.stderr, dynamic_ncols=True, leave=False, disable=None) as bar:
+        with tqdm(desc=title[:40], unit=" frames", file=sys.stderr, dynamic_ncols=True, leave=False, disable=None) as self._bar:
+            bar = self._bar
 
             def tick(progress: Progress) -> None:
                 total = progress.frames_total
                 bar.total = total if total and total >= progress.frames_done else None  # a header may lie
+                if progress.joining:
+                    bar.set_postfix_str("joining")
                 bar.update(progress.frames_done - bar.n)
 
             yield tick
+        self._bar = None
 
 
-def _result_line(source: object, output: object, frames: int, seconds: float | None, best: Sequence[tuple[str, float]]) -> str:
-    """What an input has become; `seconds` is None for a picture."""
-    top = ", ".join(f"{label} {percent(score)}" for label, score in best)
-    told = "" if seconds is None else f" ({frames} frames in {seconds:.1f} s)"
-    return printable(f"{source} -> {output}{told}{': ' if top else ''}{top}")
+def _poll(update: Callable[[], None], ended: threading.Event) -> None:
+    while not ended.wait(POLL_SECONDS):
+        update()
+
+
+def _seen(targets: Sequence[tuple[str, float]], best: Sequence[tuple[str, float]]) -> str:
+    """Labels with their scores: the classes that were asked for, then the best ones."""
+    groups = (", ".join(f"{label} {percent(score)}" for label, score in group) for group in (targets, best))
+    return "; ".join(group for group in groups if group)
 
 
 def _duration(seconds: float) -> str:
@@ -390,15 +499,18 @@ class Archive:
         else:
             tell(text)
 
-    def finished(self, outcome: Mapping[str, Any]) -> None:
+    def finished(self, outcome: Mapping[str, Any], *, name: str = "") -> None:
         if self._terminal.as_json:
             self._terminal.put_json(dict(outcome))
         if outcome["error"] is not None:
             self._line(printable(f"failed: {outcome['error']}"))
             return
-        seconds = None if outcome["duration_seconds"] is None else outcome["elapsed_seconds"]
-        best = [(each["label"], each["score"]) for each in outcome["top"]]
-        self._line(_result_line(outcome["input"], outcome["output"], outcome["frames"], seconds, best))
+        seconds = outcome["elapsed_seconds"]
+        rate = f"{outcome['frames']} frames, {outcome['frames'] / max(seconds, 1e-3):.3g} a second"
+        told = f"{seconds:.1f} s" if outcome["duration_seconds"] is None else rate
+        asked = [(each["label"], each["score"]) for each in outcome.get("targets", ())]  # a receipt of an earlier version has none
+        seen = _seen(asked, [(each["label"], each["score"]) for each in outcome["top"][:1]])
+        self._line(printable(f"{name or outcome['input']}: {seen}{' ' if seen else ''}({told})"))
 
     def overview(self, overview: Overview) -> None:
         if self._drawn:

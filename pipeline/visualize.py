@@ -24,7 +24,7 @@ from pipeline.outputs import whole
 from pipeline.painting import THUMBNAIL_PX, Painter, Seen, as_thumbnail
 from pipeline.planning import Job
 from pipeline.predictions import RawMaps, Track, top_predictions
-from pipeline.records import ClassGroup, Colour, Frame, Geometry, Options, Outcome, Thumbnail
+from pipeline.records import ClassGroup, Colour, Frame, Geometry, GroupScore, Options, Outcome, Thumbnail
 
 Array = np.ndarray[Any, Any]
 
@@ -113,6 +113,14 @@ def open_session(classifier: Classifier, options: Options) -> Session:
     map_of = maps.fused_mapper([maps.mapper(net, **more) for net in classifier.networks])
     cv2.setNumThreads(1)  # blending is memory-bound; its threads would only take the network's and the encoder's time
     return Session(classifier=classifier, explain=explain, map_of=map_of, targets=targets, options=options)
+
+
+def passes_of(session: Session) -> tuple[int, Callable[[], int]] | None:
+    """How many passes of the network a picture takes, and how many have been made, where they are so many that one waits for them."""
+    if session.options.method != "scorecam":
+        return None
+    groups = sum(-(-int(net.target.shape[-1] or 0) // maps.SCORECAM_CHANNELS) for net in session.classifier.networks)
+    return groups * maps.SCORECAM_CHANNELS, lambda: int(maps.scorecam_passes().numpy())
 
 
 def scoring(classifier: Classifier, options: Options) -> dict[str, Any]:
@@ -323,7 +331,7 @@ class _Written(NamedTuple):
 def _write(job: Job, session: Session, painted: Painted, before: tuple[int, int], started: float) -> _Written:
     options, seen, painter = session.options, painted.seen, painted.painter
     track = Track(job.input, options.top_k)
-    track.add(0.0, seen.scores)
+    track.add(0.0, seen.scores, asked=seen.target_scores)
     if options.report:  # the finished picture, and what a page shows side by side
         track.thumbnails += [painter.thumbnail(painted.planes, 0.0), *pair_of(painted)]
     if job.maps is not None:
@@ -360,6 +368,7 @@ def outcome_of(
     job: Job, session: Session, track: Track, started: float, *, duration_seconds: float | None, warnings: Sequence[str]
 ) -> Outcome:
     """The outcome of an input that is done; `started` is time.perf_counter() of its begin."""
+    asked = zip(session.targets or (), track.mean_asked(), strict=False)
     return Outcome(
         input=job.input,
         output=job.output,
@@ -369,5 +378,6 @@ def outcome_of(
         duration_seconds=duration_seconds,
         elapsed_seconds=time.perf_counter() - started,
         top=top_predictions(track.mean_scores(), session.classifier.classes, session.options.top_k),
+        targets=[GroupScore(group=group, score=float(score)) for group, score in asked],
         warnings=(*session.classifier.warnings, *warnings),
     )

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -245,6 +246,14 @@ def test_a_night(archive: Path, made: Ended) -> None:
     check_order(out)
     check_whole(out, archive)
     assert [each["parts"] for each in told if "parts" in each] == [2]
+
+
+def test_each_input_has_one_short_line(made: Ended) -> None:
+    lines = made.err.splitlines()
+    [picture] = [line for line in lines if line.startswith("p0.png: ")]
+    [video] = [line for line in lines if line.startswith("2019/June/short.mp4: ")]
+    assert re.fullmatch(r"p0\.png: .+ <?\d+% \(\d+\.\d s\)", picture) and re.search(r"% \(\d+ frames, [\d.]+ a second\)$", video)
+    assert {"outputs: out", "raw maps: out/maps", "page: out/index.html"} <= set(lines) and ", 3 failed; the log is " in made.err
 
 
 def test_raw_maps_have_every_frame(archive: Path, made: Ended) -> None:

@@ -251,7 +251,7 @@ class Watcher:
     def said(self, text: str) -> None:
         self.texts.append(text)
 
-    def finished(self, outcome: Any) -> None:
+    def finished(self, outcome: Any, *, name: str = "") -> None:
         self.outcomes.append(outcome)
 
     def overview(self, overview: batch.Overview) -> None:

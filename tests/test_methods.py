@@ -220,7 +220,9 @@ def test_scorecam_by_hand() -> None:
     # Masks: red / 16 = [[0, 1/2], [1, 1]], and minus green, stretched, [[0, 1], [1, 1]]. Red under them has the means (4 + 16 + 16) / 4 = 9
     # and 10; so the gains are 9 ln 3 and 10 ln 3, their softmax 1/4 and 3/4, and the map ReLU(red - 3 green) / 4.
     # The second class gains nothing from either: ReLU(red - green) / 2.
+    before = int(maps.scorecam_passes().numpy())
     found = maps.explainer(split(model), method="scorecam", targets=[0, 1])(picture).maps
+    assert int(maps.scorecam_passes().numpy()) - before == maps.SCORECAM_CHANNELS  # the two channels are filled up to one pass
     np.testing.assert_allclose(found, [[[[0, 2], [4, 4]], [[0, 4], [8, 8]]]], rtol=1e-5)
 
 

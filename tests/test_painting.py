@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline import compositing
+from pipeline.class_names import find_target
 from pipeline.painting import Painter, Seen, Shown
 from pipeline.records import ClassName, Colour, Geometry, Options
 
@@ -19,7 +20,8 @@ STILL = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
 
 def painter(**options: Any) -> Painter:
     canvas = compositing.arrange("side-by-side", 32, 32, explanations=1, colour=Colour(matrix="rgb", full_range=True))
-    return Painter(Options(**options), CLASSES, GEOMETRY, canvas, targets=1, map_of=lambda seen, target: seen.features[0][..., target])
+    asked = [find_target(wanted, CLASSES) for wanted in options.get("targets", ())] or None
+    return Painter(Options(**options), CLASSES, GEOMETRY, canvas, targets=asked, map_of=lambda seen, target: seen.features[0][..., target])
 
 
 def seen(scores: tuple[float, float, float], level: float, pixels: Array = STILL) -> Seen:

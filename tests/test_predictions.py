@@ -119,3 +119,22 @@ def test_what_kinds_need_outlives_an_interruption_and_a_division() -> None:
         resumed.restore(track(rows[:end]).state(since=begin))
     joined.extend(track(rows[17:]))
     assert kinds_shown(resumed) == kinds_shown(joined) == kinds_shown(whole) != []
+
+
+def test_what_was_asked_for_has_its_mean_over_all_parts() -> None:
+    """A stopped run goes on from its state, and parts are put together: the mean is that of all frames."""
+    rows = np.random.default_rng(1).random((10, 2)).astype(np.float32)
+
+    def made(numbers: range, before: Track | None = None) -> Track:
+        result = before or Track(Path("v.mp4"), 2)
+        for number in numbers:
+            result.add(number / 4, np.zeros(len(CLASSES), np.float32), asked=rows[number])
+        return result
+
+    resumed, parts = Track(Path("v.mp4"), 2), made(range(6))
+    resumed.restore(made(range(4)).state(since=0))
+    parts.extend(made(range(6, 10)))
+    for whole in (made(range(10)), made(range(4, 10), resumed), parts):
+        assert whole.frames == 10
+        np.testing.assert_allclose(whole.mean_asked(), rows.mean(axis=0), atol=1e-7)
+    assert track([(0.0, {0: 0.5})]).mean_asked().size == 0

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 JOBS = {"visualize", "film", "parts", "predict", "planning", "pages", "anatomy", "demo", "doctor"}
 JOBS |= {"training", "album", "analysis"}
 JOBS |= {"archive", "batch", "copies", "gallery", "worker", "workers", "cluster", "status", "search"}
-SHOWS = {"terminal"}  # what the user sees: it alone draws bars, beside the command line
+SHOWS = {"terminal", "usage", "completion"}  # what the user sees: bars, help, what a shell completes, beside the command line
 BASE = {"errors", "records", "orders"}
 # A part may stand on these besides the base: they are below it, and know nothing of it.
 BELOW = {
@@ -141,7 +141,7 @@ def test_every_command_and_option_is_in_the_readme() -> None:
 
 def test_the_readme_names_no_option_that_does_not_exist() -> None:
     root = typer.main.get_command(cli.app)
-    known = {"--version", "--help", "--install-completion"}
+    known = {"--version", "--help", "--help-all", "--install-completion"}
     known |= {option for _, command in commands_of(root) for p in command.params for option in (*p.opts, *p.secondary_opts)}
     named = set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*(?![\w-])", (ROOT / "README.md").read_text()))
     assert named <= known, named - known

@@ -377,12 +377,22 @@ def test_predictions_are_the_same_in_every_format(clip: Clip, tmp_path: Path, op
 
 def test_the_ranking_of_a_video_is_by_mean_score(clip: Clip, tmp_path: Path, open_session: Open) -> None:
     options = {"top_k": 1000}
-    outcome, track = film.visualize_video(job_for(clip("constant.mp4"), tmp_path / "out.mp4"), open_session(**options))
+    job, reached = job_for(clip("constant.mp4"), tmp_path / "out.mp4"), []
+    outcome, track = film.visualize_video(job, open_session(**options), progress=reached.append)
+    assert [each.joining for each in reached] == [False] * 30 + [True]
     sums = np.zeros(1000)
     for row in track.rows(class_names.imagenet_classes()):
         sums[row["index"]] += row["score"] / 30
     assert [p.name.index for p in outcome.top[:5]] == np.argsort(-sums)[:5].tolist()
     assert outcome.top[0].score == pytest.approx(sums.max(), abs=1e-5)
+
+
+def test_passes_are_counted_where_a_picture_takes_many(clip: Clip, tmp_path: Path, open_session: Open) -> None:
+    assert visualize.passes_of(open_session()) is None
+    passes = visualize.passes_of(open_session(method="scorecam"))
+    assert passes is not None and passes[0] == 1280  # the channels of EfficientNet's last convolution
+    job = job_for(clip("constant.mp4"), tmp_path / "out.mp4")
+    assert [job.frames_estimate(Options(**each)) for each in ({}, {"every": 4}, {"end_seconds": 1.0})] == [30, 8, None]
 
 
 def test_a_failure_in_the_middle_leaves_nothing(clip: Clip, tmp_path: Path, open_session: Open) -> None:
