@@ -1302,7 +1302,7 @@ def models_show(
             terminal.put("\n".join(f"{key}: {value}" for key, value in shown.items() if key != "layers"))
 
 
-@models_app.command("classes", cls=Command, epilog="visualize models classes corgi\nvisualize models classes resnet50 bird --json")
+@models_app.command("classes", cls=Command, epilog="visualize models classes dog\nvisualize models classes efficientnet_lite0 cockatoo")
 def models_classes(
     model: Annotated[
         str, typer.Argument(metavar="NAME_OR_PATH", help="A name of the zoo, or a model file.", autocompletion=completion.models)
@@ -1396,8 +1396,8 @@ def _run(
         from pipeline import predictions
 
         if options.predictions is not None and done:
-            classes, several = session.classifier.classes, len(plan) > 1
-            predictions.write_predictions(options.predictions, done, classes, overwrite=options.overwrite, name_inputs=several)
+            classes, more = session.classifier.classes, {"overwrite": options.overwrite, "name_inputs": len(plan) > 1}
+            predictions.write_predictions(options.predictions, done, classes, targets=session.targets, **more)
 
     # A single video gets its name after its predictions are written: should that fail, the next run need not begin anew.
     alone = len(jobs) == 1 and bool(jobs[0].source or jobs[0].pictures)

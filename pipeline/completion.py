@@ -66,7 +66,7 @@ def models(incomplete: str) -> list[str]:
 
 
 def classes(context: typer.Context, incomplete: str) -> list[str]:
-    """Labels of the model that the command line names, or ImageNet's and its kinds, as --target takes them: in any case, without spaces."""
+    """Labels of the model that is named, or of ImageNet with its kinds, as --target takes them: underscores for spaces, in any case."""
     found = [name for name in _labels(context) if name.casefold().startswith(incomplete.casefold())]
     return [incomplete + name[len(incomplete) :] for name in found]  # a shell drops what does not begin as it was typed
 
@@ -76,11 +76,9 @@ def _labels(context: Any) -> Iterator[str]:
     model, labels = given.get("model") or catalog.DEFAULT, given.get("labels")
     try:
         card = cards.read_card(Path(model)) if isinstance(model, str) and catalog.is_file(model) else None
-        if card is not None:
-            names = list(card.labels)
-        else:
-            known = class_names.read_labels(Path(labels)) if labels else class_names.imagenet_classes()
-            names = [name.label for name in known] + [kind.label for kind in class_names.groups_of(known)]
+        known = class_names.read_labels(Path(labels)) if labels else class_names.imagenet_classes()
+        kinds = class_names.groups_of(known)
+        names = card.labels if card else [*(each.label for each in known), *(kind.label for kind in kinds)]
     except HeatreelError:  # it is said when the command runs
         return
     yield from dict.fromkeys(_typed(name) for name in names)

@@ -371,7 +371,8 @@ class Film:
             frame, seen, fresh, _ = item
             last[0] = item
             painted = self.view.painter.paint(fitted(frame), seen, fresh=fresh)
-            self.track.add(frame.time_seconds, seen.scores, asked=seen.target_scores, cut=fresh and self.view.painter.cut)
+            painter = self.view.painter
+            self.track.add(frame.time_seconds, seen.scores, asked=seen.target_scores, shown=painter.title, cut=fresh and painter.cut)
             if self.raw is not None and fresh:
                 self.raw.add(frame.time_seconds, seen.maps, seen.targets, seen.target_scores)
             if self.options.keeps_thumbnails:

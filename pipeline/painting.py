@@ -110,6 +110,11 @@ class Painter:
         self._seen, self.shown = seen._replace(features=()), Shown(targets, target_scores, maps, scales, scores)
         return self.shown
 
+    @property
+    def title(self) -> tuple[int, float] | None:
+        """The class that the first panel names, of a group the best of it, with the score beside it; None before anything was seen."""
+        return None if self.shown is None else (int(self.shown.targets[0]), float(self.shown.target_scores[0]))
+
     def thumbnail(self, painted: Array, time_seconds: float, *, heat_alone: bool = False) -> Thumbnail:
         """Of a finished picture, or of its first panel with heat, THUMBNAIL_PX high at most."""
         height = min(THUMBNAIL_PX, self.canvas.cell_height if heat_alone else self.canvas.height)

@@ -22,7 +22,11 @@ Array = np.ndarray[Any, Any]
 
 SHOWN_SCORE = 0.05  # what is less likely is not worth finding
 KEPT_SCORE = 0.01  # what is less likely is not counted in the sum of a kind's classes
-PAUSE_SECONDS = 1.0 + 1e-6  # a second, and what times in floating point may lie off: 4.15 less 3.15 is more than 1
+# What was seen again so soon is one stretch: somebody turned away, or came too close. Across a cut it is another scene's.
+# The millionth is for times in floating point: 4.15 less 3.15 is more than 1.
+PAUSE_SECONDS, PAUSE_WITH_CUT_SECONDS = 3.0 + 1e-6, 1.0 + 1e-6
+# Of per-frame predictions: what was measured, and then what the title of the first panel says, which --smooth and --target make another.
+COLUMNS = ("frame", "time_seconds", "rank", "index", "wnid", "label", "score", "shown_index", "shown_label", "shown_score")
 STATE_VERSION = 2  # of what `Track.state` gives: a run that was interrupted by a program with another begins anew
 
 
@@ -56,11 +60,18 @@ class Track:
         self._kept_counts = array("i")
         self._kept_indices = array("i")
         self._kept_scores = array("f")
+        self._shown_indices = array("i")
+        self._shown_scores = array("f")
         self._cuts = array("d")
         self.thumbnails: list[Thumbnail] = []
 
-    def add(self, time_seconds: float, scores: Array, *, asked: Array | None = None, cut: bool = False) -> None:
-        """The scores float (classes,) of the next frame, those of the targets float (t,), and whether a scene begins with it."""
+    def add(
+        self, time_seconds: float, scores: Array, *, asked: Array | None = None, shown: tuple[int, float] | None = None, cut: bool = False
+    ) -> None:
+        """The scores float (classes,) of the next frame, those of the targets float (t,), and whether a scene begins with it.
+
+        `shown` is the class that the title names with the score beside it, where it is not the best of these scores.
+        """
         if cut:
             self._cuts.append(time_seconds)
         self._sum = scores.astype(np.float64) if self._sum is None else self._sum + scores
@@ -70,6 +81,9 @@ class Track:
         self._times.append(time_seconds)
         self._indices.extend(int(i) for i in best)
         self._scores.extend(float(scores[i]) for i in best)
+        index, score = shown or (int(np.argmax(scores)), float(np.max(scores)))
+        self._shown_indices.append(index)
+        self._shown_scores.append(score)
         kept = np.flatnonzero(scores >= KEPT_SCORE)
         self._kept_counts.append(len(kept))
         self._kept_indices.extend(kept.tolist())
@@ -88,6 +102,8 @@ class Track:
             "times": np.array(self._times[since:]),
             "indices": np.array(self._indices[since * k :], np.int32),
             "scores": np.array(self._scores[since * k :], np.float32),
+            "shown_indices": np.array(self._shown_indices[since:], np.int32),
+            "shown_scores": np.array(self._shown_scores[since:], np.float32),
             "kept_counts": np.array(self._kept_counts[since:], np.int32),
             "kept_indices": np.array(self._kept_indices[kept:], np.int32),
             "kept_scores": np.array(self._kept_scores[kept:], np.float32),
@@ -102,6 +118,8 @@ class Track:
         self._times.extend(state["times"].tolist())
         self._indices.extend(state["indices"].tolist())
         self._scores.extend(state["scores"].tolist())
+        self._shown_indices.extend(state["shown_indices"].tolist())
+        self._shown_scores.extend(state["shown_scores"].tolist())
         self._kept_counts.extend(state["kept_counts"].tolist())
         self._kept_indices.extend(state["kept_indices"].tolist())
         self._kept_scores.extend(state["kept_scores"].tolist())
@@ -115,6 +133,8 @@ class Track:
         self._times.extend(following._times)
         self._indices.extend(following._indices)
         self._scores.extend(following._scores)
+        self._shown_indices.extend(following._shown_indices)
+        self._shown_scores.extend(following._shown_scores)
         self._kept_counts.extend(following._kept_counts)
         self._kept_indices.extend(following._kept_indices)
         self._kept_scores.extend(following._kept_scores)
@@ -128,7 +148,8 @@ class Track:
     def stretches(self, classes: Sequence[ClassName], *, last_seconds: float) -> list[Stretch]:
         """What was seen from when to when, by begin: each class while it is among the top k with SHOWN_SCORE or more.
 
-        A pause of up to PAUSE_SECONDS does not end a stretch. `last_seconds` is how long the last frame is shown.
+        A pause of up to PAUSE_SECONDS does not end a stretch, or PAUSE_WITH_CUT_SECONDS where a scene begins in it. `last_seconds` is how
+        long the last frame is shown.
         """
         k = len(self._indices) // self.frames if self.frames else 0
         if not k:
@@ -163,10 +184,10 @@ class Track:
             found += [KindStretch(wnid=kind.wnid or "", **vars(each)) for each in runs]
         return sorted(found, key=lambda stretch: (stretch.start_seconds, -stretch.best_score))
 
-    def _shows(self, last_seconds: float) -> tuple[Array, Array]:
-        """When each frame begins and ends, float64 (frames,)."""
+    def _shows(self, last_seconds: float) -> tuple[Array, Array, Array]:
+        """When each frame begins and ends, float64 (frames,), and the number of its scene."""
         times = self.times_seconds
-        return times, np.append(times[1:], times[-1:] + last_seconds)
+        return times, np.append(times[1:], times[-1:] + last_seconds), np.searchsorted(np.array(self._cuts), times, side="right")
 
     @property
     def cuts_seconds(self) -> list[float]:
@@ -198,10 +219,11 @@ class Track:
         """Of the targets, float64 (t,); empty where none were given."""
         return np.zeros(0) if self._asked_sum is None else self._asked_sum / self.frames
 
-    def rows(self, classes: Sequence[ClassName]) -> Iterator[dict[str, Any]]:
-        """One row per frame and rank, with the columns of the contract."""
+    def rows(self, classes: Sequence[ClassName], target: ClassGroup | None = None) -> Iterator[dict[str, Any]]:
+        """One row per frame and rank, with COLUMNS. `target` is what the title names in every frame, where something was asked for."""
         k = len(self._indices) // self.frames if self.frames else 0
         for frame, time_seconds in enumerate(self._times):
+            title = classes[self._shown_indices[frame]]
             for rank in range(k):
                 name, score = classes[self._indices[frame * k + rank]], self._scores[frame * k + rank]
                 yield {
@@ -212,6 +234,9 @@ class Track:
                     "wnid": name.wnid,
                     "label": name.label,
                     "score": round(score, 6),
+                    "shown_index": title.index,
+                    "shown_label": target.label if target else title.label,
+                    "shown_score": round(self._shown_scores[frame], 6),
                 }
 
 
@@ -219,10 +244,11 @@ def _added(sums: Array | None, more: Array | None) -> Array | None:
     return more if sums is None else sums if more is None else sums + more
 
 
-def _intervals(frames: Array, scores: Array, shows: tuple[Array, Array]) -> list[Interval]:
-    """From frames in which something was seen, int (n,), ascending, with its scores (n,), and when each frame begins and ends."""
-    begins, ends = shows
-    pauses = np.flatnonzero(begins[frames[1:]] - ends[frames[:-1]] > PAUSE_SECONDS) + 1
+def _intervals(frames: Array, scores: Array, shows: tuple[Array, Array, Array]) -> list[Interval]:
+    """From frames in which something was seen, int (n,), ascending, with its scores (n,). `shows` is as Track._shows has it."""
+    begins, ends, scenes = shows
+    most = np.where(np.diff(scenes[frames]) > 0, PAUSE_WITH_CUT_SECONDS, PAUSE_SECONDS)
+    pauses = np.flatnonzero(begins[frames[1:]] - ends[frames[:-1]] > most) + 1
     return [
         Interval(
             start_seconds=float(begins[run[0]]),
@@ -272,15 +298,27 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
         writer.writerows(rows)
 
 
-def write_predictions(path: Path, tracks: Sequence[Track], classes: Sequence[ClassName], *, overwrite: bool, name_inputs: bool) -> None:
-    """Write every track's rows; with `name_inputs` a first column `input`. The suffix chooses CSV, JSON lines or Parquet."""
+def write_predictions(
+    path: Path,
+    tracks: Sequence[Track],
+    classes: Sequence[ClassName],
+    *,
+    targets: Sequence[ClassGroup] | None = None,
+    overwrite: bool,
+    name_inputs: bool,
+) -> None:
+    """Write every track's rows; with `name_inputs` a first column `input`. The suffix chooses CSV, JSON lines or Parquet.
+
+    `targets` are what was asked for, if anything was.
+    """
+    target = targets[0] if targets else None
 
     def rows() -> Iterator[dict[str, Any]]:
         for track in tracks:
-            for row in track.rows(classes):
+            for row in track.rows(classes, target):
                 yield {"input": str(track.input), **row} if name_inputs else row
 
-    columns = [*(["input"] if name_inputs else []), "frame", "time_seconds", "rank", "index", "wnid", "label", "score"]
+    columns = [*(["input"] if name_inputs else []), *COLUMNS]
     with whole(path, overwrite=overwrite) as temporary:
         if path.suffix.lower() == ".parquet":
             # Arrow's text is UTF-8 and nothing else.
@@ -301,6 +339,7 @@ def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], columns: Sequence
     from pyarrow import parquet
 
     types = {"frame": "int64", "time_seconds": "float64", "rank": "int32", "index": "int32", "score": "float32"}
+    types |= {"shown_index": "int32", "shown_score": "float32"}
     schema = pyarrow.schema([(column, types.get(column, "string")) for column in columns])
     with parquet.ParquetWriter(path, schema) as writer:
         while batch := list(itertools.islice(rows, 50_000)):

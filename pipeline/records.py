@@ -58,16 +58,16 @@ class Prediction:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupScore:
-    """A class or a group of them with its score, a probability in [0, 1]; of a group it is the sum of its classes'."""
+class TargetScore:
+    """What was asked for with its score, of a group the sum of its classes', in [0, 1]."""
 
-    group: ClassGroup
+    name: ClassGroup
     score: float
 
     def as_json(self) -> dict[str, Any]:
-        """As of a prediction; a group of several has no index."""
-        index = self.group.members[0] if len(self.group.members) == 1 else None
-        return {"index": index, "wnid": self.group.wnid, "label": self.group.label, "score": round(self.score, 6)}
+        """As a prediction's; the index of a group of several is null."""
+        index = self.name.members[0] if len(self.name.members) == 1 else None
+        return {"index": index, "wnid": self.name.wnid, "label": self.name.label, "score": round(self.score, 6)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -416,7 +416,7 @@ class Outcome:
     duration_seconds: float | None = None
     elapsed_seconds: float = 0.0
     top: Sequence[Prediction] = ()
-    targets: Sequence[GroupScore] = ()
+    targets: Sequence[TargetScore] = ()
     warnings: Sequence[str] = ()
     partial: bool = False
     skipped: bool = False
@@ -433,7 +433,7 @@ class Outcome:
             "duration_seconds": None if self.duration_seconds is None else round(self.duration_seconds, 6),
             "elapsed_seconds": round(self.elapsed_seconds, 3),
             "top": [prediction.as_json() for prediction in self.top],
-            "targets": [prediction.as_json() for prediction in self.targets],
+            "targets": [target.as_json() for target in self.targets],
             "warnings": list(self.warnings),
             "partial": self.partial,
             "skipped": self.skipped,

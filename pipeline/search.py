@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from pipeline import archive, class_names, ledger, movie
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.outputs import check_output, identified, whole
-from pipeline.predictions import PAUSE_SECONDS, SHOWN_SCORE
+from pipeline.predictions import PAUSE_WITH_CUT_SECONDS, SHOWN_SCORE
 from pipeline.records import ClassGroup, ClassName
 
 PLAYERS = {"mpv": "--start={:.3f}", "ffplay": "-ss {:.3f}", "vlc": "--start-time={:.3f}"}
@@ -169,11 +169,11 @@ class _Index:
 
 
 def joined(hits: Sequence[ledger.Hit]) -> list[ledger.Hit]:
-    """Hits in order of output and begin, those of one output that overlap, or follow within PAUSE_SECONDS, made one with the best score."""
+    """Hits in order of output and begin. Those of one output that overlap, or follow in the shorter pause, are one with the best score."""
     found: list[ledger.Hit] = []
     for hit in hits:
         last = found[-1] if found else None
-        if last is not None and last.output == hit.output and hit.start_seconds - last.end_seconds <= PAUSE_SECONDS:
+        if last is not None and last.output == hit.output and hit.start_seconds - last.end_seconds <= PAUSE_WITH_CUT_SECONDS:
             found[-1] = replace(last, end_seconds=max(last.end_seconds, hit.end_seconds), score=max(last.score, hit.score))
         else:
             found.append(hit)

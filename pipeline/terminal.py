@@ -158,8 +158,7 @@ class Terminal:
             self.say(printable(f"{outcome.input}: skipped: {outcome.output} exists"), only_verbose=True)
         elif outcome.error is None or outcome.partial:
             seconds = None if outcome.duration_seconds is None else outcome.elapsed_seconds
-            asked = [(each.group.label, each.score) for each in outcome.targets]
-            seen = _seen(asked, [(each.name.label, each.score) for each in outcome.top])
+            seen = _seen(*([(each.name.label, each.score) for each in some] for some in (outcome.targets, outcome.top)))
             told = "" if seconds is None else f" ({outcome.frames} frames in {seconds:.1f} s)"
             self.say(printable(f"{outcome.input} -> {outcome.output}{told}{': ' if seen else ''}{seen}"))
 

@@ -24,7 +24,7 @@ from pipeline.outputs import whole
 from pipeline.painting import THUMBNAIL_PX, Painter, Seen, as_thumbnail
 from pipeline.planning import Job
 from pipeline.predictions import RawMaps, Track, top_predictions
-from pipeline.records import ClassGroup, Colour, Frame, Geometry, GroupScore, Options, Outcome, Thumbnail
+from pipeline.records import ClassGroup, Colour, Frame, Geometry, Options, Outcome, TargetScore, Thumbnail
 
 Array = np.ndarray[Any, Any]
 
@@ -331,7 +331,7 @@ class _Written(NamedTuple):
 def _write(job: Job, session: Session, painted: Painted, before: tuple[int, int], started: float) -> _Written:
     options, seen, painter = session.options, painted.seen, painted.painter
     track = Track(job.input, options.top_k)
-    track.add(0.0, seen.scores, asked=seen.target_scores)
+    track.add(0.0, seen.scores, asked=seen.target_scores, shown=painter.title)
     if options.report:  # the finished picture, and what a page shows side by side
         track.thumbnails += [painter.thumbnail(painted.planes, 0.0), *pair_of(painted)]
     if job.maps is not None:
@@ -378,6 +378,6 @@ def outcome_of(
         duration_seconds=duration_seconds,
         elapsed_seconds=time.perf_counter() - started,
         top=top_predictions(track.mean_scores(), session.classifier.classes, session.options.top_k),
-        targets=[GroupScore(group=group, score=float(score)) for group, score in asked],
+        targets=[TargetScore(name=group, score=float(score)) for group, score in asked],
         warnings=(*session.classifier.warnings, *warnings),
     )

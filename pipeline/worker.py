@@ -73,7 +73,8 @@ class Worker:
 
         def made(outcome: Outcome, track: Track, file: Path) -> None:
             if order.predictions is not None:
-                write_predictions(order.predictions, [track], session.classifier.classes, overwrite=True, name_inputs=False)
+                classes, targets = session.classifier.classes, session.targets
+                write_predictions(order.predictions, [track], classes, targets=targets, overwrite=True, name_inputs=False)
             if order.poster is not None:
                 pages.write(outcome, track, session, command=order.command, overwrite=True)
                 _write_poster(order, track)

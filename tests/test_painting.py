@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline import compositing
-from pipeline.class_names import find_target
 from pipeline.painting import Painter, Seen, Shown
-from pipeline.records import ClassName, Colour, Geometry, Options
+from pipeline.records import ClassGroup, ClassName, Colour, Geometry, Options
 
 Array = np.ndarray[Any, Any]
 CLASSES = [ClassName(index=i, wnid=None, label=label) for i, label in enumerate(("ant", "bee", "cat"))]
@@ -20,7 +19,7 @@ STILL = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
 
 def painter(**options: Any) -> Painter:
     canvas = compositing.arrange("side-by-side", 32, 32, explanations=1, colour=Colour(matrix="rgb", full_range=True))
-    asked = [find_target(wanted, CLASSES) for wanted in options.get("targets", ())] or None
+    asked = [ClassGroup(label=label, wnid=None, members=(2,)) for label in options.get("targets", ())] or None
     return Painter(Options(**options), CLASSES, GEOMETRY, canvas, targets=asked, map_of=lambda seen, target: seen.features[0][..., target])
 
 
@@ -54,6 +53,8 @@ def test_the_heat_is_that_of_the_title() -> None:
     assert [each.maps[0, 0, 0] for each in found[:2]] == pytest.approx(ant)
     assert found[3].maps[0, 0, 0] == 2 * 9  # the mean before was another class'
     assert found[4].maps[0, 0, 0] == pytest.approx((keep * 18 + 4) / (keep + 1))  # ant leads in this frame, and bee is the title
+    last = painter(smooth=0.5)
+    assert last.title is None and shown_by(last, frames) and last.title == (1, pytest.approx(float(found[4].target_scores[0])))
     assert found[1].target_scores[0] == pytest.approx((keep * 0.6 + 0.4) / (keep + 1))  # of the ant, as it is written
 
 

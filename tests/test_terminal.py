@@ -19,13 +19,13 @@ import pytest
 import typer
 
 from pipeline.batch import Summary
-from pipeline.records import ClassGroup, ClassName, GroupScore, Outcome, Prediction, Progress
+from pipeline.records import ClassGroup, ClassName, Outcome, Prediction, Progress, TargetScore
 from pipeline.status import Status
 from pipeline.terminal import Archive, Terminal
 
 BANANA = Prediction(name=ClassName(index=954, wnid="n07753592", label="banana"), score=0.031)
-OF_BANANA = GroupScore(group=ClassGroup(label="banana", wnid="n07753592", members=(954,)), score=0.031)
-OF_CORGIS = GroupScore(group=ClassGroup(label="corgi", wnid="n02112826", members=(263, 264)), score=0.9)
+OF_BANANA = TargetScore(name=ClassGroup(label="banana", wnid="n07753592", members=(954,)), score=0.031)
+OF_CORGIS = TargetScore(name=ClassGroup(label="corgi", wnid="n02112826", members=(263, 264)), score=0.9)
 CORGI = Prediction(name=ClassName(index=263, wnid="n02113023", label="Pembroke"), score=0.512)
 
 

@@ -367,7 +367,7 @@ def test_predictions_are_the_same_in_every_format(clip: Clip, tmp_path: Path, op
     for suffix in ("csv", "jsonl", "parquet"):
         write_predictions(tmp_path / f"p.{suffix}", [track, track], classes, overwrite=False, name_inputs=True)
     header, *lines = (tmp_path / "p.csv").read_text().splitlines()
-    assert header == "input,frame,time_seconds,rank,index,wnid,label,score" and len(lines) == 2 * 30 * 3
+    assert header == "input,frame,time_seconds,rank,index,wnid,label,score,shown_index,shown_label,shown_score" and len(lines) == 2 * 30 * 3
     rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
     assert [",".join(str(value) for value in row.values()) for row in rows] == [line.replace('"', "") for line in lines]
     table = pyarrow.parquet.read_table(tmp_path / "p.parquet").to_pylist()
