@@ -155,7 +155,7 @@ Target = Annotated[
     typer.Option(
         "--target",
         metavar="CLASS",
-        help="Explain this class (name, wnid or index), a panel each; repeatable.",
+        help="Explain this class or kind (a name such as banana, corgi or bird, a wnid or an index), a panel each; repeatable.",
         show_default="the top prediction of each frame",
         autocompletion=completion.classes,
         rich_help_panel=EXPLANATION,
@@ -901,7 +901,12 @@ def status(
 def search(
     output: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that a batch writes to.")],
     query: Annotated[
-        str, typer.Argument(metavar="QUERY", help="Part of a label, in any case, or a wnid.", autocompletion=completion.classes)
+        str,
+        typer.Argument(
+            metavar="QUERY",
+            help="A class or a kind of things, such as corgi or bird, by a name, a part of one or a wnid.",
+            autocompletion=completion.classes,
+        ),
     ],
     min_score: Annotated[
         float, typer.Option("--min-score", metavar="X", help="The best score of a hit is at least this, 0 to 1.", rich_help_panel=SEARCH)
@@ -1301,7 +1306,9 @@ def models_show(
 
 @models_app.command("classes", cls=Command, epilog="visualize models classes dog\nvisualize models classes efficientnet_lite0 cockatoo")
 def models_classes(
-    model: Annotated[str, typer.Argument(metavar="NAME_OR_PATH", help="A name of the zoo, or a model file.")] = catalog.DEFAULT,
+    model: Annotated[
+        str, typer.Argument(metavar="NAME_OR_PATH", help="A name of the zoo, or a model file.", autocompletion=completion.models)
+    ] = catalog.DEFAULT,
     word: Annotated[
         str | None,
         typer.Argument(
@@ -1321,9 +1328,10 @@ def models_classes(
         catalog.check_choice(choice, ())
         classes: Sequence[ClassName] = class_names.imagenet_classes()
         if catalog.is_file(model):
-            with terminal.starting_up():
+            with terminal.passing(f"loading the model {_name_of(choice)}"):
                 from pipeline import models
-            classes = models.load_classifier(choice).classes
+
+                classes = models.load_classifier(choice).classes
         shown = class_names.listing(classes, word)
         if as_json:
             terminal.put_json({"model": model, **shown})

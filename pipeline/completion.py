@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -80,7 +81,12 @@ def _labels(context: Any) -> Iterator[str]:
         names = card.labels if card else [*(each.label for each in known), *(kind.label for kind in kinds)]
     except HeatreelError:  # it is said when the command runs
         return
-    yield from (name.replace(" ", "_") for name in names)
+    yield from dict.fromkeys(_typed(name) for name in names)
+
+
+def _typed(name: str) -> str:
+    """Without what a shell takes for its own: "crane (bird)" is found as crane_bird too, and "carpenter's kit" as carpenters_kit."""
+    return re.sub(r"['()]", "", name).replace(" ", "_")
 
 
 def _beginning(names: Any, incomplete: str) -> list[str]:

@@ -404,7 +404,8 @@ class Outcome:
     """What became of one input; the JSON object of the contract. `partial` marks a damaged source: what came through is in `output`.
 
     `skipped` marks an input that was passed over because `output` existed before.
-    `targets` are the classes that were asked for, in that order, with their mean scores; empty where each frame's top class was explained.
+    `targets` are the classes or kinds that were asked for, in that order, with their mean scores; empty where each frame's top class was
+    explained.
     """
 
     input: Path

@@ -19,11 +19,13 @@ import pytest
 import typer
 
 from pipeline.batch import Summary
-from pipeline.records import ClassName, Outcome, Prediction, Progress
+from pipeline.records import ClassGroup, ClassName, Outcome, Prediction, Progress, TargetScore
 from pipeline.status import Status
 from pipeline.terminal import Archive, Terminal
 
 BANANA = Prediction(name=ClassName(index=954, wnid="n07753592", label="banana"), score=0.031)
+OF_BANANA = TargetScore(name=ClassGroup(label="banana", wnid="n07753592", members=(954,)), score=0.031)
+OF_CORGIS = TargetScore(name=ClassGroup(label="corgi", wnid="n02112826", members=(263, 264)), score=0.9)
 CORGI = Prediction(name=ClassName(index=263, wnid="n02113023", label="Pembroke"), score=0.512)
 
 
@@ -100,13 +102,18 @@ def test_joining_is_said_behind_the_last_frame(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_was_asked_for_is_said_first_with_its_score(capsys: pytest.CaptureFixture[str]) -> None:
-    terminal().report(outcome("dog", top=[CORGI], targets=[BANANA]))
+    terminal().report(outcome("dog", top=[CORGI], targets=[OF_BANANA]))
     terminal().report(outcome("dog", top=[CORGI]))
     assert capsys.readouterr().err.splitlines() == [
         "dog.jpg -> dog_output.jpg: banana 3%; Pembroke 51%",
         "dog.jpg -> dog_output.jpg: Pembroke 51%",
     ]
-    assert outcome("dog", targets=[BANANA]).as_json()["targets"] == [{"index": 954, "wnid": "n07753592", "label": "banana", "score": 0.031}]
+    assert outcome("dog", targets=[OF_BANANA]).as_json()["targets"] == [
+        {"index": 954, "wnid": "n07753592", "label": "banana", "score": 0.031}
+    ]
+    assert outcome("dog", targets=[OF_CORGIS]).as_json()["targets"] == [
+        {"index": None, "wnid": "n02112826", "label": "corgi", "score": 0.9}
+    ]
 
 
 def test_all_that_was_made_is_named_before_the_failures(capsys: pytest.CaptureFixture[str]) -> None:

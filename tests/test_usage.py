@@ -232,6 +232,19 @@ def test_completers_know_what_the_program_knows() -> None:
     assert "bird" in completion.classes(context, "bi")  # a kind
 
 
+def test_class_names_are_completed_as_a_shell_takes_them_and_kinds_with_them() -> None:
+    """All that is completed leads to what it names, and no shell has a meaning for any of its signs."""
+    context: Any = ROOT_COMMAND.make_context("visualize", ["a.jpg"], resilient_parsing=True)
+    assert completion.classes(context, "crane") == ["crane_bird", "crane_machine"] and completion.classes(context, "corg") == ["corgi"]
+    known = class_names.imagenet_classes()
+    completed = completion.classes(context, "")
+    assert all(re.fullmatch(r"[\w./-]+", name) for name in completed), [name for name in completed if not re.fullmatch(r"[\w./-]+", name)]
+    changed = [name for name in known if name.label.replace(" ", "_") not in completed]
+    assert len(changed) == 13 and completed[:2] == ["tench", "goldfish"]
+    for name in changed:
+        assert class_names.find_target(completed[name.index], known).members == (name.index,)
+
+
 def test_class_names_are_those_of_the_model_that_is_named(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("round thing\nsquare thing\n")
     context: Any = COMMANDS["image"].make_context("image", ["a.jpg", "--labels", str(tmp_path / "names.txt")], resilient_parsing=True)
