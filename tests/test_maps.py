@@ -69,7 +69,7 @@ def by_hand(head: Sequence[keras.Layer], kernel: Any, bias: Any) -> Network:
 def test_an_average_and_one_dense_by_hand() -> None:
     network = by_hand([layers.GlobalAveragePooling2D()], [[1, -2], [-3, 5]], [-20, 44])
     # y = 20 - 3 * 5/4 - 20 = -3.75 and -2 * 20 + 5 * 5/4 + 44 = 10.25, so the second class leads by 14.
-    scores, targets, found, _ = maps.explainer(network, targets=[0, 1])(PICTURE)
+    scores, targets, found, *_ = maps.explainer(network, targets=[0, 1])(PICTURE)
     np.testing.assert_allclose(scores, [[1 / (1 + np.exp(14)), 1 / (1 + np.exp(-14))]], rtol=1e-5)
     assert targets.numpy().tolist() == [[0, 1]]
     # G of the first class is 1/4 and -3/4 everywhere: ReLU(A1 - 3 A2) / 4, and ReLU(-2 A1 + 5 A2) / 4 for the second.
@@ -87,7 +87,7 @@ def test_flattened_maps_by_hand() -> None:
 
 def test_one_sigmoid_unit_by_hand() -> None:
     network = by_hand([layers.GlobalAveragePooling2D()], [[1], [-3]], [-17.25])  # y = 20 - 3.75 - 17.25 = -1
-    scores, _, found, _ = maps.explainer(network, targets=[1, 0])(PICTURE)
+    scores, _, found, *_ = maps.explainer(network, targets=[1, 0])(PICTURE)
     np.testing.assert_allclose(scores, [[1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1))]], rtol=1e-6)
     # ReLU(A1 - 3 A2) / 4 speaks for the class, ReLU(3 A2 - A1) / 4 against it.
     np.testing.assert_allclose(found, [[[[0, 4], [6, 9.25]], [[3, 0], [0, 0]]]], rtol=1e-6)
@@ -156,7 +156,7 @@ def test_maps_are_those_of_the_whole_models_gradient(head: str, nested: bool) ->
 def test_the_negative_class_of_one_unit_is_minus_the_logit(head: str) -> None:
     model, both = net(head, units=1, activation="sigmoid")
     x = pictures(3)
-    scores, _, found, _ = maps.explainer(split(model), targets=[0, 1])(x)
+    scores, _, found, *_ = maps.explainer(split(model), targets=[0, 1])(x)
     positive = np.asarray(model(x.astype(np.float32)))
     np.testing.assert_allclose(scores, np.concatenate([1 - positive, positive], 1), rtol=0, atol=1e-6)
     assert_same_maps(found, np.stack([by_tape(both, x, 0), by_tape(both, x, 1)], axis=1))
@@ -188,7 +188,7 @@ def test_the_average_map_of_a_class_is_its_logit_less_the_bias() -> None:
 def test_logits_are_explained_and_not_probabilities(head: str) -> None:
     model, both = net(head, strength=150)
     x = pictures(8)
-    scores, targets, found, _ = maps.explainer(split(model))(x)
+    scores, targets, found, *_ = maps.explainer(split(model))(x)
     assert scores.numpy().max(1).min() > 0.999
     of_logit = np.stack([by_tape(both, x[i : i + 1], int(t))[0] for i, t in enumerate(targets[:, 0])])
     of_score = np.stack([by_tape(both, x[i : i + 1], int(t), tf.nn.softmax)[0] for i, t in enumerate(targets[:, 0])])
@@ -214,7 +214,7 @@ def test_the_embedded_models_maps_are_those_of_pytorch(classifier: Classifier) -
     classes = sorted({int(index) for seed, *_ in PICTURES for index in reference[f"{seed}_classes"]})
     explain = maps.explainer(classifier.networks[0], targets=classes)
     for seed, height, width in PICTURES:
-        scores, _, found, _ = explain(draw_picture(seed, height, width)[None])
+        scores, _, found, *_ = explain(draw_picture(seed, height, width)[None])
         top, second = (int(index) for index in reference[f"{seed}_classes"])
         assert_same_maps(found.numpy()[0, [classes.index(top), classes.index(second)]], reference[f"{seed}_maps"], 1e-4)
         assert int(scores.numpy().argmax()) == top
@@ -384,7 +384,7 @@ def test_a_core_computes_as_many_pictures_at_a_time_as_its_caches_hold(
 
 
 def test_maps_and_scores_are_what_they_are_said_to_be(network: Network) -> None:
-    scores, targets, found, _ = (tensor.numpy() for tensor in maps.explainer(network)(pictures(5)))
+    scores, targets, found, *_ = (tensor.numpy() for tensor in maps.explainer(network)(pictures(5)))
     assert (scores.dtype, targets.dtype, found.dtype) == (np.float32, np.int32, np.float32)
     assert found.min() == 0 and (scores >= 0).all()
     np.testing.assert_allclose(scores.sum(1), 1, rtol=1e-6)
