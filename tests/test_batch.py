@@ -522,6 +522,7 @@ def test_poison_takes_no_neighbour_with_it(tmp_path: Path, tmp_path_factory: pyt
     check_order(out)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_while_it_loads(tmp_path: Path) -> None:
     given, out = tmp_path / "given", tmp_path / "out"
     picture(given / "p.png")

@@ -342,6 +342,7 @@ def test_the_demo_runs_from_nothing(tmp_path: Path) -> None:
     assert len(times) == 240 and times[-1] >= 8 and pictures[0].shape == (360, 1280)
 
 
+@pytest.mark.slow
 def test_the_example_runs(tmp_path: Path) -> None:
     script = Path(__file__).parent.parent / "examples" / "one_picture.py"
     result = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -381,6 +382,7 @@ def test_a_model_file_lists_its_own_classes(tmp_path: Path) -> None:
     assert result.stdout.splitlines() == ["class 1: one class, found by the index", "index  label", "    1  class 1"], result.stderr
 
 
+@pytest.mark.slow
 def test_doctor_tells_what_is_there(tmp_path: Path) -> None:
     result = visualize("doctor", "--json", cwd=tmp_path)
     findings = json.loads(result.stdout)

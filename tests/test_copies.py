@@ -216,6 +216,7 @@ def test_a_copy_of_what_fails_says_so_and_one_that_goes_is_missing(a_night: Nigh
     assert a_night.make() == ["b.jpg"]
 
 
+@pytest.mark.slow
 def test_a_batch_points_copies_out_and_makes_one_of_them_with_dedupe(tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "sub/c.png"):
         picture(tmp_path / "given" / name)

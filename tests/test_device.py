@@ -136,6 +136,7 @@ maps.scorer(network.split(embedded.build()))(np.zeros((1, 64, 64, 3), np.uint8))
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86-64 has oneDNN asked for")
 @pytest.mark.parametrize(("said", "by_onednn"), [(None, 49), ("0", 0)])
+@pytest.mark.slow
 def test_every_convolution_is_onednns_unless_somebody_says_no(said: str | None, by_onednn: int) -> None:
     """Also where TensorFlow would not take it by itself. It has 49: 16 blocks of three, but the first of two; stem, head."""
     environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}

@@ -112,6 +112,7 @@ def test_a_part_that_is_stopped_goes_on_and_is_the_same(long: Path, tmp_path: Pa
     assert (tmp_path / "again.mp4").read_bytes() == (tmp_path / "undisturbed.mp4").read_bytes()
 
 
+@pytest.mark.slow
 def test_parts_that_do_not_meet_are_not_joined(long: Path, tmp_path: Path, open_session: Open) -> None:
     job, session = job_for(long, tmp_path / "o.mp4", **QUICK), open_session(**QUICK)
     found = parts.parts_of(job, session.options)

@@ -197,6 +197,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.slow
 def test_names_of_any_bytes_in_every_output(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"d\xff\n[1]")
     folder.mkdir()

@@ -185,7 +185,8 @@ def test_a_file_that_is_no_model_of_ours_has_no_card(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ the same again, and going on
 
 
-@pytest.mark.parametrize("augment", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("augment", [False, True])
 def test_the_same_seed_gives_the_same_model_and_going_on_too(augment: bool, data: Path, tmp_path: Path) -> None:
     recipe = replace(QUICK, augment=augment, epochs=3)
     whole = train(data, tmp_path / "whole.keras", recipe)
@@ -218,6 +219,7 @@ def test_what_was_interrupted_is_not_replaced_or_mixed_unasked(data: Path, tmp_p
         train(data, output, recipe, resume=True)
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_kept_and_is_as_good_as_it_was_said_to_be(tmp_path: Path) -> None:
     data, output = tmp_path / "data", tmp_path / "m.keras"
     for part, seed in (("train", 1), ("val", 2)):
@@ -239,6 +241,7 @@ def test_the_best_epoch_is_kept_and_is_as_good_as_it_was_said_to_be(tmp_path: Pa
     assert np.mean(losses) == pytest.approx(told.best["val_loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_it_ends_when_nothing_is_gained(data: Path, tmp_path: Path) -> None:
     still = train(data, tmp_path / "m.keras", replace(QUICK, epochs=30, learning_rate=1e-9))
     assert len(still.history) == 1 + training.PATIENCE
