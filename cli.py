@@ -243,7 +243,7 @@ Smooth = Annotated[
     typer.Option(
         "--smooth",
         metavar="X",
-        help="Steady heat and scores over time, 0 (not) to 1 (mean of the scene); a cut begins anew.",
+        help="Steady heat, scores and title over time, 0 (not) to 1 (mean of the scene); a cut begins anew.",
         rich_help_panel=TIME,
     ),
 ]
@@ -484,6 +484,7 @@ def image(
     """Pictures, each with the heat beside it and the prediction written on it. A folder stands for the pictures in it."""
     choice = _choice(model, weights, labels, preprocess, layer, custom_objects, allow_unsafe, precision)
     options = _options(
+        smooth=0.0,  # a picture has no time
         targets=tuple(target or ()),
         method=method,
         top_k=top_k,
@@ -1170,6 +1171,7 @@ def analyze(
     """Where a model errs: its accuracy on labelled folders, what it confuses, and the pictures that show why, each with its heat."""
     choice = _choice(model, weights, labels, preprocess, None, custom_objects, allow_unsafe, precision)
     options = _options(
+        smooth=0.0,
         method=method,
         fit=fit,
         short_side_px=short_side,

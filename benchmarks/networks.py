@@ -26,14 +26,14 @@ def embedded(*targets: str) -> Networks:
     from pipeline.records import ModelChoice, Options
 
     models.use_device("auto", at_once=reading.AT_ONCE)
-    session = visualize.open_session(models.load_classifier(ModelChoice(model=catalog.DEFAULT)), Options(targets=targets))
+    session = visualize.open_session(models.load_classifier(ModelChoice(model=catalog.DEFAULT)), Options(targets=targets, smooth=0))
     forward = maps.scorer(session.classifier.networks[0])
 
     def fitted(width: int, height: int) -> tuple[int, int]:
         seen = session.geometry(width, height)
         return seen.width_px, seen.height_px
 
-    return Networks(lambda batch: [t.numpy() for t in session.explain(batch)], lambda batch: forward(batch).numpy(), fitted)
+    return Networks(lambda batch: [t.numpy() for t in session.explain(batch)[:3]], lambda batch: forward(batch).numpy(), fitted)
 
 
 def of_zoo(name: str) -> Networks:
@@ -52,7 +52,7 @@ def of_zoo(name: str) -> Networks:
     scale = partial(preprocessing.scale_pixels, mode=entry.pixels)
     explain, forward = maps.explainer(net, preprocess=scale), maps.scorer(net, preprocess=scale)
     size = (entry.input_px, entry.input_px)
-    return Networks(lambda batch: [t.numpy() for t in explain(batch)], lambda batch: forward(batch).numpy(), lambda *_: size)
+    return Networks(lambda batch: [t.numpy() for t in explain(batch)[:3]], lambda batch: forward(batch).numpy(), lambda *_: size)
 
 
 def noise(batch: int, size: Sequence[int]) -> Array:

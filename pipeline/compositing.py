@@ -204,6 +204,10 @@ class PanelRanges:
         self._peaks = [RunningRange() for _ in range(panels)]
         self._scores = [RunningRange() for _ in range(panels)] if shared else []
 
+    def begin_anew(self) -> None:
+        """Forget what was: another scene begins."""
+        self._peaks, self._scores = ([RunningRange() for _ in ranges] for ranges in (self._peaks, self._scores))
+
     def scales(self, peaks: Array, scores: Array, time_seconds: float) -> list[float]:
         """What counts as full at this time, in each map's units, given the maps' peaks and the scores of the classes they explain."""
         tops = [each.scale(float(peak), time_seconds) for each, peak in zip(self._peaks, peaks, strict=True)]
@@ -440,9 +444,11 @@ def _gap(em: int) -> int:
 def label_patch(caption: Caption, size: LabelSize, *, colour: Colour, legend: bytes = b"") -> Patch:
     """The label box of that size. In its foot stands the caption's note, else the scale of the colours, if `legend` has them.
 
-    Without a foot the note takes the place of the last row but the first.
+    Without a foot the note takes the place of the last row, or its first words stand before the name where there is one row alone.
     """
     rows, below = list(caption.rows[: size.rows]), sum(_steps(size))
+    if caption.note and not size.foot and size.rows == 1 and rows:  # there is no other place
+        rows = [(f"{caption.note.partition(':')[0]}: {rows[0][0]}", rows[0][1])]
     if caption.note and not size.foot and len(rows) > 1:
         rows.pop()
         below = sum(_steps(size)[:-1])
@@ -749,9 +755,11 @@ def _lay_label(cell: Planes, kind: str, index: int, captions: Sequence[Caption],
     """Where there is a panel for the list, that has it all, and of several heats each has its own name alone."""
     listed = any(other == "list" for other, *_ in canvas.cells)
     if kind == "list":
-        _lay_list(cell, _listed(captions), canvas, look.heat_legend)
+        most = len(captions) - 1 + len(captions[0].rows)  # in a video there are fewer while one that was asked for is among the best
+        _lay_list(cell, _listed(captions), canvas, look.heat_legend, rows=most)
     elif listed and kind == "overlay" and len(captions) > 1:
-        _lay_caption(cell, Caption(rows=captions[index].rows[:1], note=captions[index].note), canvas)
+        alone = Caption(rows=captions[index].rows[:1], note=captions[index].note)
+        _lay_caption(cell, alone, canvas, legend=look.overlay_legend)
     elif not listed and kind != "source":
         _lay_caption(cell, captions[index], canvas, legend=look.overlay_legend if kind == "overlay" else look.heat_legend)
 
@@ -776,10 +784,10 @@ def _listed(captions: Sequence[Caption]) -> Caption:
     )
 
 
-def _lay_list(cell: Planes, caption: Caption, canvas: Canvas, legend: bytes) -> None:
-    """A panel of its own: letters as large as it takes them, in the middle of its height."""
+def _lay_list(cell: Planes, caption: Caption, canvas: Canvas, legend: bytes, *, rows: int) -> None:
+    """A panel of its own: letters as large as it takes them with so many rows, in the middle of its height."""
     width, height = canvas.panel_width, canvas.panel_height
-    size = list_size(width, height, rows=len(caption.rows), longest=canvas.longest_name)
+    size = list_size(width, height, rows=rows, longest=canvas.longest_name)
     if size is not None:
         lay_patch(cell, label_patch(caption, size, colour=canvas.colour, legend=legend), size.margin, (height - size.height) // 4 * 2)
 

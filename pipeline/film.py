@@ -372,7 +372,7 @@ class Film:
             last[0] = item
             painted = self.view.painter.paint(fitted(frame), seen, fresh=fresh)
             painter = self.view.painter
-            self.track.add(frame.time_seconds, seen.scores, asked=seen.target_scores, shown=painter.title, cut=fresh and painter.cut)
+            self.track.add(frame.time_seconds, seen.scores, asked=self.session.asked(seen), shown=painter.title, cut=fresh and painter.cut)
             if self.raw is not None and fresh:
                 self.raw.add(frame.time_seconds, seen.maps, seen.targets, seen.target_scores)
             if self.options.keeps_thumbnails:
@@ -397,7 +397,8 @@ class Film:
 
     def _damaged_frames(self) -> tuple[int, str]:
         """How many of the frames that are done are cut off, and what is wrong with the first; frames are read ahead."""
-        numbers = [number for number in self._damaged if number < self.track.frames]
+        # Copied in one step: the thread that reads ahead adds to it.
+        numbers = [number for number in list(self._damaged) if number < self.track.frames]
         return len(numbers), self._damaged[numbers[0]] if numbers else ""
 
     def _damage(self, problems: tuple[int, str]) -> str | None:
@@ -488,7 +489,7 @@ class View:
         self.frame_rate = shape.frame_rate
         self.warnings: list[str] = []
         self.painter, self.encoder = self._fitted(session, shape.width_px, shape.height_px, hardware)
-        held = 3 * shape.width_px * shape.height_px // 2
+        held = 3 * shape.width_px * shape.height_px // 2 + session.kept_bytes(self.geometry)
         batches = 4 + reading.AT_ONCE + 1  # being filled, waiting, queued, painted, and at the network, with one that is next there
         waiting = batches * self.options.every * held
         fitting = max(1, FRAMES_BUDGET_BYTES // waiting)
@@ -525,10 +526,22 @@ class View:
     def identity(self) -> dict[str, Any]:
         """All that the finished pictures depend on besides the source."""
         options = asdict(self.options)
-        for name in ("predictions", "overwrite", "fresh", "audio", "report", "timeline", "contact_sheet", "contact_frames"):
+        for name in (
+            "predictions",
+            "overwrite",
+            "skip_existing",
+            "scale",
+            "fresh",
+            "audio",
+            "report",
+            "timeline",
+            "contact_sheet",
+            "contact_frames",
+        ):
             del options[name]
         return {
             **options,
+            "shares_scale": self.options.shares_scale,
             "save_maps": self.job.maps is not None,
             "thumbnails": self.options.thumbnails if self.options.keeps_thumbnails else 0,
             "encoder": [self.encoder.name, dict(self.encoder.arguments)],

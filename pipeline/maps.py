@@ -37,7 +37,7 @@ class Explanation(NamedTuple):
     target_scores: tf.Tensor
     """float32 (batch, targets), probabilities; of a group the sum of its classes'."""
     features: tuple[tf.Tensor, ...] = ()
-    """For each layer what maps are made of, (batch, h, w, k), where that is asked for."""
+    """For each layer what the maps of all classes are made of, float32 (batch, h, w, k), where that is asked for."""
 
 
 Target = int | Sequence[int]  # a class, or those of a group: what is explained is then the logarithm of the sum of their exp(logit)
@@ -114,6 +114,7 @@ FORMULAS: Mapping[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
 }
 # Behind global average pooling G is the same at every position, so these three are one map: a matrix product (arXiv 1610.02391, 3.1).
 CLOSED_FORM = frozenset({"gradcam", "hirescam", "xgradcam"})
+_WITHOUT_GRADIENT = frozenset({"eigencam", "scorecam"})
 SCORECAM_CHANNELS = 32  # masked pictures in one forward pass
 CPU_BATCH = 4  # pictures that are brought to a CPU's network together
 # Of these a core computes so many at a time that their feature maps are still in its caches when the next layer reads them. Not where the
@@ -140,8 +141,8 @@ def explainer(
     groups = None if targets is None else [[target] if isinstance(target, int) else list(target) for target in targets]
 
     def explain(pixels: tf.Tensor) -> Explanation:
-        explanation, activations = _explain(network, method, groups, preprocess or (lambda x: x), pixels)
-        return explanation._replace(features=(activations,)) if keep_features else explanation
+        explanation, features = _explain(network, method, groups, preprocess or (lambda x: x), pixels)
+        return explanation._replace(features=(features,)) if keep_features else explanation
 
     return _traced(network, explain)
 
@@ -149,20 +150,21 @@ def explainer(
 def mapper(
     network: Network, *, method: str = "gradcam", preprocess: Callable[[Any], Any] | None = None
 ) -> Callable[[Any, Any, int], tf.Tensor]:
-    """A traced function from a picture uint8 (height, width, 3), its features (h, w, k) as an explainer keeps them, and a class to its map.
+    """A function from a picture uint8 (height, width, 3), its features (h, w, k) as an explainer keeps them, and a class to its map.
 
     The map float32 (h, w) is the one that an explainer gives for that class; the network's body is not run again.
     """
+    if method in _WITHOUT_GRADIENT:
+        return lambda pixels, features, target: tf.constant(features[..., target if features.shape[2] > 1 else 0])
     scale = preprocess or (lambda x: x)
 
     def call(pixels: tf.Tensor, activations: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-        picture, a = tf.cast(pixels[None], tf.float32), activations[None]
-        x = scale(picture)
+        x, a = scale(tf.cast(pixels[None], tf.float32)), activations[None]
         read = _read(network, a, x)
         asked = _asked_classes(network.scores(read.logits), target[None, None])
-        return _maps(network, method, None, scale, picture, x, a, read, asked)[0, 0]
+        return _maps_by_gradient(network, method, x, a, read, asked)[0, 0]
 
-    shapes = ((None, None, 3), tf.uint8), ((None, None, network.target.shape[3]), network.target_dtype), ((), tf.int32)
+    shapes = ((None, None, 3), tf.uint8), ((None, None, network.target.shape[3]), tf.float32), ((), tf.int32)
     traced = tf.function(call, input_signature=[tf.TensorSpec(*each) for each in shapes], autograph=False)
     graph = functools.cache(traced.get_concrete_function)  # made when a map is first asked for
     return lambda pixels, activations, target: graph()(tf.constant(pixels), tf.constant(activations), tf.constant(target, tf.int32))
@@ -265,37 +267,32 @@ def _joined(parts: Sequence[Any]) -> Any:
 def _explain(
     network: Network, method: str, targets: Sequence[list[int]] | None, preprocess: Callable[[Any], Any], pixels: tf.Tensor
 ) -> tuple[Explanation, tf.Tensor]:
-    """The explanation, and the target tensor (batch, h, w, k) that it was made of."""
+    """The explanation, and what the maps of all classes are made of, float32 (batch, h, w, k).
+
+    That is the target tensor; the maps themselves where they are made without a gradient, one for each class or one for all of them.
+    """
     x = preprocess(pixels)
     activations = network.run_body(x)
     read = _read(network, activations, x)
     scores = _best_scores(network, read.logits)
     asked = _asked(network, read.logits, scores, targets)
-    maps = _maps(network, method, targets, preprocess, pixels, x, activations, read, asked)
-    return Explanation(scores, asked.classes, maps, asked.scores), activations
-
-
-def _maps(
-    network: Network,
-    method: str,
-    targets: Sequence[list[int]] | None,
-    preprocess: Callable[[Any], Any],
-    pixels: tf.Tensor,
-    x: tf.Tensor,
-    activations: tf.Tensor,
-    read: _Read,
-    asked: _Asked,
-) -> tf.Tensor:
-    """Maps (batch, t, h, w); `x` are the pixels as the network takes them."""
-    a = tf.cast(activations, tf.float32)
+    features = tf.cast(activations, tf.float32)
     if method == "eigencam":
-        maps = tf.repeat(eigencam(a)[:, None], tf.shape(asked.classes)[1], axis=1)
+        features = eigencam(features)[..., None]
+        maps = tf.repeat(tf.transpose(features, (0, 3, 1, 2)), tf.shape(asked.classes)[1], axis=1)
     elif method == "scorecam":
-        maps = scorecam(
-            lambda picture: _logits_of(network, preprocess(picture), targets), pixels, a, asked.classes, by_class=targets is None
-        )
-    elif read.pooled is None:
-        maps = _by_formula(FORMULAS[method], a, _gradients_of_head(network, activations, x, asked))
+        features = scorecam(lambda picture: _logits_of(network, preprocess(picture), targets), pixels, features)
+        maps = tf.transpose(features, (0, 3, 1, 2))
+        maps = tf.gather(maps, asked.classes, axis=1, batch_dims=1) if targets is None else maps
+    else:
+        maps = _maps_by_gradient(network, method, x, activations, read, asked)
+    return Explanation(scores, asked.classes, maps, asked.scores), features
+
+
+def _maps_by_gradient(network: Network, method: str, x: tf.Tensor, activations: tf.Tensor, read: _Read, asked: _Asked) -> tf.Tensor:
+    """Maps (batch, t, h, w); `x` are the pixels as the network takes them."""
+    if read.pooled is None:
+        maps = _by_formula(FORMULAS[method], tf.cast(activations, tf.float32), _gradients_of_head(network, activations, x, asked))
     else:
         maps = _behind_pooling(network, method, activations, x, asked, _gradients_of_features(network, read, asked))
     return tf.nn.relu(maps)
@@ -400,12 +397,13 @@ def _asked_classes(scores: tf.Tensor, classes: tf.Tensor) -> _Asked:
 def _asked_group(scores: tf.Tensor, logits: tf.Tensor, group: list[int]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """As _Asked has them, for one group; `scores` and `logits` are (batch, windows, classes)."""
     members = tf.constant(group, tf.int32)
-    together = tf.minimum(tf.reduce_sum(tf.gather(scores, members, axis=2), 2), 1.0)  # of several labels at once the sum may be more
+    together = tf.reduce_sum(tf.gather(scores, members, axis=2), 2)
     window = tf.argmax(together, 1)
     at_best = tf.gather(tf.gather(logits, members, axis=2), window, axis=1, batch_dims=1)  # (batch, members)
     parts = tf.matmul(tf.nn.softmax(at_best), tf.one_hot(members, logits.shape[2]))
     classes = tf.gather(members, tf.argmax(at_best, 1))
-    return classes, tf.gather(together, window, axis=1, batch_dims=1), window, parts
+    best = tf.minimum(tf.gather(together, window, axis=1, batch_dims=1), 1.0)  # of several labels at once the sum may be more
+    return classes, best, window, parts
 
 
 def _gradients_of_features(network: Network, read: _Read, asked: _Asked) -> list[tf.Tensor]:
@@ -456,40 +454,37 @@ def _gradients_before_pooling(network: Network, activations: tf.Tensor, pixels: 
 
 
 def _logits_of(network: Network, x: tf.Tensor, targets: Sequence[list[int]] | None) -> tf.Tensor:
-    """For Score-CAM: the highest logit of any window (n, classes), or of each group (n, t)."""
-    logits = tf.reduce_max(_read(network, network.run_body(x), x).logits, 1)
-    if targets is None:
-        return logits
-    return tf.stack([tf.reduce_logsumexp(tf.gather(logits, group, axis=1), 1) for group in targets], axis=1)
+    """For Score-CAM: the highest logit of any window, of each class (n, classes) or of each group (n, t)."""
+    logits = _read(network, network.run_body(x), x).logits
+    if targets is not None:
+        logits = tf.stack([tf.reduce_logsumexp(tf.gather(logits, group, axis=2), 2) for group in targets], axis=2)
+    return tf.reduce_max(logits, 1)
 
 
 # ------------------------------------------------------------------------------------------------ methods
 
 
-def scorecam(
-    logits_of: Callable[[tf.Tensor], tf.Tensor], pixels: tf.Tensor, activations: tf.Tensor, targets: tf.Tensor, *, by_class: bool = True
-) -> tf.Tensor:
+def scorecam(logits_of: Callable[[tf.Tensor], tf.Tensor], pixels: tf.Tensor, activations: tf.Tensor) -> tf.Tensor:
     """Score-CAM, arXiv 1910.01279, eq. 3 and 4: ReLU sum_k s_k A_k, s the softmax over channels of f(X * mask_k).
 
-    logits_of maps pixels (n, H, W, 3) to logits (n, classes), or to those of the targets (n, t) unless `by_class`; pixels (batch, H, W, 3)
-    in [0, 255], activations (batch, h, w, k), targets (batch, t); returns (batch, t, h, w). A mask is its channel enlarged to the picture
-    and stretched to [0, 1]; one that is the same everywhere masks all. The paper subtracts f(baseline), which is the same for every channel
-    and drops out of the softmax. It takes k forward passes for a picture.
+    logits_of maps pixels (n, H, W, 3) to logits (n, t), of as many classes or groups as maps are wanted of; pixels (batch, H, W, 3) in
+    [0, 255], activations (batch, h, w, k); returns (batch, h, w, t). A mask is its channel enlarged to the picture and stretched to [0, 1];
+    one that is the same everywhere masks all. The paper subtracts f(baseline), which is the same for every channel and drops out of the
+    softmax. It takes k forward passes for a picture, however many maps are wanted.
     """
     channels = activations.shape[3]
     padding = -channels % SCORECAM_CHANNELS
 
-    def one(item: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        picture, a, chosen = item
+    def one(item: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        picture, a = item
         groups = tf.reshape(
             tf.transpose(tf.pad(a, ((0, 0), (0, 0), (0, padding))), (2, 0, 1)), (-1, SCORECAM_CHANNELS, *tf.unstack(tf.shape(a)[:2]))
         )
         logits = tf.map_fn(lambda group: _counted(logits_of(_masked(picture, group))), groups, fn_output_signature=tf.float32)
-        logits = tf.reshape(logits, (-1, tf.shape(logits)[2]))[:channels]
-        weights = tf.nn.softmax(tf.gather(logits, chosen, axis=1) if by_class else logits, axis=0)  # (k, t)
-        return tf.nn.relu(tf.einsum("hwk,kt->thw", a, weights))
+        weights = tf.nn.softmax(tf.reshape(logits, (-1, tf.shape(logits)[2]))[:channels], axis=0)  # (k, t)
+        return tf.nn.relu(tf.einsum("hwk,kt->hwt", a, weights))
 
-    return tf.map_fn(one, (pixels, activations, targets), fn_output_signature=tf.float32)
+    return tf.map_fn(one, (pixels, activations), fn_output_signature=tf.float32)
 
 
 @functools.cache

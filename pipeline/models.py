@@ -78,7 +78,7 @@ def _split(model: keras.Model, choice: ModelChoice) -> list[network.Network]:
     return [folding.fold(network.split(model, layer=layer)) for layer in choice.layers or (None,)]
 
 
-def _windowed(networks: Sequence[network.Network], input_px: tuple[int, int], stride: int) -> list[network.Network]:
+def _windowed(networks: Sequence[network.Network], input_px: tuple[int, int], stride: int | None = None) -> list[network.Network]:
     return [network.with_window(net, input_px=input_px, stride=stride) for net in networks]
 
 
@@ -186,10 +186,13 @@ def _own(choice: ModelChoice) -> Classifier:
     pixels = choice.pixels or "none"
     if choice.pixels is None and not first.scales_pixels:
         warnings.append(f"{path}: no layer scales its pixels, so it gets RGB in 0 to 255; --preprocess if it was trained on something else")
-    stride = _stride(first)
+    networks = _windowed(networks, (width, height))
+    if None in first.source.shape[1:3] and networks[0].window is not None:
+        warnings.append(f"{path}: does not say what size it was trained on; scores are of parts of {width}x{height} pixels, as if on that")
+    stride = _stride(networks[0], height)
     return Classifier(
         name=path.name,
-        networks=_windowed(networks, (width, height), stride),
+        networks=networks,
         classes=classes,
         pixels=pixels,
         input_px=(width, height),
@@ -265,9 +268,10 @@ def _custom_objects(module: Path | None) -> dict[str, Any]:
     return {name: value for name, value in found.items() if callable(value) and not name.startswith("_")}
 
 
-def _stride(net: network.Network) -> int:
-    size, cells = net.source.shape[1], net.target.shape[1]
-    return max(1, round(size / cells)) if size and cells else 32
+def _stride(net: network.Network, height_px: int) -> int:
+    """How many pixels one cell of the map stands for, in a picture of that height."""
+    cells = net.target.shape[1] or (net.window[0] if net.window else None)
+    return max(1, round(height_px / cells)) if cells else 32
 
 
 # ------------------------------------------------------------------------------------------------ class names

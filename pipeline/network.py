@@ -120,12 +120,6 @@ class Network:
         return any(getattr(call.layer, "compute_dtype", "") in ("float16", "bfloat16") for call in (*self.body, *self.head))
 
     @property
-    def target_dtype(self) -> str:
-        """The type of the target tensor's numbers, such as float32."""
-        [last] = [call.layer for call in self.body if self.target in call.outputs] or [None]
-        return getattr(last, "compute_dtype", None) or "float32"
-
-    @property
     def scales_pixels(self) -> bool:
         """Whether a layer of the network itself brings pixels to the range that it was trained on."""
         return any(isinstance(call.operation, keras.layers.Rescaling | keras.layers.Normalization) for call in self.body)
@@ -309,13 +303,22 @@ def split(model: keras.Model, *, layer: str | None = None) -> Network:
     )
 
 
-def with_window(network: Network, *, input_px: tuple[int, int], stride: int) -> Network:
-    """The same network, pooling over windows of as many cells as pictures of the size (width, height) give that it was trained on."""
+def with_window(network: Network, *, input_px: tuple[int, int], stride: int | None = None) -> Network:
+    """The same network, pooling over windows of as many cells as pictures of the size (width, height) give that it was trained on.
+
+    Where the network does not say how many those are, it is by `stride`, or without one by a picture of that size that is put through.
+    """
     if network.pooled is None or not network.takes_any_size:
         return network
     width, height = input_px
     rows, columns = network.pooled.shape[1:3]
-    return replace(network, window=(rows or round(height / stride), columns or round(width / stride)))
+    if rows and columns:
+        return replace(network, window=(rows, columns))
+    if stride is not None:
+        return replace(network, window=(round(height / stride), round(width / stride)))
+    blank = tf.zeros((1, height, width, 3))
+    cells = network.run_before_pooling(network.run_body(blank), blank) if network.pooling else blank
+    return replace(network, window=(int(cells.shape[1]), int(cells.shape[2])))
 
 
 def _find_pooled(output: Slot, calls: Sequence[Call], producers: Mapping[int, Call], name: str) -> Slot | None:

@@ -19,7 +19,6 @@ from pipeline.visualize import Session
 
 MOST_EMBEDDED = 300  # pictures; more would make a page of many megabytes, and are linked instead
 _SHOWN_BY_BROWSERS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif")
-SHORTEST_SCENE_SECONDS = 0.6  # as PySceneDetect has it: what changes for longer than one picture is a pan, and no cut
 
 
 def write(outcome: Outcome, track: Track, session: Session, *, command: str, overwrite: bool) -> None:
@@ -35,16 +34,16 @@ def write(outcome: Outcome, track: Track, session: Session, *, command: str, ove
 
 
 def write_contact_sheet(path: Path, track: Track, session: Session, *, overwrite: bool) -> None:
-    """The thumbnails in rows, each with its time and what was seen in that frame."""
-    indices, scores = track.top
-    pictures, texts = [], []
+    """The thumbnails in rows, each with its time and what its title says."""
+    pictures, texts, target = [], [], session.targets[0] if session.targets else None
+    indices, scores = track.shown
     for thumbnail in track.thumbnails:
         frame = int(np.searchsorted(track.times_seconds, thumbnail.time_seconds))
         bgr = cv2.imdecode(np.frombuffer(thumbnail.jpeg, np.uint8), cv2.IMREAD_COLOR)
         assert bgr is not None, "it was encoded here"
         pictures.append(bgr[..., ::-1])
-        best = [f"{session.classifier.classes[indices[frame, 0]].label} {percent(scores[frame, 0])}"] if indices.size else []
-        texts.append([clock(thumbnail.time_seconds), *best])
+        label = target.label if target else session.classifier.classes[indices[frame]].label
+        texts.append([clock(thumbnail.time_seconds), f"{label} {percent(scores[frame])}"])
     write_picture_grid(path, pictures, texts, overwrite=overwrite)
 
 
@@ -91,20 +90,11 @@ def video_page(outcome: Outcome, track: Track, session: Session, *, command: str
         scores=scores,
         classes=classes,
         stretches=track.stretches(classes, last_seconds=track.last_frame_seconds(outcome.duration_seconds)),
-        cuts_seconds=cuts(track.cuts_seconds),
+        cuts_seconds=track.cuts_seconds,
         thumbnails=track.thumbnails,
         facts=facts(outcome, options, command),
         warnings=outcome.warnings if outcome.error is None else (*outcome.warnings, outcome.error),
     )
-
-
-def cuts(changes_seconds: Sequence[float]) -> list[float]:
-    """Of sudden changes, those that stand alone: a pan changes from picture to picture, a cut changes once."""
-    found = []
-    for before, now, after in zip([float("-inf"), *changes_seconds], changes_seconds, [*changes_seconds[1:], float("inf")], strict=False):
-        if min(now - before, after - now) >= SHORTEST_SCENE_SECONDS:
-            found.append(now)
-    return found
 
 
 def facts(outcome: Outcome, options: Options, command: str) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""A frame becomes a finished picture: sizes and encoder that follow from the source, heat that is steady over time, the label."""
+"""A frame becomes a finished picture: heat and a title that are steady over time, and the label."""
 
 from __future__ import annotations
 
@@ -102,10 +102,13 @@ class Painter:
         targets, raw, anew = seen.targets, seen.maps, self.cut
         if self._title is not None:
             title = self._title.add(scores, time_seconds, cut=self.cut)
-            anew = anew or (self.shown is not None and title != self.shown.targets[0])  # the mean was another class' until now
+            # The mean was another class' until now; a map of no class goes on.
+            anew = anew or (self._options.method != "eigencam" and self.shown is not None and title != self.shown.targets[0])
             raw = raw if title == targets[0] else self._map_of(seen, title)[None]
             targets, target_scores = np.array([title]), scores[[title]]
         maps = self._means["maps"].add(raw, time_seconds, cut=anew)
+        if self.cut:
+            self._ranges.begin_anew()
         scales = self._ranges.scales(maps.max(axis=(1, 2)), target_scores, time_seconds)
         self._seen, self.shown = seen._replace(features=()), Shown(targets, target_scores, maps, scales, scores)
         return self.shown

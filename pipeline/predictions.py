@@ -27,7 +27,9 @@ KEPT_SCORE = 0.01  # what is less likely is not counted in the sum of a kind's c
 PAUSE_SECONDS, PAUSE_WITH_CUT_SECONDS = 3.0 + 1e-6, 1.0 + 1e-6
 # Of per-frame predictions: what was measured, and then what the title of the first panel says, which --smooth and --target make another.
 COLUMNS = ("frame", "time_seconds", "rank", "index", "wnid", "label", "score", "shown_index", "shown_label", "shown_score")
-STATE_VERSION = 2  # of what `Track.state` gives: a run that was interrupted by a program with another begins anew
+STATE_VERSION = (
+    2  # of what `state` gives, of Track, RawMaps and painting.Painter: a run that was interrupted by a program with another begins anew
+)
 
 
 def top_predictions(scores: Array, classes: Sequence[ClassName], k: int) -> list[Prediction]:
@@ -198,6 +200,11 @@ class Track:
         """Of every frame the classes' indices int32 (frames, k) and their scores float32 (frames, k), the best first."""
         shape = self.frames, len(self._indices) // max(1, self.frames)
         return np.array(self._indices, np.int32).reshape(shape), np.array(self._scores, np.float32).reshape(shape)
+
+    @property
+    def shown(self) -> tuple[Array, Array]:
+        """Of every frame the class that its title names, int32 (frames,), and the score beside it, float32 (frames,)."""
+        return np.array(self._shown_indices, np.int32), np.array(self._shown_scores, np.float32)
 
     @property
     def first_seconds(self) -> float:

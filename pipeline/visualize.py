@@ -73,6 +73,17 @@ class Session:
         features = zip(*said.features, strict=True) if said.features else itertools.repeat((), len(pixels))
         return [Seen(*row) for row in zip(*said[:4], features, np.asarray(pixels), strict=True)]
 
+    def kept_bytes(self, geometry: Geometry) -> int:
+        """About how much is kept of a frame for the maps of other classes; more where `--layer` names one far from the pooling."""
+        if not self.options.holds_title:
+            return 0
+        cells = geometry.width_px * geometry.height_px // self.classifier.stride**2
+        return sum(4 * cells * (net.target.shape[3] or 0) for net in self.classifier.networks)
+
+    def asked(self, seen: Seen) -> Array | None:
+        """The scores of what was asked for, float (t,); None where nothing was."""
+        return seen.target_scores if self.targets else None
+
     def explained(self, batches: Iterable[Array]) -> Generator[list[Seen]]:
         """What `seen` gives of each batch, in order, some of them computed at once."""
         return reading.computed(self.seen, batches)
@@ -331,7 +342,7 @@ class _Written(NamedTuple):
 def _write(job: Job, session: Session, painted: Painted, before: tuple[int, int], started: float) -> _Written:
     options, seen, painter = session.options, painted.seen, painted.painter
     track = Track(job.input, options.top_k)
-    track.add(0.0, seen.scores, asked=seen.target_scores, shown=painter.title)
+    track.add(0.0, seen.scores, asked=session.asked(seen), shown=painter.title)
     if options.report:  # the finished picture, and what a page shows side by side
         track.thumbnails += [painter.thumbnail(painted.planes, 0.0), *pair_of(painted)]
     if job.maps is not None:

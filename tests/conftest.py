@@ -55,9 +55,10 @@ def open_session(classifier: Classifier) -> Callable[..., Session]:
 
     def get(**options: Any) -> Session:
         given = Options(**options)
-        if given.targets not in traced:
-            traced[given.targets] = visualize.open_session(classifier, Options(targets=given.targets))
-        return replace(traced[given.targets], options=given)
+        key = (given.targets, given.method, given.holds_title)
+        if key not in traced:
+            traced[key] = visualize.open_session(classifier, given)
+        return replace(traced[key], options=given)
 
     return get
 

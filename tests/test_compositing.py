@@ -445,9 +445,9 @@ def test_the_list_of_several_panels_names_all_of_them() -> None:
     canvas, planes = c.arrange("grid", 640, 480, explanations=2, colour=BT709), planes_of(640, 480, BT709)
     data = c.compose(planes, [np.zeros((480, 640), np.uint8)] * 2, captions, canvas, c.make_look("turbo", 0.5, BT709))
     whole = split(data, canvas)[0]
-    row = c.label_size(640, 480, rows=1, longest=12.0, em=c.text_size(640, 480), foot=False)
+    row = c.label_size(640, 480, rows=1, longest=12.0, em=c.text_size(640, 480), foot=True)
     assert row is not None
-    for panel in (whole[:480, 640:1280], whole[:480, 1280:]):  # above its heat each has its own name alone
+    for panel in (whole[:480, 640:1280], whole[:480, 1280:]):  # above its heat each has its own name and the colours alone
         changed = np.flatnonzero((panel != planes[0]).any(axis=1))
         assert changed[0] == pytest.approx(row.margin, abs=1) and len(changed) == pytest.approx(row.height, abs=1)
 
@@ -505,3 +505,40 @@ def test_one_scale_follows_scores_over_time_and_goes_on_from_its_state() -> None
     given: list[Any] = [np.array([2.0, 3.0]), np.array([0.04, 0.36]), 0.5]
     assert ranges.scales(*given) == pytest.approx([2.0, 3.0 * (first / second) ** 0.5])
     assert again.scales(*given) == ranges.scales(*given[:2], 0.5) and len(c.PanelRanges(2, shared=False).state()) == 2
+
+
+def grid(captions: list[c.Caption], height: int = 360) -> np.ndarray:
+    """The planes of a grid of as many heats, all of them cold."""
+    width = height * 16 // 9
+    canvas = c.arrange("grid", width, height, explanations=len(captions), colour=RGB)
+    planes = tuple(np.full((height, width), 90, np.uint8) for _ in range(3))
+    data = c.compose(planes, [np.zeros((height, width), np.uint8)] * len(captions), captions, canvas, c.make_look("turbo", 0.5, RGB))
+    return data.reshape(3, canvas.height, canvas.width)
+
+
+def test_a_grid_of_several_says_where_there_is_no_heat() -> None:
+    rows, note = [("cup", 0.4), ("dog", 0.3)], "no heat: nothing here speaks for it"
+    without, one = (grid([c.Caption(rows=rows, note=said), c.Caption(rows=rows)]) for said in ("", note))
+    changed = np.flatnonzero((without != one).any(axis=(0, 1)))
+    assert changed.min() >= 640 and changed.max() < 1280  # in the first heat's panel, and nowhere else
+
+
+def test_the_list_of_a_grid_is_as_large_whether_or_not_what_was_asked_for_is_among_the_best() -> None:
+    best = [("cup", 0.4), ("dog", 0.3), ("fox", 0.1)]
+    pictures = [
+        grid([c.Caption(rows=[("cup", 0.4), *rows]), c.Caption(rows=[("owl", 0.01), *rows])])
+        for rows in ([("fox", 0.1), ("dog", 0.3), ("elk", 0.1)], best)
+    ]
+    boxes = [np.argwhere((picture[:, 360:, :640] != picture[0, 719, 0]).any(axis=0)) for picture in pictures]
+    assert (boxes[0].min(0) == boxes[1].min(0)).all() and (boxes[0].max(0) == boxes[1].max(0)).all()
+
+
+def test_a_label_of_one_row_says_where_there_is_no_heat() -> None:
+    width, height = 160, 120
+    canvas = c.arrange("side-by-side", width, height, explanations=1, colour=RGB)
+    planes, cold = tuple(np.full((height, width), 90, np.uint8) for _ in range(3)), [np.zeros((height, width), np.uint8)]
+    said = [
+        c.compose(planes, cold, [c.Caption(rows=[("cup", 0.4), ("dog", 0.3)], note=note)], canvas, c.make_look("turbo", 0.5, RGB))
+        for note in ("", "no heat: nothing here speaks for it")
+    ]
+    assert (said[0] != said[1]).any()

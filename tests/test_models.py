@@ -284,3 +284,16 @@ def test_anatomy_tells_shapes_for_any_size_and_where_the_map_is(tmp_path: Path) 
     fixed = saved(small(*HEADS["flatten"]()), tmp_path / "f.keras")
     with pytest.raises(ModelError, match="--input-size 64x64: the model does not take pictures of this size"):
         anatomy.describe(ModelChoice(model=fixed), (64, 64))
+
+
+def test_a_model_of_no_certain_size_is_taken_for_one_of_224_pixels(tmp_path: Path) -> None:
+    """Its map has cells of 8 pixels, and a window of 28 by 28 of them is 224 by 224."""
+    keras.utils.set_random_seed(0)
+    pixels = x = keras.Input((None, None, 3))
+    for filters in (4, 4, 4):
+        x = keras.layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu")(x)
+    x = keras.layers.Dense(3, activation="softmax")(keras.layers.GlobalAveragePooling2D()(x))
+    keras.Model(pixels, x).save(tmp_path / "m.keras")
+    found = models.load_classifier(ModelChoice(model=str(tmp_path / "m.keras")))
+    assert found.networks[0].window == (28, 28) and found.stride == 8 and found.input_px == (224, 224)
+    assert any("does not say what size" in warning for warning in found.warnings)

@@ -70,10 +70,6 @@ def test_parts_have_the_same_thumbnails(tmp_path: Path, open_session: Open) -> N
     assert [t.time_seconds for t in joined.thumbnails] == [t.time_seconds for t in whole.thumbnails]
 
 
-def test_a_cut_is_a_change_that_stands_alone() -> None:
-    assert pages.cuts([1.0, 5.0, 5.04, 5.08, 9.0, 9.7]) == [1.0, 9.0, 9.7] and pages.cuts([]) == []
-
-
 def test_a_thumbnail_shows_the_picture_and_its_heat(tmp_path: Path, open_session: Open) -> None:
     """Three thumbnails of a picture: the whole, the picture alone, the heat alone, in true colours."""
     cat = demo.photograph("chelsea.png")

@@ -67,6 +67,25 @@ def test_without_smoothing_each_frame_speaks_for_itself() -> None:
     ]
 
 
+def test_a_cut_begins_the_range_of_the_heat_anew() -> None:
+    other = np.roll(STILL, 1, axis=2) // 3
+    for cut, expected in ((True, 1.0), (False, None)):
+        painted = painter(smooth=0.5)
+        frames = [seen(ANT, 50.0), seen(ANT, 50.0), seen(ANT, 1.0, 255 - other if cut else STILL)]
+        shown = [painted.remember(frame, number * 0.1) for number, frame in enumerate(frames)][-1]
+        assert painted.cut is cut
+        assert shown.scales[0] == (expected if cut else pytest.approx(50, rel=0.2))  # else it falls with 1.5 s
+
+
+def test_a_map_of_no_class_goes_on_when_the_title_changes() -> None:
+    keep = 0.5**2.5
+    weight, mean = 0.0, 0.0
+    for level in (1.0, 2.5, 3.5, 9.0):  # of the title, and the last of the bee
+        weight, mean = keep * weight + 1, keep * mean + level
+    found = shown_by(painter(smooth=0.5, method="eigencam"), [(ANT, 1.0), (BEE, 2.5), (BEE, 3.5), (BEE, 4.5)])
+    assert int(found[-1].targets[0]) == 1 and found[-1].maps[0, 0, 0] == pytest.approx(mean / weight)
+
+
 def test_a_class_that_is_asked_for_keeps_its_own_score() -> None:
     asked = seen(ANT, 1.0)._replace(targets=np.array([2]), target_scores=np.array([0.3], np.float32))
     found = painter(smooth=0.5, targets=("cat",)).remember(asked, 0.0)

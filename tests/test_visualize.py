@@ -515,3 +515,13 @@ def test_a_canvas_stays_within_the_highest_level_of_h264(open_session: Open) -> 
     heights = list(film._panel_heights(open_session(), 8192, 4320, 4320, Colour(matrix="bt709", full_range=False)))
     assert heights[0] == int(4320 * (139264 * 256 / (2 * 8192 * 4320)) ** 0.5) and heights == sorted(heights, reverse=True)
     assert next(film._panel_heights(open_session(), 1920, 1080, 1080, Colour(matrix="bt709", full_range=False))) == 1080
+
+
+def test_what_does_not_change_the_picture_does_not_begin_it_anew(clip: Clip, open_session: Open) -> None:
+    def identity(**options: Any) -> dict[str, Any]:
+        job = job_for(clip("single.mp4"), Path("out.mp4"), **options)
+        return film.View(job, open_session(**options), hardware=False).identity
+
+    assert identity() == identity(skip_existing=True) == identity(scale="shared") != identity(smooth=0.5)
+    two = {"targets": ("tabby", "banana")}
+    assert identity(**two) == identity(**two, scale="shared") != identity(**two, scale="frame")

@@ -195,6 +195,19 @@ def test_a_group_is_explained_by_the_logarithm_of_the_sum(head: str) -> None:
         np.testing.assert_allclose(found.maps[number, 0], np.maximum(whole[number] @ column, 0), rtol=0, atol=1e-6)
 
 
+def test_a_group_is_shown_best_where_its_scores_add_up_to_most() -> None:
+    """Of several labels at once the sum may be more than 1 in many windows: the best one is meant, and not the first of those."""
+    model, _ = net(activation="sigmoid")
+    model.layers[-1].bias.assign_add([6.0, 5.0, 4.0, 0.0])
+    x, group = pictures(3), [0, 1, 2]
+    together = by_crops(model, x)[:, :, group].sum(2)
+    assert together.min() > 1 and (together.argmax(1) > 0).any()
+    found = maps.explainer(windowed(model), targets=[group])(x)
+    np.testing.assert_array_equal(found.target_scores, np.ones((3, 1)))
+    best = by_crops(model, x)[np.arange(3), together.argmax(1)][:, group]
+    np.testing.assert_array_equal(found.targets[:, 0], np.array(group)[best.argmax(1)])
+
+
 def test_a_group_of_one_is_that_class() -> None:
     model, _ = net("dense")
     alone, group = (maps.explainer(windowed(model), targets=targets)(pictures(2)) for targets in ([2], [[2]]))
@@ -246,6 +259,35 @@ def test_a_map_of_any_class_of_a_layer_that_something_goes_round() -> None:
         np.testing.assert_allclose(found, asked.maps[0, target], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["gradcam", "layercam"])
+def test_a_map_of_any_class_in_half_the_bits(method: str) -> None:
+    """The map is taken from an operation, as in ConvNeXt: that has no type of its own, and its numbers are of half the bits."""
+    keras.utils.set_random_seed(3)
+    pixels = keras.Input((None, None, 3))
+    x = layers.Conv2D(6, 4, strides=4, activation="relu", dtype="mixed_bfloat16")(layers.Rescaling(1 / 64, offset=-2)(pixels))
+    x = x + layers.Conv2D(6, 1, activation="relu", dtype="mixed_bfloat16")(x)
+    y = layers.LayerNormalization(dtype="mixed_bfloat16")(layers.GlobalAveragePooling2D(dtype="mixed_bfloat16")(x))
+    network, shown = windowed(keras.Model(pixels, layers.Dense(4, activation="softmax", dtype="float32")(y))), pictures(1)
+    kept = maps.explainer(network, method=method, keep_features=True)(shown)
+    asked = maps.explainer(network, method=method, targets=[0, 1, 2, 3])(shown)
+    for target in range(4):
+        found = maps.mapper(network, method=method)(shown[0], kept.features[0][0].numpy(), target)
+        np.testing.assert_allclose(found, asked.maps[0, target], rtol=0.02, atol=0.02 * float(tf.reduce_max(asked.maps)))
+
+
+def test_a_map_of_any_class_behind_flatten() -> None:
+    keras.utils.set_random_seed(3)
+    pixels = keras.Input((12, 12, 3))
+    x = layers.Conv2D(4, 4, strides=4, activation="relu")(layers.Rescaling(1 / 64, offset=-2)(pixels))
+    network = split(keras.Model(pixels, layers.Dense(3, activation="softmax")(layers.Flatten()(x))))
+    shown = pictures(1, 12, 12)
+    kept = maps.explainer(network, keep_features=True)(shown)
+    asked = maps.explainer(network, targets=[0, 1, 2])(shown)
+    for target in range(3):
+        found = maps.mapper(network)(shown[0], kept.features[0][0].numpy(), target)
+        np.testing.assert_allclose(found, asked.maps[0, target], rtol=1e-4, atol=1e-6)
+
+
 def test_a_fused_map_of_any_class_is_made_of_what_was_kept_of_each_layer() -> None:
     model, x = net("dense")[0], pictures(1)
     networks = [windowed(model), windowed(model, layer="early")]
@@ -279,6 +321,7 @@ def test_the_size_of_the_window_is_that_of_training() -> None:
     model, _ = net()
     assert with_window(split(model), input_px=(28, 20), stride=4).window == (5, 7)
     fixed = keras.Sequential([keras.Input((33, 65, 3)), layers.Conv2D(2, 9, strides=4), layers.GlobalAveragePooling2D(), layers.Dense(2)])
+    assert with_window(split(model), input_px=(30, 22)).window == (5, 7)  # where nothing says so, a picture is put through
     assert with_window(split(fixed), input_px=(65, 33), stride=4).window == (7, 15)  # counted, (33 - 9) // 4 + 1, and not 33 / 4
 
 
