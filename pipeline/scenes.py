@@ -22,10 +22,10 @@ REFERENCE_RATE_HZ = 25.0
 
 def change(before: Array, after: Array) -> float:
     """How much two pictures differ, RGB uint8 (height, width, 3): the mean absolute difference of hue, saturation and value."""
-    hsv = [cv2.cvtColor(picture, cv2.COLOR_RGB2HSV).astype(np.int16) for picture in (before, after)]
-    difference = np.abs(hsv[1] - hsv[0])
-    difference[..., 0] = np.minimum(difference[..., 0], 180 - difference[..., 0])  # hue is a circle of 180
-    return float(difference.mean(axis=(0, 1)).mean())
+    difference = cv2.absdiff(*(cv2.cvtColor(picture, cv2.COLOR_RGB2HSV) for picture in (before, after)))
+    hue = difference[..., 0]
+    np.minimum(hue, 180 - hue, out=hue)  # it is a circle of 180
+    return sum(cv2.mean(difference)[:3]) / 3
 
 
 def colour_change(before: Array, after: Array) -> float:
