@@ -425,7 +425,7 @@ Verbose = Annotated[
 
 def _version(value: bool) -> None:
     if value:
-        print(f"visualize {version('heatreel')}")
+        print(f"visualize {version('heatreel')}", flush=True)  # at the interpreter's end a closed pipe would be an error
         raise typer.Exit
 
 
@@ -1329,7 +1329,8 @@ def models_classes(
         classes: Sequence[ClassName] = class_names.imagenet_classes()
         if catalog.is_file(model):
             with terminal.passing(f"loading the model {_name_of(choice)}"):
-                from pipeline import models
+                with terminal.starting_up():
+                    from pipeline import models
 
                 classes = models.load_classifier(choice).classes
         shown = class_names.listing(classes, word)
@@ -1422,7 +1423,7 @@ def _run(
         raise Stopped(exit_code_of(stop), remedy=_how_to_go_on(job, options, predictions_written=bool(tracks))) from None
     finally:
         write(tracks)
-    done = [job for job in jobs if job.output in {outcome.output for outcome in outcomes}]
+    done = _jobs_done(jobs, outcomes)
     files = _files_beside(done, options)
     if options.report and pictures:
         from pipeline import pages
@@ -1445,6 +1446,11 @@ def _session(choice: ModelChoice, device: str, jobs: Sequence[Job], options: Opt
 
         terminal.say(f"running on {models.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
         return visualize.open_session(models.load_classifier(choice), options)
+
+
+def _jobs_done(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> list[Job]:
+    made = {outcome.output for outcome in outcomes}
+    return [job for job in jobs if job.output in made]
 
 
 def _files_beside(done: Sequence[Job], options: Options) -> list[tuple[str, Path]]:

@@ -122,7 +122,8 @@ def _prediction(path: Path, max_megapixels: float | None) -> Job:
             with suppress(InputError):
                 return Job(input=path, output=path, source=sources.probe(path, max_megapixels=max_megapixels))
             raise no_picture from None
-    return Job(input=path, output=path, source=sources.probe(path, max_megapixels=max_megapixels))
+    source = sources.probe(path, max_megapixels=max_megapixels, is_not="neither a picture nor a video")
+    return Job(input=path, output=path, source=source)
 
 
 def _is_folder(path: Path) -> bool:

@@ -586,8 +586,12 @@ def open_terminal(*, as_json: bool, quiet: bool, verbose: bool, drains: bool = F
 def end(finished: SystemExit) -> None:
     """Leave with that exit code; with TensorFlow loaded, without taking a million objects apart, which takes a second.
 
-    What was registered for the end is done, and nothing waits to be written any more.
+    What was registered for the end is done, and nothing waits to be written any more. Rich, Click and Typer end with 1 where nobody
+    takes what they print; as for `Terminal.put` that is no error.
     """
+    if isinstance(finished.__context__, BrokenPipeError):
+        _silence(sys.stdout)
+        finished.code = 0
     if "tensorflow" not in sys.modules or not isinstance(finished.code, int | None):
         raise finished
     atexit._run_exitfuncs()  # as multiprocessing ends its processes

@@ -380,6 +380,7 @@ def test_a_model_file_lists_its_own_classes(tmp_path: Path) -> None:
     )
     result = visualize("models", "classes", "m.keras", "1", cwd=tmp_path)
     assert result.stdout.splitlines() == ["class 1: one class, found by the index", "index  label", "    1  class 1"], result.stderr
+    assert result.stderr == ""  # not even TensorFlow's notes
 
 
 @pytest.mark.slow
