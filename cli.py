@@ -848,7 +848,7 @@ def _survey(request: Request, terminal: Terminal) -> None:
 
 def _batch(request: Request, terminal: Terminal, *, count: int | None, engine: str, address: str | None, opens: bool) -> None:
     from pipeline import batch as night
-    from pipeline import gallery, workers
+    from pipeline import workers
     from pipeline.orders import Engine, Setup
 
     if engine not in ("local", "ray"):
@@ -865,10 +865,10 @@ def _batch(request: Request, terminal: Terminal, *, count: int | None, engine: s
 
     with terminal.archive() as display:
         summary = night.run(request, open_engine=open_engine, watcher=display, stopping=lambda: terminal.stopped_by is not None)
-    pages = [page for page in (gallery.file_of(request.output),) if request.options.report and page.exists()]
+    pages = [summary.page] if request.options.report and summary.page else []
     places = (("outputs", request.output if summary.done or summary.done_before else None), ("raw maps", request.maps))
     files = [*((kind, path) for kind, path in places if path is not None and path.exists()), *(("page", page) for page in pages)]
-    terminal.finish_archive(summary, files=files, opens=pages if opens else ())
+    terminal.finish_archive(summary, files=files, opens=(pages or [request.output]) if opens else ())
 
 
 @app.command(
@@ -883,14 +883,13 @@ def status(
 ) -> None:
     """What a batch has done, is doing, and has failed at and why; at any moment, from any process."""
     with open_terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
-        from pipeline import gallery
         from pipeline import status as standing
 
         found = standing.read(output, every_job=as_json)
         if as_json:
             terminal.put_json(found.as_json())
         else:
-            terminal.put_status(output, found, page=gallery.file_of(output))
+            terminal.put_status(output, found)
 
 
 @app.command(

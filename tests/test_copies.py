@@ -199,6 +199,19 @@ def test_what_is_done_stands_for_a_copy_that_sorts_before_it(a_night: Night, tmp
     assert a_night.list(settings='{"other": 1}') == {"a.jpg": "changed", "b.jpg": "copy"}
 
 
+def test_a_copy_of_what_is_tried_again_has_no_error(a_night: Night, tmp_path: Path) -> None:
+    a_night.write(a_jpg=A, b_jpg=A)
+    a_night.list()
+    claim = a_night.book.claim(run=a_night.run, settings=a_night.settings, owner=Process.here(), exists=lambda _: False)
+    assert claim is not None
+    a_night.book.fail(claim, error_class="MemoryError", error_text="memory ran out", charge="error", how="error", ready_after=1e12)
+    told = {Path(job["input"]).name: job for job in standing.read(tmp_path / "out", every_job=True).jobs}
+    assert {name: (job["state"], job["error"]) for name, job in told.items()} == {
+        "a.jpg": ("pending", "memory ran out"),
+        "b.jpg": ("pending", None),
+    }
+
+
 def test_a_copy_of_what_fails_says_so_and_one_that_goes_is_missing(a_night: Night, tmp_path: Path) -> None:
     a_night.write(a_jpg=A, b_jpg=A, c_jpg=A)
     a_night.list()

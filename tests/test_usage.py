@@ -19,7 +19,7 @@ from PIL import Image
 from test_structure import commands_of
 
 import cli
-from pipeline import catalog, class_names, completion, compositing, discovery, planning, signatures, usage
+from pipeline import cards, catalog, class_names, completion, compositing, discovery, planning, signatures, usage
 from pipeline.errors import CommandError, InputError
 from pipeline.records import Method, Options
 
@@ -294,6 +294,12 @@ def test_class_names_are_those_of_the_model_that_is_named(tmp_path: Path) -> Non
     (tmp_path / "names.txt").write_text("round thing\nsquare thing\n")
     context: Any = COMMANDS["image"].make_context("image", ["a.jpg", "--labels", str(tmp_path / "names.txt")], resilient_parsing=True)
     assert completion.classes(context, "") == ["round_thing", "square_thing"]
+    card = cards.Card(labels=["from the file"], base="none", input_px=96, short_side_px=96, stride=8, finished=True)
+    cards.add_card(tmp_path / "m.keras", card)
+    context.params["model"] = str(tmp_path / "m.keras")
+    assert completion.classes(context, "") == ["round_thing", "square_thing"]
+    context.params["labels"] = None
+    assert completion.classes(context, "") == ["from_the_file"]
     context.params["labels"] = tmp_path / "gone.txt"
     assert completion.classes(context, "") == []
 
