@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from test_batch import night, picture, states, status, tree
@@ -143,6 +144,35 @@ def test_each_file_is_read_once_and_only_where_another_is_as_large(a_night: Nigh
     os.utime(a_night.place / "given" / "c.jpg", ns=(7, 7))
     assert a_night.list()["c.jpg"] == "copy" and len(read) == 4
     assert a_night.book.known_copy(b"c.jpg", settings=a_night.settings) == b"b.jpg"
+
+
+@pytest.mark.parametrize("dedupe", [True, False])
+@pytest.mark.parametrize("at_once", [1, 100])
+def test_of_large_files_only_those_with_the_same_ends_are_read_wholly(
+    a_night: Night, monkeypatch: pytest.MonkeyPatch, dedupe: bool, at_once: int
+) -> None:
+    """Five files of one size: two differ at an end; of three whose ends agree one has another middle."""
+    monkeypatch.setattr(copies, "END_BYTES", 16)
+    read: dict[str, int] = {}
+    real = copies.Copies._read
+
+    def counted(self: copies.Copies, found: Found, of: Any, pieces: Any) -> Any:
+        read[f"{found.path.name} {of}"] = read.get(f"{found.path.name} {of}", 0) + 1
+        return real(self, found, of, pieces)
+
+    monkeypatch.setattr(copies.Copies, "_read", counted)
+    x = b"\xff\xd8\xff" + b"x" * 61
+    a_night.write(a_jpg=x, b_jpg=x[:-1] + b"y", c_jpg=x, d_jpg=x[:3] + b"y" + x[4:], e_jpg=x[:20] + b"y" + x[21:])
+    found = a_night.list(dedupe=dedupe, at_once=at_once)
+    assert {name for name, standing in found.items() if standing == "copy"} == ({"c.jpg"} if dedupe else set())
+    expected = {f"{name}.jpg ends": 1 for name in "abcde"} | {f"{name}.jpg sha256": 1 for name in "ace"}
+    assert read == expected and a_night.copies.count() == 1
+    a_night.list(dedupe=dedupe, at_once=at_once)
+    assert read == expected  # the ledger keeps it
+    a_night.write(b_jpg=x)
+    os.utime(a_night.place / "given" / "b.jpg", ns=(7, 7))
+    a_night.list(dedupe=dedupe, at_once=at_once)
+    assert read == {**expected, "b.jpg ends": 2, "b.jpg sha256": 1} and a_night.copies.count() == 2
 
 
 def test_a_copy_is_made_when_its_original_changes_or_goes(a_night: Night, tmp_path: Path) -> None:
