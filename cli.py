@@ -425,7 +425,7 @@ Verbose = Annotated[
 
 def _version(value: bool) -> None:
     if value:
-        print(f"visualize {version('heatreel')}")
+        print(f"visualize {version('heatreel')}", flush=True)  # at the interpreter's end a closed pipe would be an error
         raise typer.Exit
 
 
@@ -849,7 +849,7 @@ def _survey(request: Request, terminal: Terminal) -> None:
 
 def _batch(request: Request, terminal: Terminal, *, count: int | None, engine: str, address: str | None, opens: bool) -> None:
     from pipeline import batch as night
-    from pipeline import gallery, workers
+    from pipeline import workers
     from pipeline.orders import Engine, Setup
 
     if engine not in ("local", "ray"):
@@ -866,10 +866,10 @@ def _batch(request: Request, terminal: Terminal, *, count: int | None, engine: s
 
     with terminal.archive() as display:
         summary = night.run(request, open_engine=open_engine, watcher=display, stopping=lambda: terminal.stopped_by is not None)
-    pages = [page for page in (gallery.file_of(request.output),) if request.options.report and page.exists()]
+    pages = [summary.page] if request.options.report and summary.page else []
     places = (("outputs", request.output if summary.done or summary.done_before else None), ("raw maps", request.maps))
     files = [*((kind, path) for kind, path in places if path is not None and path.exists()), *(("page", page) for page in pages)]
-    terminal.finish_archive(summary, files=files, opens=pages if opens else ())
+    terminal.finish_archive(summary, files=files, opens=(pages or [request.output]) if opens else ())
 
 
 @app.command(
@@ -884,14 +884,13 @@ def status(
 ) -> None:
     """What a batch has done, is doing, and has failed at and why; at any moment, from any process."""
     with open_terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
-        from pipeline import gallery
         from pipeline import status as standing
 
         found = standing.read(output, every_job=as_json)
         if as_json:
             terminal.put_json(found.as_json())
         else:
-            terminal.put_status(output, found, page=gallery.file_of(output))
+            terminal.put_status(output, found)
 
 
 @app.command(
@@ -1331,7 +1330,8 @@ def models_classes(
         classes: Sequence[ClassName] = class_names.imagenet_classes()
         if catalog.is_file(model):
             with terminal.passing(f"loading the model {_name_of(choice)}"):
-                from pipeline import models
+                with terminal.starting_up():
+                    from pipeline import models
 
                 classes = models.load_classifier(choice).classes
         shown = class_names.listing(classes, word)
@@ -1424,7 +1424,7 @@ def _run(
         raise Stopped(exit_code_of(stop), remedy=_how_to_go_on(job, options, predictions_written=bool(tracks))) from None
     finally:
         write(tracks)
-    done = [job for job in jobs if job.output in {outcome.output for outcome in outcomes}]
+    done = _jobs_done(jobs, outcomes)
     files = _files_beside(done, options)
     if options.report and pictures:
         from pipeline import pages
@@ -1447,6 +1447,11 @@ def _session(choice: ModelChoice, device: str, jobs: Sequence[Job], options: Opt
 
         terminal.say(f"running on {models.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
         return visualize.open_session(models.load_classifier(choice), options)
+
+
+def _jobs_done(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> list[Job]:
+    made = {outcome.output for outcome in outcomes}
+    return [job for job in jobs if job.output in made]
 
 
 def _files_beside(done: Sequence[Job], options: Options) -> list[tuple[str, Path]]:

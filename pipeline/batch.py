@@ -70,7 +70,8 @@ class Watcher(Protocol):
 class Summary:
     """What one run has done. `failures` holds paths with their reasons, those of earlier runs too.
 
-    `copies` is how many of the files are exact copies of others, or if `deduped` how many are not made for that.
+    `copies` is how many of the files are exact copies of others, or if `deduped` how many are not made for that. `page` is the archive's,
+    where it has one.
     """
 
     found: int = 0
@@ -87,6 +88,7 @@ class Summary:
     left: int = 0
     seconds: float = 0.0
     log: Path | None = None
+    page: Path | None = None
 
 
 # ------------------------------------------------------------------------------------------------ the run
@@ -318,7 +320,7 @@ class _Batch:
         return not {"done", "failed", "copy"}.issuperset(standings)
 
     def _look_on(self) -> None:
-        """One step of looking for copies among what is entered. Nothing depends on it, so a full disk only ends it."""
+        """One step of looking for copies among what is entered, behind the listing."""
         if self._looking is None:
             return
         try:
@@ -398,6 +400,11 @@ class _Batch:
             self._book.set_meta("page", "final" if last else "at work")
             shards = [(self._book, self._settings), *((other, other.newest_settings) for other in others)]
             gallery.write_gallery(shards, self._output, refreshed=f"{time.strftime('%Y-%m-%d %H:%M')}{'' if last else ', at work'}")
+
+    def _page(self) -> Path | None:
+        with suppress(OutputError), archive.other_shards(self._book.path) as others:  # one of which somebody may keep to himself
+            return gallery.own_page((self._book, *others), self._output)
+        return gallery.own_page([self._book], self._output)
 
     def _is_dead(self, process: Process, number: int, beat: int) -> bool:
         if number == self._number:
@@ -692,6 +699,7 @@ class _Batch:
         self._sweep_receipts()
         with self._waiting_for_room():
             self._publish(last=True)
+        self.summary.page = self._page()
         for row in self._book.jobs(["failed"], self._settings):
             self.summary.failures.append((str(self._root / os.fsdecode(row.relative)), row.error_text or ""))
         return self.summary

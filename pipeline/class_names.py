@@ -243,12 +243,6 @@ def groups_of(classes: Sequence[ClassName]) -> tuple[ClassGroup, ...]:
     return tuple(_kind(wnid, by_wnid) for wnid in kinds if wnid in net.members)
 
 
-def wnids_below(wnid: str) -> frozenset[str]:
-    """The wnids of the classes that a kind joins, or of the class itself; none for a wnid that is no class or kind of ImageNet's."""
-    net = _wordnet()
-    return frozenset((wnid,)) if wnid in net.ancestors else net.members.get(wnid, frozenset())
-
-
 def synonyms(name: ClassName) -> tuple[str, ...]:
     """The names of a class, its label's own the first; none where it is not ImageNet's."""
     return _wordnet().names.get(name.wnid, ()) if name.wnid else ()

@@ -66,7 +66,7 @@ def models(incomplete: str) -> list[str]:
 
 
 def classes(context: typer.Context, incomplete: str) -> list[str]:
-    """Labels of the model that is named, or of ImageNet with its kinds, as --target takes them: underscores for spaces, in any case."""
+    """Labels of --labels, of the model's file, or of ImageNet, with kinds, as --target takes them: underscores for spaces, in any case."""
     found = [name for name in _labels(context) if name.casefold().startswith(incomplete.casefold())]
     return [incomplete + name[len(incomplete) :] for name in found]  # a shell drops what does not begin as it was typed
 
@@ -75,7 +75,7 @@ def _labels(context: Any) -> Iterator[str]:
     given = context.params or {}
     model, labels = given.get("model") or catalog.DEFAULT, given.get("labels")
     try:
-        card = cards.read_card(Path(model)) if isinstance(model, str) and catalog.is_file(model) else None
+        card = cards.read_card(Path(model)) if not labels and isinstance(model, str) and catalog.is_file(model) else None
         known = class_names.read_labels(Path(labels)) if labels else class_names.imagenet_classes()
         kinds = class_names.groups_of(known)
         names = card.labels if card else [*(each.label for each in known), *(kind.label for kind in kinds)]

@@ -22,14 +22,13 @@ from typing import Literal
 from pipeline import signatures
 from pipeline.errors import CommandError
 from pipeline.records import Found, natural_key
-from pipeline.signatures import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from pipeline.signatures import JPEG_STREAM_SUFFIXES, PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 _MEDIA_SUFFIXES = frozenset((*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
 # Their containers can hold video, and then it is the cover.
 _AUDIO_SUFFIXES = frozenset(
     (".mp3", ".wav", ".flac", ".m4a", ".m4b", ".aac", ".oga", ".opus", ".wma", ".mka", ".aif", ".aiff", ".ac3", ".dts")
 )
-_JPEG_STREAM_SUFFIXES = (".mjpeg", ".mjpg")
 _SOURCE_CODE_SUFFIXES = (".ts", ".mts")  # TypeScript, where they are texts
 _RAW_SUFFIXES = frozenset(
     (".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw", ".x3f")
@@ -525,7 +524,7 @@ def _kind(path: str, suffix: str, size_bytes: int) -> Literal["video", "image"] 
         except OSError:
             pass
     if said is not None:  # a bare stream of JPEGs begins as a JPEG does
-        return "video" if suffix in _JPEG_STREAM_SUFFIXES else said
+        return "video" if suffix in JPEG_STREAM_SUFFIXES else said
     if text or suffix not in _MEDIA_SUFFIXES:
         return None
     return "video" if suffix in VIDEO_SUFFIXES else "image"

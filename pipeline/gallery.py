@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline import archive, report
@@ -22,6 +22,12 @@ def write_gallery(shards: Sequence[tuple[Ledger, int]], output: Path, *, refresh
 
 def file_of(output: Path) -> Path:
     return output / "index.html"
+
+
+def own_page(books: Iterable[Ledger], output: Path) -> Path | None:
+    """The page, where it is there and one of the archive's ledgers knows of it; None where it is somebody else's."""
+    page = file_of(output)
+    return page if any(book.meta("page") for book in books) and page.exists() else None
 
 
 def gallery(shards: Sequence[tuple[Ledger, int]], output: Path, *, refreshed: str) -> report.ArchivePage:

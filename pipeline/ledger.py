@@ -110,8 +110,13 @@ CREATE TABLE kind_stretch (
 CREATE INDEX kind_stretch_job ON kind_stretch (job);
 CREATE INDEX kind_stretch_kind ON kind_stretch (wnid, best_score DESC)
 """
+# A digest of the beginning and the end of a source: most that are as large as another one differ there, and are not read further.
+_ENDS = """
+ALTER TABLE source ADD COLUMN ends BLOB;
+CREATE INDEX source_ends ON source (size_bytes, ends) WHERE ends NOT NULL
+"""
 # Each brings a ledger from the version that is its place in this list to the next one; a new ledger goes through all of them.
-_MIGRATIONS: tuple[str, ...] = (_SCHEMA, _COPIES, _KINDS)
+_MIGRATIONS: tuple[str, ...] = (_SCHEMA, _COPIES, _KINDS, _ENDS)
 _WITH_COPIES, _WITH_KINDS = 2, 3  # the first versions that have them
 _OLDEST_READ = 1  # the oldest that may be read as it is: what it has not is not asked of it
 
@@ -672,7 +677,10 @@ class Ledger:
                 return False
             source, settings = held
             run = db.execute("SELECT run FROM job WHERE id = ?", (claim.job,)).fetchone()[0]
-            db.execute("UPDATE source SET size_bytes = ?, mtime_ns = ?, sha256 = NULL WHERE id = ?", (size_bytes, str(mtime_ns), source))
+            db.execute(
+                "UPDATE source SET size_bytes = ?, mtime_ns = ?, sha256 = NULL, ends = NULL WHERE id = ?",
+                (size_bytes, str(mtime_ns), source),
+            )
             _free_copies(db, source)
             _leave(db, claim, "ready", how="changed")
             _drop_parts(db, source, settings)
@@ -690,35 +698,51 @@ class Ledger:
         query = "SELECT 1 FROM source WHERE size_bytes = ? AND relative <> ? LIMIT 1"
         return bool(self._read(query, found.size_bytes, found.relative))
 
-    def digest(self, found: Found) -> bytes | None:
-        """The SHA-256 of a source, as long as it is what it was."""
+    def shares_ends(self, found: Found, ends: bytes) -> bool:
+        """Whether another source is as large, and has that digest of its ends."""
+        query = "SELECT 1 FROM source WHERE size_bytes = ? AND ends = ? AND relative <> ? LIMIT 1"
+        return bool(self._read(query, found.size_bytes, ends, found.relative))
+
+    def digest(self, found: Found, *, of: Literal["sha256", "ends"] = "sha256") -> bytes | None:
+        """The SHA-256 of a source, or of its ends, as long as it is what it was."""
         rows = self._read(
-            "SELECT sha256 FROM source WHERE relative = ? AND size_bytes = ? AND mtime_ns = ?",
+            f"SELECT {of} FROM source WHERE relative = ? AND size_bytes = ? AND mtime_ns = ?",
             *(found.relative, found.size_bytes, str(found.mtime_ns)),
         )
         return rows[0][0] if rows else None
 
-    def set_digest(self, found: Found, sha256: bytes) -> None:
+    def set_digest(self, found: Found, digest: bytes, *, of: Literal["sha256", "ends"] = "sha256") -> None:
         """Changes nothing where the source is not known, or as another one."""
         with self._writing() as db:
             db.execute(
-                "UPDATE source SET sha256 = ? WHERE relative = ? AND size_bytes = ? AND mtime_ns = ?",
-                (sha256, found.relative, found.size_bytes, str(found.mtime_ns)),
+                f"UPDATE source SET {of} = ? WHERE relative = ? AND size_bytes = ? AND mtime_ns = ?",
+                (digest, found.relative, found.size_bytes, str(found.mtime_ns)),
             )
 
-    def undigested(self, *, size_bytes: int | None = None, run: int = 0) -> Iterator[Found]:
-        """Sources without a digest, of one size or of any that another one has, which that run or a later one has seen.
+    def endless(self, *, above_bytes: int, size_bytes: int | None = None, run: int = 0) -> Iterator[Found]:
+        """Sources without a digest of their ends, which are larger than `above_bytes`; else as `undigested`."""
+        return self._without("ends", f"s.size_bytes > {above_bytes}", size_bytes, run)
 
-        Their `path` is the one below the root.
+    def undigested(self, *, above_bytes: int, like: Found | None = None, run: int = 0) -> Iterator[Found]:
+        """Sources without a digest, as large as one and with its ends or as large as any other, which that run or a later one has seen.
+
+        Of what is larger than `above_bytes` only those whose ends another one has, too. Their `path` is the one below the root.
         """
+        if like is not None:
+            ends = () if like.ends is None else (like.ends,)
+            return self._without("sha256", "s.ends = ?" if ends else "s.ends IS NULL", like.size_bytes, run, *ends)
+        alike = "EXISTS (SELECT 1 FROM source AS o WHERE o.size_bytes = s.size_bytes AND o.ends = s.ends AND o.id <> s.id)"
+        return self._without("sha256", f"(s.size_bytes <= {above_bytes} OR {alike})", None, run)
+
+    def _without(self, column: str, condition: str, size_bytes: int | None, run: int, *values: bytes) -> Iterator[Found]:
         shared = "EXISTS (SELECT 1 FROM source AS o WHERE o.size_bytes = s.size_bytes AND o.id <> s.id AND o.seen_run >= ?)"
-        only, values = ("s.size_bytes = ?", size_bytes) if size_bytes is not None else (f"s.size_bytes > 0 AND {shared}", run)
+        only, of = ("s.size_bytes = ?", size_bytes) if size_bytes is not None else (f"s.size_bytes > 0 AND {shared}", run)
         query = (
-            f"SELECT id, relative, kind, size_bytes, mtime_ns FROM source AS s WHERE sha256 IS NULL AND seen_run >= ? AND {only} "
-            f"AND s.id > ? ORDER BY s.id LIMIT {_CHUNK}"
+            f"SELECT id, relative, kind, size_bytes, mtime_ns FROM source AS s WHERE {column} IS NULL AND seen_run >= ? AND {only} "
+            f"AND {condition} AND s.id > ? ORDER BY s.id LIMIT {_CHUNK}"
         )
         last = 0
-        while rows := self._read(query, run, values, last):
+        while rows := self._read(query, run, of, *values, last):
             for _, relative, kind, size, mtime_ns in rows:
                 path = Path(os.fsdecode(relative))
                 yield Found(path=path, relative=relative, kind=kind, size_bytes=size, mtime_ns=int(mtime_ns))
@@ -1102,6 +1126,7 @@ def _see(db: sqlite3.Connection, found: Found, run: int, source: int | None) -> 
     db.execute(
         "UPDATE source SET kind = ?1, size_bytes = ?2, mtime_ns = ?3, "
         "sha256 = CASE WHEN size_bytes = ?2 AND mtime_ns = ?3 THEN ifnull(?4, sha256) ELSE ?4 END, "
+        "ends = CASE WHEN size_bytes = ?2 AND mtime_ns = ?3 THEN ends END, "
         "seen_run = max(seen_run, ?5) WHERE id = ?6",
         (*values, run, source),
     )

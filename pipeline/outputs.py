@@ -28,8 +28,13 @@ def identified(paths: Iterable[Path]) -> frozenset[FileId]:
     return frozenset(found)
 
 
-def check_output(output: Path, *, sources: frozenset[FileId], overwrite: bool) -> None:
+REPLACE = "add --overwrite to replace it, or name another file with --output"
+
+
+def check_output(output: Path, *, sources: frozenset[FileId], overwrite: bool, remedy: str = REPLACE) -> None:
     """Refuse, before any work, an output that must not or cannot be written. Changes nothing on disk.
+
+    `remedy` is what to do where it exists.
 
     Raises OutputError when it exists (without `overwrite`), is one of the sources (by hard or symbolic link too), or lies in a
     folder that is missing or not writable.
@@ -52,7 +57,7 @@ def check_output(output: Path, *, sources: frozenset[FileId], overwrite: bool) -
     if identified([output]) & sources:
         raise OutputError(f"{output}: is the input itself", remedy="name another file with --output")
     if os.path.lexists(output) and not overwrite:
-        raise OutputError(f"{output}: exists already", remedy="add --overwrite to replace it, or name another file with --output")
+        raise OutputError(f"{output}: exists already", remedy=remedy)
 
 
 def _writable(folder: Path) -> bool:

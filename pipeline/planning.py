@@ -87,7 +87,7 @@ def plan_images(paths: Sequence[Path], *, output: Path | None, options: Options)
     made = [name for name in named if not _is_skipped(name, inputs, options)]
     if options.report and made:
         page = outputs.pictures_page_of(made[0], count=len(made))
-        outputs.check_output(page, sources=inputs, overwrite=options.overwrite)
+        _check_output(page, inputs, options)
     for name in named:
         stills.check_writable_format(name)
     return _plan(pictures, named, options, functools.partial(_image, options))
@@ -122,7 +122,8 @@ def _prediction(path: Path, max_megapixels: float | None) -> Job:
             with suppress(InputError):
                 return Job(input=path, output=path, source=sources.probe(path, max_megapixels=max_megapixels))
             raise no_picture from None
-    return Job(input=path, output=path, source=sources.probe(path, max_megapixels=max_megapixels))
+    source = sources.probe(path, max_megapixels=max_megapixels, is_not="neither a picture nor a video")
+    return Job(input=path, output=path, source=source)
 
 
 def _is_folder(path: Path) -> bool:
@@ -239,13 +240,23 @@ def _is_skipped(output: Path, inputs: frozenset[outputs.FileId], options: Option
     return there and not outputs.identified([output]) & inputs
 
 
+def _check_output(file: Path, inputs: frozenset[outputs.FileId], options: Options, *, named: bool = False) -> None:
+    """Raises OutputError. A page or table that --skip-existing would replace would lose what is passed over, so none is replaced.
+
+    `named` says that an option names the file, so that there may be another.
+    """
+    away = f"move it away{', or name another file' if named else ''}"
+    remedy = away if options.skip_existing else outputs.REPLACE
+    outputs.check_output(file, sources=inputs, overwrite=options.overwrite, remedy=remedy)
+
+
 def _plan(paths: Sequence[Path], named: Sequence[Path], options: Options, make: Callable[[Path, Path, Path | None], Job]) -> Plan:
     several, inputs = len(paths) > 1, outputs.identified(paths)
     skipped = [_is_skipped(name, inputs, options) for name in named]
     plan: Plan = []
     for file in (options.predictions, options.timeline, options.contact_sheet):
         if file is not None and not all(skipped):
-            outputs.check_output(file, sources=inputs, overwrite=options.overwrite)
+            _check_output(file, inputs, options, named=True)
     if several and (options.timeline or options.contact_sheet):
         raise CommandError("--timeline and --contact-sheet are for one video at a time")
     for path, name, passed_over in zip(paths, named, skipped, strict=True):
@@ -259,7 +270,7 @@ def _plan(paths: Sequence[Path], named: Sequence[Path], options: Options, make: 
             job = make(path, name, maps)
             page = outputs.page_of(name) if options.report and not job.is_still else None
             for output in (file for file in (name, maps, page) if file):
-                outputs.check_output(output, sources=inputs, overwrite=options.overwrite)
+                _check_output(output, inputs, options, named=output == maps)
         except OSError as error:  # such as a name that is too long
             plan.append(Refusal(input=path, error=InputError(f"{path}: cannot be read: {error.strerror or error}")))
         except HeatreelError as error:

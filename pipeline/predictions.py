@@ -175,11 +175,13 @@ class Track:
         kept = np.array(self._kept_scores)[order]
         frames = np.repeat(np.arange(self.frames), np.array(self._kept_counts, np.int32))[order]
         begins = np.searchsorted(indices[order], np.arange(1 + max((kind.members[-1] + 1 for kind in kinds), default=0)))
+        seen = set(np.flatnonzero(np.diff(begins)).tolist())
         found: list[KindStretch] = []
         for kind in kinds:
-            of_kind = np.concatenate([np.arange(begins[i], begins[i + 1]) for i in kind.members])
-            if not len(of_kind):
+            members = [i for i in kind.members if i in seen]
+            if not members:
                 continue
+            of_kind = np.concatenate([np.arange(begins[i], begins[i + 1]) for i in members])
             scores = np.minimum(np.bincount(frames[of_kind], kept[of_kind], self.frames), 1.0)
             shown = np.flatnonzero(scores >= SHOWN_SCORE)
             runs = _intervals(shown, scores[shown], shows)

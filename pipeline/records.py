@@ -348,7 +348,7 @@ class Found:
 
     `relative` is its path below the archive's root, the bytes of the file system, with "/" between the parts. `clashes` says that another
     input of the same folder has the same name but for the suffix. `copy_of` is the relative path of a file that this is an exact copy of,
-    which is made in its place; `sha256` is of the content, None where that was not read.
+    which is made in its place; `sha256` is of the content, `ends` of its beginning and end; None where that was not read.
     """
 
     path: Path
@@ -359,6 +359,7 @@ class Found:
     clashes: bool = False
     copy_of: bytes | None = None
     sha256: bytes | None = None
+    ends: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

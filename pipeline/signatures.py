@@ -6,6 +6,7 @@ import codecs
 import os
 import re
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -16,6 +17,7 @@ PICTURE_SUFFIXES = (
     *(".heic", ".heif", ".avif"),
 )
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".3gp", ".wmv", ".flv", ".ogv")
+JPEG_STREAM_SUFFIXES = (".mjpeg", ".mjpg")  # one JPEG after another: a video, though it begins as a picture does
 HEAD_BYTES = 64
 # A path that is made of "https://host" has one slash left. One letter and a colon is a drive.
 _ADDRESS = re.compile(r"(?:https?|ftp|rtsp|rtmp|s3|gs)s?:|([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
@@ -56,6 +58,7 @@ _VIDEOS = re.compile(
     rb"|\xb7\xd8\x00\x20\x37\x49\xda\x11\xa6\x4e\x00\x07\xe9\x5e\xad\x8d",  # WTV
     re.DOTALL,
 )
+_JPEG_XL = "a JPEG XL file, which is not read here"
 # What people give by mistake, by what it is called in a message.
 _OTHERS = {
     "a PDF document": rb"%PDF-",
@@ -67,7 +70,7 @@ _OTHERS = {
     "an HDF5 file": rb"\x89HDF\r\n\x1a\n",
     "an SQLite database": rb"SQLite format 3\0",
     "a sound recording": rb"ID3[\x02-\x04]|fLaC|RIFF....WAVE|FORM....AIF|\0\0\0.ftyp(?:M4A|M4B|M4P|F4A|F4B) ",
-    "a picture in JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
+    _JPEG_XL: rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
 }
 _NO_VIDEO_BRANDS = {b"M4A ", b"M4B ", b"M4P ", b"F4A ", b"F4B ", b"crx "}  # sound, and a Canon camera's raw picture
 _QUICKTIME_BOXES = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}  # how files begin that are older than ftyp
@@ -92,12 +95,13 @@ def why_no_file(name: str) -> str:
 def command_for(argument: str) -> Literal["image", "video"] | None:
     """The command that an argument asks for which is a path, or looks like one: by its content, else by its suffix. None for a word.
 
-    A folder stands for its pictures. Raises CommandError for one with videos in it, for which there are several ways.
+    A folder stands for its pictures. Raises CommandError for one with videos in it, for which there are several ways. What cannot be
+    read is for the command to refuse.
     """
-    path = Path(argument)
-    if path.is_dir():
-        names = [entry.name for entry in os.scandir(path) if not entry.name.startswith(".")]
-        videos = sum(name.lower().endswith(VIDEO_SUFFIXES) for name in names)
+    if not argument:  # a shell's unset variable; to Path it would be the current folder
+        return None
+    if os.path.isdir(argument):  # noqa: PTH112  # Path.is_dir raises for a name that is too long to exist
+        videos = _videos_in(argument)
         if videos:
             named = shlex.quote(argument)
             raise CommandError(
@@ -106,12 +110,26 @@ def command_for(argument: str) -> Literal["image", "video"] | None:
                 "`visualize video FILE...` some",
             )
         return "image"
-    by_name: Literal["image", "video"] = "video" if argument.lower().endswith(VIDEO_SUFFIXES) else "image"
-    if path.is_file():
-        with path.open("rb") as file:
-            return kind_by_content(file, size_bytes=path.stat().st_size) or by_name
-    looks_like_one = os.sep in argument or argument.lower().endswith((*PICTURE_SUFFIXES, *VIDEO_SUFFIXES)) or why_no_file(argument)
-    return by_name if looks_like_one else None
+    by_name: Literal["image", "video"] = "video" if _is_named_video(argument) else "image"
+    if os.path.isfile(argument):  # noqa: PTH113  # as above
+        if argument.lower().endswith(JPEG_STREAM_SUFFIXES):
+            return "video"
+        with suppress(OSError), Path(argument).open("rb") as file:
+            return kind_by_content(file, size_bytes=os.fstat(file.fileno()).st_size) or by_name
+        return by_name
+    looks_like_one = os.sep in argument or _is_named_video(argument) or argument.lower().endswith(PICTURE_SUFFIXES)
+    return by_name if looks_like_one or why_no_file(argument) else None
+
+
+def _videos_in(folder: str) -> int:
+    """How many there are by their names; 0 in a folder that may not be read."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        return sum(_is_named_video(entry.name) and not entry.name.startswith(".") for entry in entries)
+    return 0
+
+
+def _is_named_video(name: str) -> bool:
+    return name.lower().endswith((*VIDEO_SUFFIXES, *JPEG_STREAM_SUFFIXES))
 
 
 def picture_format(head: bytes) -> str | None:
@@ -146,6 +164,11 @@ def name_other(head: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return "text"
+
+
+def say_other(other: str, is_not: str) -> str:
+    """Of a file that `name_other` has named: what it is, and that it is not what was wanted, such as "not a picture"."""
+    return f"is {other}" if other == _JPEG_XL else f"is {other}, {is_not}"  # which is a picture
 
 
 def webp_moves(head: bytes) -> bool:

@@ -44,10 +44,18 @@ _ALPHA = re.compile(r"yuva|rgba|bgra|argb|abgr|gbrap|ya8|ya16|pal8")
 _LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
-def probe(path: Path, *, stream: int | None = None, fps: Fraction | None = None, max_megapixels: float | None = None) -> VideoSource:
+def probe(
+    path: Path,
+    *,
+    stream: int | None = None,
+    fps: Fraction | None = None,
+    max_megapixels: float | None = None,
+    is_not: str = "not a video",
+) -> VideoSource:
     """Open a video, read its header and decode its first frame.
 
-    `stream` chooses among several video tracks, counted from 0; `fps` is the rate of files that hold no times (raw H.264 and such).
+    `stream` chooses among several video tracks, counted from 0; `fps` is the rate of files that hold no times (raw H.264 and such);
+    `is_not` ends the message of a file that is something else.
 
     Raises InputError when the file is missing, unreadable, empty, encrypted, a playlist, no media, holds no video, or frames of more
     than `max_megapixels` (DEFAULT_MAX_MEGAPIXELS where it is None).
@@ -57,7 +65,7 @@ def probe(path: Path, *, stream: int | None = None, fps: Fraction | None = None,
         with open_container(path) as container:
             return _source(path, container, stream, fps, max_megapixels or DEFAULT_MAX_MEGAPIXELS)
     except (av.FFmpegError, ValueError, UnicodeError, OverflowError) as error:
-        raise _refusal(path, getattr(error, "strerror", None) or str(error)) from error
+        raise _refusal(path, getattr(error, "strerror", None) or str(error), is_not) from error
 
 
 def open_container(path: Path, *, decoders: bool = True) -> Any:
@@ -260,19 +268,19 @@ def _colour_tags(look: Any, context: Any, colour: Colour, hdr: str | None) -> di
 _PLAYLIST = re.compile(rb"#EXTM3U|ffconcat version|<MPD|<SmoothStreaming|<asx|<smil|\[playlist\]|^v=0|^\[Reference\]", re.I | re.M)
 
 
-def _refusal(path: Path, reason: str) -> InputError:
+def _refusal(path: Path, reason: str, is_not: str) -> InputError:
     """Why ffmpeg does not open a file, in words that help."""
     with path.open("rb") as file:
         head = file.read(1 << 16)
     if path.name.startswith("._") and head.startswith(b"\0\5\x16\7"):
-        return InputError(f"{path}: is a macOS metadata file, not a video")
+        return InputError(f"{path}: is a macOS metadata file, {is_not}")
     other = signatures.name_other(head[: signatures.HEAD_BYTES])
     if other not in (None, "text"):
-        return KindError(f"{path}: is {other}, not a video")
-    if _is_text(head):
+        return KindError(f"{path}: {signatures.say_other(other, is_not)}")
+    if signatures.is_text(head) and head[:1].isascii():
         if _PLAYLIST.search(head):
-            return InputError(f"{path}: is a playlist, not a video; it would open other files or addresses", remedy="give the video itself")
-        return InputError(f"{path}: is text, not a video", remedy="check the file")
+            return InputError(f"{path}: is a playlist, {is_not}; it would open other files or addresses", remedy="give the video itself")
+        return InputError(f"{path}: is text, {is_not}", remedy="check the file")
     if _is_encrypted(path):
         return InputError(f"{path}: is encrypted", remedy="it can only be read with its key")
     if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free", b"skip") and not any(kind == b"moov" for kind, _, _ in _boxes(path)):
@@ -280,11 +288,6 @@ def _refusal(path: Path, reason: str) -> InputError:
     if signatures.kind_by_content(BytesIO(head), size_bytes=path.stat().st_size) == "image":
         return KindError(f"{path}: is a picture", remedy="use `visualize image`")
     return InputError(f"{path}: is neither a picture nor a video that ffmpeg can read ({reason})", remedy="check the file")
-
-
-def _is_text(head: bytes) -> bool:
-    controls = sum(byte < 9 or 13 < byte < 32 for byte in head)
-    return bool(head) and controls == 0 and b"\n" in head + b"\n" and head[:1].isascii()
 
 
 def _boxes(path: Path) -> Iterator[tuple[bytes, int, int]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import archive, ledger, processes
+from pipeline import archive, gallery, ledger, processes
 from pipeline.ledger import CopyRow, JobRow, Ledger, RunRow
 
 
@@ -25,7 +25,8 @@ class Running:
 class Status:
     """Of all shards together. `pending` counts what a dead run was at, too: the next one takes it up. `failures` hold path and reason.
 
-    Of the inputs `copies` are exact copies of others and not made; each stands as the one that is made in its place.
+    Of the inputs `copies` are exact copies of others and not made; each stands as the one that is made in its place. `page` is the
+    archive's, where it has one.
     """
 
     done: int = 0
@@ -38,6 +39,7 @@ class Status:
     at_work: list[Running] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     jobs: list[dict[str, Any]] = field(default_factory=list)
+    page: Path | None = None
 
     @property
     def total(self) -> int:
@@ -54,6 +56,7 @@ def read(output: Path, *, every_job: bool) -> Status:
     for file in archive.known_ledgers(output):
         with ledger.open_ledger(file, read_only=True) as book:
             _add(status, book, output, every_job)
+            status.page = status.page or gallery.own_page([book], output)
     return status
 
 
@@ -82,7 +85,7 @@ def _add_copy(status: Status, copy: CopyRow, root: Path, output: Path, every_job
     told = copy.state if copy.state in ("done", "failed", "missing") else "pending"
     setattr(status, told, getattr(status, told) + 1)
     status.copies += 1
-    error = None if copy.error_text is None else f"is a copy of {original}, which has failed: {copy.error_text}"
+    error = None if told != "failed" else f"is a copy of {original}, which has failed: {copy.error_text}"
     if told == "failed":
         status.failures.append((path, error or ""))
     if every_job:

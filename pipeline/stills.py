@@ -23,7 +23,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.errors import CommandError, HeatreelError, InputError, KindError, OutputError
 from pipeline.records import natural_key
-from pipeline.signatures import HEAD_BYTES, PICTURE_SUFFIXES, kind_by_content, name_other, picture_format, webp_moves
+from pipeline.signatures import (
+    HEAD_BYTES,
+    JPEG_STREAM_SUFFIXES,
+    PICTURE_SUFFIXES,
+    kind_by_content,
+    name_other,
+    picture_format,
+    say_other,
+    webp_moves,
+)
 
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".jpg": {"quality": 93, "subsampling": 0},  # thin coloured heat edges smear with subsampled chroma
@@ -112,7 +121,7 @@ def read_what_decodes(path: Path, *, max_megapixels: float | None = None) -> Wha
 
 def kind_of(path: Path) -> Literal["still", "animated", "animated webp"] | None:
     """What a file is by its content, whatever its name; None for what is no picture, or one that cannot be opened."""
-    if path.suffix.lower() in (".mjpeg", ".mjpg"):  # a bare stream of JPEGs begins as a JPEG does
+    if path.suffix.lower() in JPEG_STREAM_SUFFIXES:  # a bare stream of JPEGs begins as a JPEG does
         return None
     try:
         with _open_file(path) as file:
@@ -170,7 +179,7 @@ def _no_picture(path: Path, head: bytes, file: BinaryIO) -> InputError:
         return InputError(f"{path}: is a macOS metadata file, not a picture", remedy=f"the picture itself is {path.name[2:]}")
     other = name_other(head)
     if other is not None:
-        return KindError(f"{path}: is {other}, not a picture")
+        return KindError(f"{path}: {say_other(other, 'not a picture')}")
     file.seek(0)
     if kind_by_content(file, size_bytes=os.fstat(file.fileno()).st_size) == "video":
         return KindError(f"{path}: is a video", remedy="use `visualize video`")

@@ -283,8 +283,8 @@ class Terminal:
         failed = f", {len(summary.failures)} failed" if summary.failures else ""
         self.say(f"{text}{before}{failed}{lost}{left}; the log is {summary.log}")
         if summary.copies:
-            copies = "1 file is an exact copy of another" if summary.copies == 1 else f"{summary.copies} files are exact copies of others"
-            self.say(f"{copies}{' and not made again' if summary.deduped else '; --dedupe makes each once'}")
+            files_of = "1 file" if summary.copies == 1 else f"{summary.copies} files"
+            self.say(f"{files_of} {_copies(summary.copies)}{' and not made again' if summary.deduped else '; --dedupe makes each once'}")
         self.name_files(files)
         self.open(() if summary.stopped else opens)
         for passed in summary.passed_over:
@@ -310,12 +310,9 @@ class Terminal:
             again = f" (and {len(hit.copies)} exact cop{'y' if len(hit.copies) == 1 else 'ies'})" if hit.copies else ""
             self.put(printable(f"{100 * hit.score:5.1f}%  {hit.label}  {when}{hit.input}{again}  {hit.command}"))
 
-    def put_status(self, output: Path, status: Status, *, page: Path) -> None:
+    def put_status(self, output: Path, status: Status) -> None:
         missing = f", {status.missing} not there any more" if status.missing else ""
-        one = status.copies == 1
-        copies = (
-            f"; {status.copies} of them {'is an exact copy of another' if one else 'are exact copies of others'}" if status.copies else ""
-        )
+        copies = f"; {status.copies} of them {_copies(status.copies)}" if status.copies else ""
         self.put(
             f"{output}: {status.total} inputs, {status.done} done, {status.failed} failed, {status.running} running, "
             f"{status.pending} pending{missing}{copies}"
@@ -329,8 +326,8 @@ class Terminal:
             self.put(printable(f"running: {at_work.input}: {at_work.frames_done}{total} frames"))
         for path, error in status.failures:
             self.put(printable(f"failed: {error if path in error else f'{path}: {error}'}"))
-        if page.exists():
-            self.put(printable(f"page: {page}"))
+        if status.page is not None:
+            self.put(printable(f"page: {status.page}"))
 
     def open(self, paths: Sequence[Path]) -> None:
         """Show them with the program that the desktop has for such files; a line says so where there is none."""
@@ -344,11 +341,11 @@ class Terminal:
         """What was made besides the outputs, each with what it is; many of a kind by their folder."""
         for kind in dict.fromkeys(kind for kind, _ in files):
             paths = [path for each, path in files if each == kind]
-            folders = [*dict.fromkeys(path.parent for path in paths)]
+            folders = {path.parent for path in paths}
             for path in paths if len(paths) <= MOST_NAMED else ():
                 self.say(printable(f"{kind}: {path}"))
             if len(paths) > MOST_NAMED:
-                self.say(printable(f"{kind}: {len(paths)} files in {', '.join(map(str, folders))}"))
+                self.say(printable(f"{kind}: {len(paths)} files in {folders.pop() if len(folders) == 1 else f'{len(folders)} folders'}"))
 
     def finish(
         self, outcomes: Sequence[Outcome], *, files: Sequence[tuple[str, Path]] = (), noun: str = "inputs", opens: Sequence[Path] = ()
@@ -423,6 +420,10 @@ def _seen(targets: Sequence[tuple[str, float]], best: Sequence[tuple[str, float]
     """Labels with their scores: the classes that were asked for, then the best ones."""
     groups = (", ".join(f"{label} {percent(score)}" for label, score in group) for group in (targets, best))
     return "; ".join(group for group in groups if group)
+
+
+def _copies(count: int) -> str:
+    return "is an exact copy of another" if count == 1 else "are exact copies of others"
 
 
 def _duration(seconds: float) -> str:
@@ -586,8 +587,12 @@ def open_terminal(*, as_json: bool, quiet: bool, verbose: bool, drains: bool = F
 def end(finished: SystemExit) -> None:
     """Leave with that exit code; with TensorFlow loaded, without taking a million objects apart, which takes a second.
 
-    What was registered for the end is done, and nothing waits to be written any more.
+    What was registered for the end is done, and nothing waits to be written any more. Rich, Click and Typer end with 1 where nobody
+    takes what they print; as for `Terminal.put` that is no error.
     """
+    if isinstance(finished.__context__, BrokenPipeError):
+        _silence(sys.stdout)
+        finished.code = 0
     if "tensorflow" not in sys.modules or not isinstance(finished.code, int | None):
         raise finished
     atexit._run_exitfuncs()  # as multiprocessing ends its processes

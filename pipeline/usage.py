@@ -16,6 +16,10 @@ from pipeline.errors import CommandError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    _Base = TyperCommand  # what a group has too
+else:
+    _Base = object
+
 # The panels, in the order in which they are shown.
 INPUTS, MODEL, EXPLANATION = "Inputs and outputs", "Model", "Explanation"
 PICTURE, TIME, ENCODING = "Picture", "Time", "Encoding"
@@ -34,8 +38,8 @@ LESS_USED = frozenset(
 WIDEST, NARROWEST = 110, 40  # columns: longer lines are hard to read
 
 
-class Command(TyperCommand):
-    """A command whose help is in panels, short with --help and whole with --help-all; `epilog` has its examples, one a line."""
+class _Explained(_Base):
+    """Help in panels, short with --help and whole with --help-all; `epilog` has its examples, one a line."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         return [*super().get_params(ctx), _help_all()]
@@ -43,37 +47,40 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _check_given_once(self, ctx, args)
         return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        _show(self, ctx, everything=False)
+
+
+class Command(_Explained, TyperCommand):
+    """A command."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return _usage_pieces(self)
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        _show(self, ctx, everything=False)
 
-
-class Group(TyperGroup):
-    """A command with commands of its own, explained as Command is."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        return [*super().get_params(ctx), _help_all()]
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        _check_given_once(self, ctx, args)
-        return super().parse_args(ctx, args)
+class Group(_Explained, TyperGroup):
+    """A command with commands of its own."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return ["[COMMAND ...]" if self.invoke_without_command else "COMMAND ..."]
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        _show(self, ctx, everything=False)
 
 
 class Program(Group):
     """The program itself: a path that stands where a command should runs `image` or `video`, by what it is."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        meant = None if self.get_command(ctx, args[0]) else signatures.command_for(args[0])
+        meant = None if self.get_command(ctx, args[0]) else _meant(ctx, args[0])
         return super().resolve_command(ctx, [meant, *args] if meant else args)
+
+
+def _meant(ctx: Any, argument: str) -> str | None:
+    try:
+        return signatures.command_for(argument)
+    except CommandError:
+        if not ctx.resilient_parsing:
+            raise
+        return "image"  # the shell asks what may follow, and a message would stand in the prompt
 
 
 def _check_given_once(command: Any, ctx: Any, args: Sequence[str]) -> None:
@@ -240,7 +247,8 @@ def _default(parameter: Any) -> str:
 
 
 def _usage_pieces(command: Any) -> list[str]:
-    arguments = [_argument_name(each) for each in command.params if each.param_type_name == "argument"]
+    taken = [each for each in command.params if each.param_type_name == "argument"]
+    arguments = [_argument_name(each) if each.required else f"[{_argument_name(each)}]" for each in taken]
     needed = [each for each in command.params if each.param_type_name == "option" and each.required]
     return [*arguments, *(f"{each.opts[-1]} {each.metavar}" for each in needed), "[OPTIONS]"]
 

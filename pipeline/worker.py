@@ -29,6 +29,7 @@ class Worker:
         self.device = models.use_device(setup.device, cores=setup.cores, at_once=reading.AT_ONCE)
         self.session = replace(visualize.open_session(models.load_classifier(setup.choice), setup.options), turn=threading.Lock())
         self._settings = setup.settings
+        self._kinds = class_names.groups_of(self.session.classifier.classes)
 
     def do(self, order: Order, *, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:
         try:
@@ -99,7 +100,7 @@ class Worker:
             how="done",
             outcome=outcome.as_json(),
             stretches=stretches,
-            kinds=track.kind_stretches(class_names.groups_of(classes), last_seconds=last_seconds),
+            kinds=track.kind_stretches(self._kinds, last_seconds=last_seconds),
             frames=outcome.frames,
         )
 

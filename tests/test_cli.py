@@ -25,7 +25,7 @@ from PIL import Image
 from test_media import decoded
 
 from pipeline import demo, planning
-from pipeline.errors import CommandError
+from pipeline.errors import CommandError, OutputError
 from pipeline.records import Options
 
 Clip = Callable[[str], Path]
@@ -280,6 +280,24 @@ def test_skip_existing_makes_what_is_missing_and_no_more(cat: Path, tmp_path: Pa
     assert made == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
 
+@pytest.mark.parametrize(("option", "file"), [("report", "report.html"), ("predictions", "p.csv"), ("save_maps", "m/b.npz")])
+def test_skip_existing_replaces_no_page_and_no_table_and_says_what_to_do(cat: Path, tmp_path: Path, option: str, file: str) -> None:
+    """Made anew it would lack the pictures that are passed over, and --overwrite may not stand beside it."""
+    for name in ("in/a.jpg", "in/b.jpg", "in/c.jpg", "out/a_output.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(cat, tmp_path / name)
+    there = tmp_path / "out" / file
+    there.parent.mkdir(exist_ok=True)
+    there.write_text("precious")
+    value: Any = {"report": True, "predictions": there, "save_maps": there.parent}[option]
+    options = Options(**{"skip_existing": True, option: value})
+    another = "" if option == "report" else ", or name another file"
+    with pytest.raises(OutputError) as refused:
+        plan = planning.plan_images([tmp_path / "in"], output=tmp_path / "out", options=options)
+        raise next(each.error for each in plan if isinstance(each, planning.Refusal))
+    assert str(refused.value) == f"{there}: exists already; move it away{another}"
+
+
 def test_what_skip_existing_does_not_pass_over(cat: Path, tmp_path: Path) -> None:
     options = Options(skip_existing=True, report=True)
     (tmp_path / "there.mp4").touch()
@@ -380,6 +398,7 @@ def test_a_model_file_lists_its_own_classes(tmp_path: Path) -> None:
     )
     result = visualize("models", "classes", "m.keras", "1", cwd=tmp_path)
     assert result.stdout.splitlines() == ["class 1: one class, found by the index", "index  label", "    1  class 1"], result.stderr
+    assert result.stderr == ""  # not even TensorFlow's notes
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from test_batch import night, picture, states, status, tree
@@ -145,6 +146,35 @@ def test_each_file_is_read_once_and_only_where_another_is_as_large(a_night: Nigh
     assert a_night.book.known_copy(b"c.jpg", settings=a_night.settings) == b"b.jpg"
 
 
+@pytest.mark.parametrize("dedupe", [True, False])
+@pytest.mark.parametrize("at_once", [1, 100])
+def test_of_large_files_only_those_with_the_same_ends_are_read_wholly(
+    a_night: Night, monkeypatch: pytest.MonkeyPatch, dedupe: bool, at_once: int
+) -> None:
+    """Five files of one size: two differ at an end; of three whose ends agree one has another middle."""
+    monkeypatch.setattr(copies, "END_BYTES", 16)
+    read: dict[str, int] = {}
+    real = copies.Copies._read
+
+    def counted(self: copies.Copies, found: Found, of: Any, pieces: Any) -> Any:
+        read[f"{found.path.name} {of}"] = read.get(f"{found.path.name} {of}", 0) + 1
+        return real(self, found, of, pieces)
+
+    monkeypatch.setattr(copies.Copies, "_read", counted)
+    x = b"\xff\xd8\xff" + b"x" * 61
+    a_night.write(a_jpg=x, b_jpg=x[:-1] + b"y", c_jpg=x, d_jpg=x[:3] + b"y" + x[4:], e_jpg=x[:20] + b"y" + x[21:])
+    found = a_night.list(dedupe=dedupe, at_once=at_once)
+    assert {name for name, standing in found.items() if standing == "copy"} == ({"c.jpg"} if dedupe else set())
+    expected = {f"{name}.jpg ends": 1 for name in "abcde"} | {f"{name}.jpg sha256": 1 for name in "ace"}
+    assert read == expected and a_night.copies.count() == 1
+    a_night.list(dedupe=dedupe, at_once=at_once)
+    assert read == expected  # the ledger keeps it
+    a_night.write(b_jpg=x)
+    os.utime(a_night.place / "given" / "b.jpg", ns=(7, 7))
+    a_night.list(dedupe=dedupe, at_once=at_once)
+    assert read == {**expected, "b.jpg ends": 2, "b.jpg sha256": 1} and a_night.copies.count() == 2
+
+
 def test_a_copy_is_made_when_its_original_changes_or_goes(a_night: Night, tmp_path: Path) -> None:
     given = tmp_path / "given"
     a_night.write(a_jpg=A, b_jpg=A, c_jpg=A)
@@ -197,6 +227,19 @@ def test_what_is_done_stands_for_a_copy_that_sorts_before_it(a_night: Night, tmp
     (tmp_path / "out" / "b_output.jpg").unlink()
     assert a_night.list() == {"a.jpg": "new", "b.jpg": "copy"}  # one of the two, whichever
     assert a_night.list(settings='{"other": 1}') == {"a.jpg": "changed", "b.jpg": "copy"}
+
+
+def test_a_copy_of_what_is_tried_again_has_no_error(a_night: Night, tmp_path: Path) -> None:
+    a_night.write(a_jpg=A, b_jpg=A)
+    a_night.list()
+    claim = a_night.book.claim(run=a_night.run, settings=a_night.settings, owner=Process.here(), exists=lambda _: False)
+    assert claim is not None
+    a_night.book.fail(claim, error_class="MemoryError", error_text="memory ran out", charge="error", how="error", ready_after=1e12)
+    told = {Path(job["input"]).name: job for job in standing.read(tmp_path / "out", every_job=True).jobs}
+    assert {name: (job["state"], job["error"]) for name, job in told.items()} == {
+        "a.jpg": ("pending", "memory ran out"),
+        "b.jpg": ("pending", None),
+    }
 
 
 def test_a_copy_of_what_fails_says_so_and_one_that_goes_is_missing(a_night: Night, tmp_path: Path) -> None:

@@ -2,15 +2,57 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from test_faults import run
 from test_search import EGYPTIAN, TABBY, an_archive, seen
 
-from pipeline import archive, gallery
+from pipeline import archive, catalog, discovery, gallery, status
 from pipeline.ledger import Entry, open_ledger
 from pipeline.processes import Process
-from pipeline.records import Found
+from pipeline.records import Found, ModelChoice, Options
+
+
+def test_a_page_is_the_archives_where_one_of_its_ledgers_knows_of_it(tmp_path: Path) -> None:
+    out = an_archive(tmp_path, {"a.mov": []}, shard=(1, 2))
+    an_archive(tmp_path, {"b.mov": []}, shard=(2, 2))
+    (out / "index.html").write_text("somebody else's")
+    assert status.read(out, every_job=False).page is None
+    with open_ledger(archive.ledger_files(out)[1]) as book:
+        book.set_meta("page", "final")
+    assert status.read(out, every_job=False).page == out / "index.html"
+    (out / "index.html").unlink()
+    assert status.read(out, every_job=False).page is None
+
+
+@pytest.mark.parametrize("option", ["--no-report", "--report"])
+def test_without_a_page_of_its_own_a_batch_opens_its_folder(tmp_path: Path, option: str) -> None:
+    """Somebody else's page is neither named nor opened; no worker is started, for the one picture has failed before."""
+    out, given, opener = tmp_path / "out", tmp_path / "given", tmp_path / "bin" / "xdg-open"
+    for folder in (given, opener.parent, archive.home(out)):
+        folder.mkdir(parents=True)
+    (given / "a.jpg").write_text("torn")
+    (out / "index.html").write_text("somebody else's")
+    opener.write_text(f'#!/bin/sh\necho "$1" >> "{tmp_path}/opened"\n')
+    opener.chmod(0o755)
+    request = archive.Request(
+        sources=["given"], output=out, choice=ModelChoice(model=catalog.DEFAULT), options=Options(), rules=discovery.Rules()
+    )
+    with open_ledger(archive.ledger_file(out, None)) as book:
+        number = book.settings(request.settings)
+        run_number = book.begin_run(settings=number, command="", version="", process=Process.here())
+        book.set_meta("root", str(given))
+        [found] = [each for each in discovery.discover([given], root=given, output=out, rules=request.rules) if isinstance(each, Found)]
+        book.enter([archive.entry_of(found, request.options)], run=run_number, settings=number, exists=lambda _: False)
+        claim = book.claim(run=run_number, settings=number, owner=Process.here(), exists=lambda _: False)
+        assert claim is not None
+        book.fail(claim, error_class="InputError", error_text="a.jpg: torn", charge="error", final=True, how="error")
+        book.end_run(run_number, 1)
+    ended = run("batch", "given", "-o", "out", "--open", option, cwd=tmp_path, PATH=f"{opener.parent}:{os.environ['PATH']}")
+    assert ended.code == 1 and "nothing to do" in ended.err and "page:" not in ended.err, ended.err
+    assert (tmp_path / "opened").read_text() == f"{out}\n" and (out / "index.html").read_text() == "somebody else's"
 
 
 def test_what_is_shown_of_an_archive(tmp_path: Path) -> None:

@@ -890,7 +890,7 @@ def as_at_first(place: Path) -> None:
     with contextlib.closing(sqlite3.connect(place)) as db:
         db.executescript(
             "DROP TABLE kind_stretch; DROP INDEX job_copy; DROP INDEX source_content; ALTER TABLE job DROP COLUMN copy_of; "
-            "ALTER TABLE source DROP COLUMN sha256; PRAGMA user_version = 1"
+            "DROP INDEX source_ends; ALTER TABLE source DROP COLUMN ends; ALTER TABLE source DROP COLUMN sha256; PRAGMA user_version = 1"
         )
 
 

@@ -538,6 +538,15 @@ def test_what_is_neither_picture_nor_video_is_called_what_it_is(tmp_path: Path) 
         (tmp_path / "a.mp4").write_bytes(head)
         assert said(image, "a.jpg") == said(planning.plan_predictions, "a.jpg") == f"a.jpg: is {kind}, not a picture"
         assert said(video, "a.mp4").removesuffix("; check the file") == f"a.mp4: is {kind}, not a video"
+        (tmp_path / "a.xyz").write_bytes(head)
+        assert (
+            said(planning.plan_predictions, "a.xyz").removesuffix("; check the file") == f"a.xyz: is {kind}, neither a picture nor a video"
+        )
+    for name in ("a.jpg", "a.mp4", "a.jxl"):
+        (tmp_path / name).write_bytes(b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(20))
+    jpeg_xl = "is a JPEG XL file, which is not read here"
+    assert said(image, "a.jpg") == f"a.jpg: {jpeg_xl}" and said(video, "a.mp4") == f"a.mp4: {jpeg_xl}"
+    assert said(planning.plan_predictions, "a.jxl") == f"a.jxl: {jpeg_xl}"
     (tmp_path / "a.jpg").write_bytes(random.Random(3).randbytes(5000))
     (tmp_path / "a.mp4").write_bytes(random.Random(3).randbytes(5000))
     assert said(image, "a.jpg") == "a.jpg: is neither a picture nor a video of a kind that is known here; check the file"

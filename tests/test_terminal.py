@@ -131,6 +131,8 @@ def test_all_that_was_made_is_named_before_the_failures(capsys: pytest.CaptureFi
     ]
     terminal().finish([outcome("a")], files=[("table", Path("t.csv")), *maps[:2]])
     assert capsys.readouterr().err.splitlines() == ["table: t.csv", "raw maps: maps/0.npz", "raw maps: maps/1.npz"]
+    terminal().finish([outcome("a")], files=[("page", Path(f"{number % 3}/{number}.html")) for number in range(6)])
+    assert capsys.readouterr().err.splitlines() == ["page: 6 files in 3 folders"]
     terminal(quiet=True).finish([outcome("a"), outcome("c")], files=maps)
     assert capsys.readouterr() == ("", "")
 
@@ -164,13 +166,20 @@ def test_a_batch_ends_with_its_page_and_its_failures(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err.splitlines() == ["1 done in 1.0 s; the log is log"]
 
 
-def test_status_names_the_page_where_there_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page = tmp_path / "index.html"
-    terminal().put_status(tmp_path, Status(), page=page)
-    assert "page" not in capsys.readouterr().out.replace(str(tmp_path), "")
-    page.touch()
-    terminal().put_status(tmp_path, Status(), page=page)
-    assert capsys.readouterr().out.splitlines()[-1] == f"page: {page}"
+def test_status_names_the_page_where_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal().put_status(Path("out"), Status())
+    assert "page" not in capsys.readouterr().out
+    terminal().put_status(Path("out"), Status(page=Path("out/index.html")))
+    assert capsys.readouterr().out.splitlines()[-1] == "page: out/index.html"
+
+
+def test_one_copy_and_several(capsys: pytest.CaptureFixture[str]) -> None:
+    for count, said in ((1, "1 file is an exact copy of another; --dedupe"), (2, "2 files are exact copies of others; --dedupe")):
+        terminal().finish_archive(Summary(found=3, ended=3, done=3, copies=count))
+        assert said in capsys.readouterr().err
+        terminal().put_status(Path("out"), Status(copies=count))
+        of_them = said.removeprefix(f"{count} ").replace("files", "file").removeprefix("file ").partition(";")[0]
+        assert f"; {count} of them {of_them}\n" in capsys.readouterr().out
 
 
 # ------------------------------------------------------------------------------------------------ opening

@@ -19,7 +19,7 @@ from PIL import Image
 from test_structure import commands_of
 
 import cli
-from pipeline import catalog, class_names, completion, compositing, discovery, planning, signatures, usage
+from pipeline import cards, catalog, class_names, completion, compositing, discovery, planning, signatures, usage
 from pipeline.errors import CommandError, InputError
 from pipeline.records import Method, Options
 
@@ -117,6 +117,22 @@ def test_what_has_no_default_is_said_to_have_none() -> None:
         assert usage._default(SimpleNamespace(show_default=None, default=default)) == ""
 
 
+def test_what_need_not_be_given_stands_in_brackets(shown: Shown) -> None:
+    first = {name: shown(*name.split(), "--help").splitlines()[0] for name in ("image", "search", "models classes", "models show")}
+    assert first["image"] == "Usage: visualize image PATH... [OPTIONS]" and first["search"] == "Usage: visualize search OUT QUERY [OPTIONS]"
+    assert first["models classes"] == "Usage: visualize models classes [NAME_OR_PATH] [WORD] [OPTIONS]"
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["image", "--help-all"]])
+def test_nobody_need_read_the_help(words: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    code = "import sys; sys.argv[0] = 'visualize'; import cli; cli.main()"
+    ended = subprocess.run([sys.executable, "-c", code, *words], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_an_option_is_given_once(shown: Shown) -> None:
     for words, option, times in (
         (["image", "a.jpg", "--alpha", "0.1", "--alpha=0.2"], "--alpha", 2),
@@ -144,6 +160,7 @@ def test_a_path_is_what_its_content_says(tmp_path: Path, monkeypatch: pytest.Mon
     picture.save("moves.gif", save_all=True, append_images=[Image.new("RGB", (8, 8), "blue")])
     Path("film").write_bytes(clip("single.mp4").read_bytes())
     Path("notes.txt").write_text("a text")
+    picture.save("camera.MJPEG", format="JPEG")  # a bare stream of JPEGs begins so
     expected = {"photos": "image", "photos/a.jpg": "image", "really.mov": "image", "moves.gif": "video", "film": "video"}
     expected |= {
         "notes.txt": "image",
@@ -152,12 +169,29 @@ def test_a_path_is_what_its_content_says(tmp_path: Path, monkeypatch: pytest.Mon
         "gone/at": "image",
         "https://a/b.mp4": "video",
         "-": "image",
+        "camera.MJPEG": "video",
+        "gone.mjpg": "video",
     }
     assert {name: signatures.command_for(name) for name in expected} == expected
-    assert [signatures.command_for(word) for word in ("imag", "photo", "dog")] == [None] * 3
+    assert [signatures.command_for(word) for word in ("imag", "photo", "dog", "")] == [None] * 4
     Path("clips/b.MOV").touch()
     with pytest.raises(CommandError, match=r"^clips: a folder with 1 video; `visualize batch clips -o OUT` makes"):
         signatures.command_for("clips")
+
+
+def test_what_cannot_be_looked_at_is_for_the_command_to_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert signatures.command_for("a" * 300 + ".jpg") == "image" and signatures.command_for("a" * 300 + ".mov") == "video"
+    for name in ("closed.mov", "closed.jpg"):
+        Path(name).write_bytes(b"secret")
+    Path("closed").mkdir()
+
+    def refuse(*_: object, **__: object) -> None:  # root may open everything, so no mode of a file would
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(signatures.os, "scandir", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
+    assert [signatures.command_for(name) for name in ("closed", "closed.jpg", "closed.mov")] == ["image", "image", "video"]
 
 
 def test_a_path_runs_the_command_and_a_word_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,6 +207,17 @@ def test_a_word_that_is_no_command_is_said_to_be_none(capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit) as ended:
         cli.app(["imag"])
     assert ended.value.code == 2 and "No such command 'imag'. Did you mean 'image'?" in capsys.readouterr().err
+
+
+def test_tab_behind_a_folder_of_videos_prints_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("clips").mkdir()
+    Path("clips/a.mov").touch()
+    asking = ROOT_COMMAND.make_context("visualize", ["clips"], resilient_parsing=True)
+    assert ROOT_COMMAND.resolve_command(asking, ["clips", "--al"]) == ("image", COMMANDS["image"], ["clips", "--al"])
+    asking.resilient_parsing = False
+    with pytest.raises(CommandError, match="a folder with 1 video"):
+        ROOT_COMMAND.resolve_command(asking, ["clips"])
 
 
 # ------------------------------------------------------------------------------------------------ addresses
@@ -249,6 +294,12 @@ def test_class_names_are_those_of_the_model_that_is_named(tmp_path: Path) -> Non
     (tmp_path / "names.txt").write_text("round thing\nsquare thing\n")
     context: Any = COMMANDS["image"].make_context("image", ["a.jpg", "--labels", str(tmp_path / "names.txt")], resilient_parsing=True)
     assert completion.classes(context, "") == ["round_thing", "square_thing"]
+    card = cards.Card(labels=["from the file"], base="none", input_px=96, short_side_px=96, stride=8, finished=True)
+    cards.add_card(tmp_path / "m.keras", card)
+    context.params["model"] = str(tmp_path / "m.keras")
+    assert completion.classes(context, "") == ["round_thing", "square_thing"]
+    context.params["labels"] = None
+    assert completion.classes(context, "") == ["from_the_file"]
     context.params["labels"] = tmp_path / "gone.txt"
     assert completion.classes(context, "") == []
 
