@@ -57,9 +57,8 @@ def test_change_is_counted_in_hue_saturation_and_value() -> None:
 
 
 def test_the_colours_that_change_are_counted_as_a_part_of_the_pixels() -> None:
-    red, half = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.uint8)
-    red[..., 0] = half[:, :2, 0] = 200
-    half[:, 2:, 2] = 200
+    red, half = np.full((4, 4, 3), (0, 255, 200), np.uint8), np.full((4, 4, 3), (0, 255, 200), np.uint8)  # HSV
+    half[:, 2:, 0] = 120
     assert scenes.colour_change(red, red[::-1]) == 0 and scenes.colour_change(red, half) == 0.5
 
 
