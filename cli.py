@@ -866,7 +866,7 @@ def _batch(request: Request, terminal: Terminal, *, count: int | None, engine: s
 
     with terminal.archive() as display:
         summary = night.run(request, open_engine=open_engine, watcher=display, stopping=lambda: terminal.stopped_by is not None)
-    pages = [summary.page] if request.options.report and summary.page else []
+    pages = [request.output / summary.page.name] if request.options.report and summary.page else []  # as the user calls it
     places = (("outputs", request.output if summary.done or summary.done_before else None), ("raw maps", request.maps))
     files = [*((kind, path) for kind, path in places if path is not None and path.exists()), *(("page", page) for page in pages)]
     terminal.finish_archive(summary, files=files, opens=(pages or [request.output]) if opens else ())
