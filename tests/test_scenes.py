@@ -96,11 +96,15 @@ def test_a_cut_finder_goes_on_from_its_state() -> None:
     assert two.is_cut(still[2], other)  # nothing moved before
 
 
-def titles(leaders: str, seconds: float, cuts: str = "") -> str:
-    """The titles of frames in which classes lead, a letter each, `seconds` apart."""
+def titles(leaders: str, seconds: float, cuts: str = "", others: float = 0.5) -> str:
+    """The titles of frames in which classes lead, a letter each, `seconds` apart; the other classes have that part of its score."""
     title = scenes.SteadyTitle()
-    shown = [title.add(np.eye(3)["abc".index(each)], n * seconds, cut=cuts[n : n + 1] == "|") for n, each in enumerate(leaders)]
+    shown = [title.add(led(each, others), n * seconds, cut=cuts[n : n + 1] == "|") for n, each in enumerate(leaders)]
     return "".join("abc"[number] for number in shown)
+
+
+def led(by: str, others: float = 0.5) -> Any:
+    return np.where(np.arange(3) == "abc".index(by), 1.0, others)
 
 
 def test_a_title_changes_when_another_class_has_led_for_a_fifth_of_a_second() -> None:
@@ -111,20 +115,26 @@ def test_a_title_changes_when_another_class_has_led_for_a_fifth_of_a_second() ->
     assert titles("ab", 5) == "aa" and titles("abb", 5) == "aab"
 
 
+def test_a_title_that_is_weak_for_a_fifth_of_a_second_goes_whoever_leads() -> None:
+    assert titles("aabcbcbcbcb", 0.04, others=0.31) == "a" * 11
+    assert titles("aabcbcbcbcb", 0.04, others=0.29) == "aaaaaaacccc"  # weak from 0.08 s on, so at 0.28 s it is who leads then
+    assert titles("abcbcaabcbc", 0.04, others=0.0) == "a" * 11  # it was strong again in between
+
+
 def test_a_cut_begins_a_title_anew() -> None:
     assert titles("aabbcc", 0.04, "   |  ") == "aaabbb"
 
 
 def test_a_title_goes_on_from_its_state() -> None:
-    leaders = "aabbbbbbbaacccccc"
-    whole = titles(leaders, 0.04)
-    for at in (1, 4, 8, 12):
-        first, second = scenes.SteadyTitle(), scenes.SteadyTitle()
-        for n in range(at):
-            first.add(np.eye(3)["abc".index(leaders[n])], n * 0.04, cut=False)
-        second.restore(first.state())
-        rest = [second.add(np.eye(3)["abc".index(leaders[n])], n * 0.04, cut=False) for n in range(at, len(leaders))]
-        assert "".join("abc"[number] for number in rest) == whole[at:]
+    for leaders, others in (("aabbbbbbbaacccccc", 0.5), ("aabcbcbcbcbaaccbb", 0.1)):
+        whole = titles(leaders, 0.04, others=others)
+        for at in range(1, len(leaders)):
+            first, second = scenes.SteadyTitle(), scenes.SteadyTitle()
+            for n in range(at):
+                first.add(led(leaders[n], others), n * 0.04, cut=False)
+            second.restore(first.state())
+            rest = [second.add(led(leaders[n], others), n * 0.04, cut=False) for n in range(at, len(leaders))]
+            assert "".join("abc"[number] for number in rest) == whole[at:]
 
 
 def test_smoothed_heat_flickers_less_and_starts_anew_at_a_cut(tmp_path: Path, open_session: Open) -> None:
