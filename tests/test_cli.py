@@ -24,7 +24,7 @@ import pytest
 from PIL import Image
 from test_media import decoded
 
-from pipeline import demo, planning
+from pipeline import demo, planning, stills
 from pipeline.errors import CommandError, OutputError
 from pipeline.records import Options
 
