@@ -659,12 +659,12 @@ def frozen(process: subprocess.Popen[str], output: Path) -> int:
     return int(pid)
 
 
-LONG_SEGMENTS = ["--segment-seconds", "2"]  # of 5 MB, and a pipe holds one
+LONG_SEGMENTS = ["--segment-seconds", "2", *QUICK[2:]]  # of 5 MB, and a pipe holds one
 
 
 @pytest.mark.slow
 def test_a_signal_ends_it_though_an_encoder_stands_still(place: Path) -> None:
-    process = start("video", *QUICK, *LONG_SEGMENTS, "v.mp4", "-o", "out.mp4", cwd=place)
+    process = start("video", *LONG_SEGMENTS, "v.mp4", "-o", "out.mp4", cwd=place)
     pid = frozen(process, place / "out.mp4")
     process.send_signal(signal.SIGINT)
     ended = end(process, seconds=5)
@@ -676,7 +676,7 @@ def test_a_signal_ends_it_though_an_encoder_stands_still(place: Path) -> None:
 def test_a_second_signal_ends_it_at_once(place: Path) -> None:
     """What would wake the main thread at the first signal is taken away."""
     taken = "from pipeline import children\nchildren.kill_all = lambda: None"
-    process = start("video", *QUICK, *LONG_SEGMENTS, "v.mp4", "-o", "out.mp4", cwd=place, code=taken)
+    process = start("video", *LONG_SEGMENTS, "v.mp4", "-o", "out.mp4", cwd=place, code=taken)
     pid = frozen(process, place / "out.mp4")
     try:
         process.send_signal(signal.SIGTERM)
