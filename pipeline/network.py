@@ -308,16 +308,16 @@ def with_window(network: Network, *, input_px: tuple[int, int], stride: int | No
 
     Where the network does not say how many those are, it is by `stride`, or without one by a picture of that size that is put through.
     """
-    if network.pooled is None or not network.takes_any_size:
+    if network.pooling is None or not network.takes_any_size:
         return network
     width, height = input_px
-    rows, columns = network.pooled.shape[1:3]
+    rows, columns = network.pooling.source.shape[1:3]
     if rows and columns:
         return replace(network, window=(rows, columns))
     if stride is not None:
         return replace(network, window=(round(height / stride), round(width / stride)))
     blank = tf.zeros((1, height, width, 3))
-    cells = network.run_before_pooling(network.run_body(blank), blank) if network.pooling else blank
+    cells = network.run_before_pooling(network.run_body(blank), blank)
     return replace(network, window=(int(cells.shape[1]), int(cells.shape[2])))
 
 

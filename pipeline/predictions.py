@@ -27,9 +27,8 @@ KEPT_SCORE = 0.01  # what is less likely is not counted in the sum of a kind's c
 PAUSE_SECONDS, PAUSE_WITH_CUT_SECONDS = 3.0 + 1e-6, 1.0 + 1e-6
 # Of per-frame predictions: what was measured, and then what the title of the first panel says, which --smooth and --target make another.
 COLUMNS = ("frame", "time_seconds", "rank", "index", "wnid", "label", "score", "shown_index", "shown_label", "shown_score")
-STATE_VERSION = (
-    2  # of what `state` gives, of Track, RawMaps and painting.Painter: a run that was interrupted by a program with another begins anew
-)
+# Of what `state` gives, of Track, RawMaps and painting.Painter: a run that was interrupted by a program with another begins anew.
+STATE_VERSION = 2
 
 
 def top_predictions(scores: Array, classes: Sequence[ClassName], k: int) -> list[Prediction]:
