@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import catalog, class_names, completion
-from pipeline.errors import CommandError, HeatreelError, Stopped, ToolError
-from pipeline.records import ClassName, ModelChoice, Options, Outcome, Progress, Recipe, printable
-from pipeline.terminal import Terminal, end, exit_code_of, open_missing_streams, open_terminal, table, tell
-from pipeline.usage import (
+from pipeline.console import completion
+from pipeline.console.terminal import Terminal, end, exit_code_of, open_missing_streams, open_terminal, table, tell
+from pipeline.console.usage import (
     COMPUTING,
     ENCODING,
     EXPLANATION,
@@ -34,12 +32,15 @@ from pipeline.usage import (
     Group,
     Program,
 )
+from pipeline.errors import CommandError, HeatreelError, Stopped, ToolError
+from pipeline.models import class_names, zoo
+from pipeline.records import ClassName, ModelChoice, Options, Outcome, Progress, Recipe, printable
 
 if TYPE_CHECKING:
-    from pipeline.archive import Request
-    from pipeline.planning import Job, Refusal, Skipped
-    from pipeline.predictions import Track
-    from pipeline.visualize import Session
+    from pipeline.batch.archive import Request
+    from pipeline.explain.planning import Job, Refusal, Skipped
+    from pipeline.explain.sessions import Session
+    from pipeline.results.explanations import Track
 
 app = typer.Typer(
     cls=Program,
@@ -450,7 +451,7 @@ def _root(
 def image(
     paths: Inputs,
     output: Output = None,
-    model: Model = catalog.DEFAULT,
+    model: Model = zoo.DEFAULT,
     weights: Weights = None,
     labels: Labels = None,
     preprocess: Preprocess = "auto",
@@ -504,7 +505,7 @@ def image(
         skip_existing=skip_existing,
     )
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
-        from pipeline import planning
+        from pipeline.explain import planning
 
         _run(planning.plan_images(paths, output=output, options=options), choice, device, options, terminal, opens=opens)
 
@@ -517,7 +518,7 @@ def image(
 def video(
     paths: Inputs,
     output: Output = None,
-    model: Model = catalog.DEFAULT,
+    model: Model = zoo.DEFAULT,
     weights: Weights = None,
     labels: Labels = None,
     preprocess: Preprocess = "auto",
@@ -616,7 +617,7 @@ def video(
         skip_existing=skip_existing,
     )
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
-        from pipeline import planning
+        from pipeline.explain import planning
 
         _run(planning.plan_videos(paths, output=output, options=options), choice, device, options, terminal, opens=opens)
 
@@ -637,7 +638,7 @@ def batch(
             "--output", "-o", metavar="FOLDER", help="Where everything goes, and the ledger.", show_default=False, rich_help_panel=INPUTS
         ),
     ],
-    model: Model = catalog.DEFAULT,
+    model: Model = zoo.DEFAULT,
     weights: Weights = None,
     labels: Labels = None,
     preprocess: Preprocess = "auto",
@@ -802,13 +803,13 @@ def batch(
     )
     count = _parse_workers(workers)
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose, drains=not dry_run) as terminal:
-        from pipeline import archive, discovery
+        from pipeline.batch import archive, scanning
 
-        rules = discovery.Rules(
+        rules = scanning.Rules(
             include=tuple(include or ()),
             exclude=tuple(exclude or ()),
-            max_size_bytes=None if max_size is None else discovery.parse_size(max_size),
-            shard=None if shard is None else discovery.parse_shard(shard),
+            max_size_bytes=None if max_size is None else scanning.parse_size(max_size),
+            shard=None if shard is None else scanning.parse_shard(shard),
         )
         request = archive.Request(
             sources=sources,
@@ -831,7 +832,7 @@ def batch(
 
 
 def _survey(request: Request, terminal: Terminal) -> None:
-    from pipeline import archive
+    from pipeline.batch import archive
 
     counts: Counter[str] = Counter()
     for standing, relative, size_bytes, reason in archive.survey(request):
@@ -848,9 +849,9 @@ def _survey(request: Request, terminal: Terminal) -> None:
 
 
 def _batch(request: Request, terminal: Terminal, *, count: int | None, engine: str, address: str | None, opens: bool) -> None:
-    from pipeline import batch as night
-    from pipeline import workers
-    from pipeline.orders import Engine, Setup
+    from pipeline.batch import scheduler as night
+    from pipeline.batch.executors import local_executor
+    from pipeline.batch.messages import Engine, Setup
 
     if engine not in ("local", "ray"):
         raise CommandError(f"--engine {engine}: not local or ray")
@@ -859,10 +860,10 @@ def _batch(request: Request, terminal: Terminal, *, count: int | None, engine: s
 
     def open_engine(setup: Setup, log: Path) -> Engine:
         if engine == "ray":
-            from pipeline import cluster
+            from pipeline.batch.executors import ray_executor
 
-            return cluster.open_engine(setup, count, address=address)
-        return workers.LocalEngine(setup, count or workers.worker_count(), log=log)
+            return ray_executor.open_engine(setup, count, address=address)
+        return local_executor.LocalEngine(setup, count or local_executor.worker_count(), log=log)
 
     with terminal.archive() as display:
         summary = night.run(request, open_engine=open_engine, watcher=display, stopping=lambda: terminal.stopped_by is not None)
@@ -884,7 +885,7 @@ def status(
 ) -> None:
     """What a batch has done, is doing, and has failed at and why; at any moment, from any process."""
     with open_terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
-        from pipeline import status as standing
+        from pipeline.batch import status_report as standing
 
         found = standing.read(output, every_job=as_json)
         if as_json:
@@ -928,7 +929,7 @@ def search(
 ) -> None:
     """Where in a batch's archive the model saw QUERY, the best first, each with the command that opens it there."""
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
-        from pipeline import search as index
+        from pipeline.batch import index_search as index
 
         hits = index.search(output, query, min_score=min_score, min_seconds=min_seconds, limit=limit)
         terminal.put_hits(hits)
@@ -964,7 +965,7 @@ def predict(
             autocompletion=completion.models,
             rich_help_panel=MODEL,
         ),
-    ] = [catalog.DEFAULT],  # noqa: B006  # Typer copies it
+    ] = [zoo.DEFAULT],  # noqa: B006  # Typer copies it
     weights: Weights = None,
     labels: Labels = None,
     preprocess: Preprocess = "auto",
@@ -999,15 +1000,17 @@ def predict(
     choices = [_choice(name, weights, labels, preprocess, None, custom_objects, allow_unsafe, precision) for name in model]
     options = _options(top_k=top_k, fit=fit, short_side_px=short_side, every=every, max_megapixels=max_megapixels, overwrite=overwrite)
     for choice in choices:
-        catalog.check_choice(choice, ())
+        zoo.check_choice(choice, ())
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
-        from pipeline import outputs, planning, stills
+        from pipeline.explain import planning
+        from pipeline.files import atomic
+        from pipeline.media import images
 
         if grid is not None:
-            stills.check_writable_format(grid)
+            images.check_writable_format(grid)
         for path in (csv, grid):
             if path is not None:
-                outputs.check_output(path, sources=outputs.identified(paths), overwrite=overwrite)
+                atomic.check_output(path, sources=atomic.identified(paths), overwrite=overwrite)
         plan = planning.plan_predictions(paths, max_megapixels=max_megapixels)
         _predict(plan, choices, device, options, terminal, csv=csv, grid=grid)
 
@@ -1036,7 +1039,7 @@ def train(
             autocompletion=completion.models,
             rich_help_panel=MODEL,
         ),
-    ] = (catalog.DEFAULT),
+    ] = (zoo.DEFAULT),
     weights: Weights = None,
     epochs: Annotated[
         int,
@@ -1089,7 +1092,7 @@ def train(
 ) -> None:
     """Teach a network your own classes, from a folder of class folders; the file it writes works with -m everywhere."""
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
-        from pipeline import planning
+        from pipeline.explain import planning
 
         recipe = Recipe(
             base=base,
@@ -1105,11 +1108,12 @@ def train(
         )
         plan = planning.plan_training(data, output=output, recipe=recipe, resume=resume, overwrite=overwrite)
         with terminal.passing(f"loading the model {base}"), terminal.starting_up():
-            from pipeline import models, training
+            from pipeline.models import loading
+            from pipeline.training import transfer_learning
 
-        terminal.say(f"running on {models.use_device(device)}", only_verbose=True)
+        terminal.say(f"running on {loading.use_device(device)}", only_verbose=True)
         with terminal.lesson(plan.output) as watcher:
-            trained = training.train(plan, watcher)
+            trained = transfer_learning.train(plan, watcher)
         terminal.put_trained(trained)
 
 
@@ -1180,18 +1184,21 @@ def analyze(
         overwrite=overwrite,
     )
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
-        from pipeline import planning
-        from pipeline.compositing import colormap as known_colormap
+        from pipeline.explain import planning
+        from pipeline.rendering.compositing import colormap as known_colormap
 
-        catalog.check_choice(choice, ())
+        zoo.check_choice(choice, ())
         known_colormap(options.colormap)
         plan = planning.plan_analysis(data, output=output, threshold=threshold, examples=examples, options=options)
         with terminal.passing(f"loading the model {_name_of(choice)}"):
             with terminal.starting_up():
-                from pipeline import analysis, models, reading, visualize
+                from pipeline.cam import batching
+                from pipeline.evaluation import analysis
+                from pipeline.explain import sessions
+                from pipeline.models import loading
 
-            terminal.say(f"running on {models.use_device(device, at_once=reading.AT_ONCE)}", only_verbose=True)
-            session = visualize.open_session(models.load_classifier(choice), options)
+            terminal.say(f"running on {loading.use_device(device, at_once=batching.AT_ONCE)}", only_verbose=True)
+            session = sessions.open_session(loading.load_classifier(choice), options)
         found = analysis.analyze(plan, session, choice=choice, command=_command(), counter=terminal.counter)
         terminal.put_analysis(found.as_json())
         if opens:
@@ -1215,8 +1222,8 @@ def demo(
 ) -> None:
     """The whole pipeline on a real clip made from photographs that come with the installation."""
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
-        from pipeline import demo as clip
-        from pipeline import planning
+        from pipeline.explain import demo_clip as clip
+        from pipeline.explain import planning
 
         options = Options(overwrite=overwrite)
         source, result = output / "heatreel_demo.mp4", output / "heatreel_demo_output.mp4"
@@ -1225,7 +1232,7 @@ def demo(
         terminal.say(f"made {output / 'heatreel_photos'}: {len(clip.PHOTOGRAPHS)} photographs that come with scikit-image")
         terminal.say(f"made {source}: a camera gliding over them, {clip.SECONDS:g} seconds")
         plan = planning.plan_videos([source], output=result, options=options)
-        _run(plan, ModelChoice(model=catalog.DEFAULT), "auto", options, terminal, opens=opens)
+        _run(plan, ModelChoice(model=zoo.DEFAULT), "auto", options, terminal, opens=opens)
 
 
 @app.command(
@@ -1237,7 +1244,7 @@ def doctor(as_json: Json = False, verbose: Verbose = False) -> None:
     """What this machine offers: ffmpeg and its encoders, GPU, TensorFlow, weights, free space."""
     with open_terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
         with terminal.starting_up():
-            from pipeline import doctor as examination
+            from pipeline.console import doctor as examination
 
         findings = examination.examine()
         if as_json:
@@ -1262,7 +1269,7 @@ def models_table(context: typer.Context, as_json: Json = False) -> None:
     """The models that come by name, with what is published of them, and whether their weights are on this machine."""
     if context.invoked_subcommand is None:
         with open_terminal(as_json=as_json, quiet=False, verbose=False) as terminal:
-            rows = [catalog.describe(entry) for entry in catalog.ENTRIES.values()]
+            rows = [zoo.describe(entry) for entry in zoo.ENTRIES.values()]
             if as_json:
                 terminal.put_json({"models": rows})
             else:
@@ -1291,13 +1298,13 @@ def models_show(
     """Layers, output shapes, parameters, and where the map is taken."""
     size = _parse_size(input_size)
     choice = _choice(model, None, None, "auto", None, custom_objects, allow_unsafe)
-    catalog.check_choice(choice, ())
+    zoo.check_choice(choice, ())
     with open_terminal(as_json=as_json, quiet=False, verbose=False) as terminal:
         with terminal.passing(f"loading the model {_name_of(choice)}"):
             with terminal.starting_up():
-                from pipeline import anatomy
+                from pipeline.models import summary
 
-            shown = anatomy.describe(choice, size)
+            shown = summary.describe(choice, size)
         if as_json:
             terminal.put_json(shown)
         else:
@@ -1309,7 +1316,7 @@ def models_show(
 def models_classes(
     model: Annotated[
         str, typer.Argument(metavar="NAME_OR_PATH", help="A name of the zoo, or a model file.", autocompletion=completion.models)
-    ] = catalog.DEFAULT,
+    ] = zoo.DEFAULT,
     word: Annotated[
         str | None,
         typer.Argument(
@@ -1322,18 +1329,18 @@ def models_classes(
     verbose: Verbose = False,
 ) -> None:
     """The classes that a model knows, with their synonyms; and what a word finds: classes, or a kind of them such as "corgi" or "bird"."""
-    if word is None and not catalog.is_model(model):
-        model, word = catalog.DEFAULT, model
+    if word is None and not zoo.is_model(model):
+        model, word = zoo.DEFAULT, model
     choice = _choice(model, None, None, "auto", None, custom_objects, allow_unsafe)
     with open_terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
-        catalog.check_choice(choice, ())
+        zoo.check_choice(choice, ())
         classes: Sequence[ClassName] = class_names.imagenet_classes()
-        if catalog.is_file(model):
+        if zoo.is_file(model):
             with terminal.passing(f"loading the model {_name_of(choice)}"):
                 with terminal.starting_up():
-                    from pipeline import models
+                    from pipeline.models import loading
 
-                classes = models.load_classifier(choice).classes
+                classes = loading.load_classifier(choice).classes
         shown = class_names.listing(classes, word)
         if as_json:
             terminal.put_json({"model": model, **shown})
@@ -1347,15 +1354,15 @@ def models_fetch(
     verbose: Verbose = False,
 ) -> None:
     """Download the ImageNet weights of models of the zoo into Keras' cache."""
-    entries = [catalog.entry(name) for name in names]
+    entries = [zoo.entry(name) for name in names]
     with open_terminal(as_json=False, quiet=False, verbose=verbose) as terminal:
         with terminal.starting_up():
-            from pipeline import models
+            from pipeline.models import loading
 
         failures = []
         for entry in entries:
             try:
-                terminal.say(f"{entry.name}: {models.fetch(entry)}")
+                terminal.say(f"{entry.name}: {loading.fetch(entry)}")
             except HeatreelError as error:
                 failures.append(str(error))
         for failure in failures:
@@ -1374,10 +1381,10 @@ def _run(
 
     Raises CommandError for what no input could cure, typer.Exit where an input has failed.
     """
-    from pipeline.compositing import colormap
-    from pipeline.planning import Job, Refusal, Skipped
+    from pipeline.explain.planning import Job, Refusal, Skipped
+    from pipeline.rendering.compositing import colormap
 
-    catalog.check_choice(choice, options.targets)
+    zoo.check_choice(choice, options.targets)
     colormap(options.colormap)
     if opens and len(plan) > 1 and not options.report:
         raise CommandError(f"--open: {len(plan)} outputs, and no page", remedy="add --report")
@@ -1397,11 +1404,11 @@ def _run(
     shown: list[tuple[Outcome, Track | None]] = [(outcome, None) for outcome in outcomes if not outcome.skipped]
 
     def write(done: Sequence[Track]) -> None:
-        from pipeline import predictions
+        from pipeline.results import explanations
 
         if options.predictions is not None and done:
             classes, more = session.classifier.classes, {"overwrite": options.overwrite, "name_inputs": len(plan) > 1}
-            predictions.write_predictions(options.predictions, done, classes, targets=session.targets, **more)
+            explanations.write_predictions(options.predictions, done, classes, targets=session.targets, **more)
 
     # A single video gets its name after its predictions are written: should that fail, the next run need not begin anew.
     alone = len(jobs) == 1 and bool(jobs[0].source or jobs[0].pictures)
@@ -1409,9 +1416,9 @@ def _run(
     def made(outcome: Outcome, track: Track, _file: Path) -> None:
         write([track] if alone else ())
         if options.keeps_thumbnails:
-            from pipeline import pages
+            from pipeline.explain import run_pages
 
-            pages.write(outcome, track, session, command=_command(), overwrite=options.overwrite)
+            run_pages.write(outcome, track, session, command=_command(), overwrite=options.overwrite)
 
     try:
         for outcome, track in _done(jobs, session, terminal, made, pictures=pictures):
@@ -1427,9 +1434,9 @@ def _run(
     done = _jobs_done(jobs, outcomes)
     files = _files_beside(done, options)
     if options.report and pictures:
-        from pipeline import pages
+        from pipeline.explain import run_pages
 
-        page = pages.write_pictures_page(shown, options, command=_command(), overwrite=options.overwrite)
+        page = run_pages.write_pictures_page(shown, options, command=_command(), overwrite=options.overwrite)
         files = [("page", page), *files] if page else files
     pages_made = [path for kind, path in files if kind == "page"]
     shows = (pages_made or [job.output for job in done]) if opens else ()
@@ -1437,16 +1444,17 @@ def _run(
 
 
 def _name_of(choice: ModelChoice) -> str:
-    return Path(choice.model).name if catalog.is_file(choice.model) else catalog.entry(choice.model).name
+    return Path(choice.model).name if zoo.is_file(choice.model) else zoo.entry(choice.model).name
 
 
 def _session(choice: ModelChoice, device: str, jobs: Sequence[Job], options: Options, terminal: Terminal) -> Session:
     with terminal.passing(f"loading the model {_name_of(choice)}"):
         with terminal.starting_up():
-            from pipeline import models, visualize
+            from pipeline.explain import sessions
+            from pipeline.models import loading
 
-        terminal.say(f"running on {models.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
-        return visualize.open_session(models.load_classifier(choice), options)
+        terminal.say(f"running on {loading.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
+        return sessions.open_session(loading.load_classifier(choice), options)
 
 
 def _jobs_done(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> list[Job]:
@@ -1456,7 +1464,7 @@ def _jobs_done(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> list[Job]:
 
 def _files_beside(done: Sequence[Job], options: Options) -> list[tuple[str, Path]]:
     """What there is besides the outputs of the jobs that are done, each with what it is."""
-    from pipeline import outputs
+    from pipeline.files import atomic
 
     videos = [job for job in done if not job.is_still]
     of_all = (
@@ -1465,7 +1473,7 @@ def _files_beside(done: Sequence[Job], options: Options) -> list[tuple[str, Path
         ("contact sheet", options.contact_sheet, videos),
     )
     return [
-        *(("page", outputs.page_of(job.output)) for job in videos if options.report),
+        *(("page", atomic.page_of(job.output)) for job in videos if options.report),
         *((kind, path) for kind, path, needed in of_all if path is not None and needed),
         *(("raw maps", job.maps) for job in done if job.maps is not None),
     ]
@@ -1473,9 +1481,9 @@ def _files_beside(done: Sequence[Job], options: Options) -> list[tuple[str, Path
 
 def _at_once(jobs: Sequence[Job]) -> int:
     """How many batches the network gets at once: a single picture is one, and has all cores to itself."""
-    from pipeline import reading
+    from pipeline.cam import batching
 
-    return 1 if len(jobs) == 1 and jobs[0].is_still else reading.AT_ONCE
+    return 1 if len(jobs) == 1 and jobs[0].is_still else batching.AT_ONCE
 
 
 def _predict(
@@ -1488,7 +1496,7 @@ def _predict(
     csv: Path | None,
     grid: Path | None,
 ) -> None:
-    from pipeline.planning import Job, Refusal
+    from pipeline.explain.planning import Job, Refusal
 
     jobs = [job for job in plan if isinstance(job, Job)]
     refused = [Outcome(input=r.input, model="", method="none", error=str(r.error)) for r in plan if isinstance(r, Refusal)]
@@ -1496,19 +1504,20 @@ def _predict(
     if jobs:
         with terminal.passing(f"loading the model {_name_of(choices[0])}"):
             with terminal.starting_up():
-                from pipeline import models, predict, visualize
+                from pipeline.explain import predicting, sessions
+                from pipeline.models import loading
 
-            terminal.say(f"running on {models.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
+            terminal.say(f"running on {loading.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
         for choice in choices:
             with terminal.passing(f"loading the model {_name_of(choice)}"):
-                classifier = models.load_classifier(choice)
+                classifier = loading.load_classifier(choice)
             with terminal.counter(f"{classifier.name}", len(jobs)) as tick:
-                answers.append(predict.predict(jobs, tick=tick, **visualize.scoring(classifier, options)))
+                answers.append(predicting.predict(jobs, tick=tick, **sessions.scoring(classifier, options)))
         if grid is not None:
-            predict.write_grid(grid, answers, overwrite=options.overwrite)
+            predicting.write_grid(grid, answers, overwrite=options.overwrite)
     outcomes = [*refused, *(answer.outcome for each in zip(*answers, strict=True) for answer in each)]
     if csv is not None:
-        from pipeline.predictions import write_ranking
+        from pipeline.results.explanations import write_ranking
 
         write_ranking(csv, outcomes, overwrite=options.overwrite, name_models=len(choices) > 1)
     terminal.put_predictions(outcomes)
@@ -1520,11 +1529,11 @@ def _done(
     jobs: Sequence[Job], session: Session, terminal: Terminal, made: Callable[[Outcome, Track, Path], None], *, pictures: bool
 ) -> Iterator[tuple[Outcome, Track | None]]:
     """Every job in order with what became of it: pictures many at a time, videos one by one."""
-    from pipeline import visualize
+    from pipeline.explain import sessions
 
     if pictures:
         with _passes(jobs, session, terminal) or nullcontext():
-            for job, done in visualize.visualize_images(jobs, session):
+            for job, done in sessions.visualize_images(jobs, session):
                 terminal.check()
                 yield _failed(job, done, session, terminal) if isinstance(done, HeatreelError) else done
         return
@@ -1536,9 +1545,9 @@ def _done(
 
 def _passes(jobs: Sequence[Job], session: Session, terminal: Terminal) -> AbstractContextManager[Callable[[Progress], None]] | None:
     """A bar over passes of the network for a method that makes many of them for a picture; None where none is needed."""
-    from pipeline import visualize
+    from pipeline.explain import sessions
 
-    passes = visualize.passes_of(session)
+    passes = sessions.passes_of(session)
     if passes is None:
         return None
     each, made = passes
@@ -1551,14 +1560,14 @@ def _passes(jobs: Sequence[Job], session: Session, terminal: Terminal) -> Abstra
 def _video(
     job: Job, session: Session, terminal: Terminal, tick: Callable[[Progress], None], made: Callable[[Outcome, Track, Path], None]
 ) -> tuple[Outcome, Track | None]:
-    from pipeline import film
+    from pipeline.explain import video_job
 
     def progress(reached: Progress) -> None:
         terminal.check()
         tick(reached)
 
     try:
-        return film.visualize_video(job, session, progress=progress, notice=terminal.say, made=made)
+        return video_job.visualize_video(job, session, progress=progress, notice=terminal.say, made=made)
     except HeatreelError as error:
         terminal.check()
         return _failed(job, error, session, terminal)
@@ -1573,10 +1582,10 @@ def _failed(job: Job, error: HeatreelError, session: Session, terminal: Terminal
 
 
 def _how_to_go_on(job: Job, options: Options, *, predictions_written: bool) -> str:
-    from pipeline import journal
+    from pipeline.explain import segment_journal
 
     made = job.output.exists() and not options.overwrite
-    if made or not journal.folder_of(job.output).is_dir():
+    if made or not segment_journal.folder_of(job.output).is_dir():
         return ""
     taken = predictions_written and options.predictions is not None and not options.overwrite
     return f"the same command goes on from there{', with another --predictions' if taken else ''}"

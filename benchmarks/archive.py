@@ -16,10 +16,11 @@ from pathlib import Path
 from clips import FPS, pictures
 from harness import shown, spread
 
-from pipeline import catalog, demo
-from pipeline.orders import ORDERS, Ended, Order, Ready, Setup
+from pipeline.batch.executors.local_executor import LocalEngine
+from pipeline.batch.messages import ORDERS, Ended, Order, Ready, Setup
+from pipeline.explain import demo_clip
+from pipeline.models import zoo
 from pipeline.records import Found, ModelChoice, Options
-from pipeline.workers import LocalEngine
 
 WIDTH, HEIGHT = 640, 360
 
@@ -29,9 +30,9 @@ def make_clips(folder: Path, count: int, frames: int) -> tuple[list[Path], Path]
     shown = pictures(WIDTH, HEIGHT, count * frames)
     short = [folder / f"short_{number:03d}.mp4" for number in range(count)]
     for path in short:
-        demo.encode_pictures(itertools.islice(shown, frames), path, width=WIDTH, height=HEIGHT, fps=FPS, output=path)
+        demo_clip.encode_pictures(itertools.islice(shown, frames), path, width=WIDTH, height=HEIGHT, fps=FPS, output=path)
     long = folder / "long.mp4"
-    demo.encode_pictures(pictures(WIDTH, HEIGHT, count * frames), long, width=WIDTH, height=HEIGHT, fps=FPS, output=long)
+    demo_clip.encode_pictures(pictures(WIDTH, HEIGHT, count * frames), long, width=WIDTH, height=HEIGHT, fps=FPS, output=long)
     return short, long
 
 
@@ -39,7 +40,7 @@ def seconds_for(clips: Sequence[Path], folder: Path) -> float:
     """From the moment a worker has its model until the last clip is done."""
     folder = Path(tempfile.mkdtemp(dir=folder))  # else the receipts of the run before would say that all is done
     options = Options()
-    setup = Setup(choice=ModelChoice(model=catalog.DEFAULT), options=options, settings="benchmark")
+    setup = Setup(choice=ModelChoice(model=zoo.DEFAULT), options=options, settings="benchmark")
     engine = LocalEngine(setup, 1, log=folder / "log")
     waiting, held, done, begun = list(enumerate(clips)), 0, 0, 0.0
     try:

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from harness import Usage, run
 
-from pipeline import children, demo
+from pipeline.explain import demo_clip
+from pipeline.media import ffmpeg_process
 
 Array = np.ndarray[Any, Any]
 
@@ -21,7 +22,7 @@ FPS = Fraction(25)
 
 
 def ffmpeg(*arguments: object) -> Usage:
-    return run(children.ffmpeg_path(), "-hide_banner", "-nostdin", "-loglevel", "error", "-y", *arguments, memory_bytes=1 << 30)
+    return run(ffmpeg_process.ffmpeg_path(), "-hide_banner", "-nostdin", "-loglevel", "error", "-y", *arguments, memory_bytes=1 << 30)
 
 
 def to_null(path: Path, *arguments: object) -> Usage:
@@ -42,8 +43,8 @@ def uncompressed(video: Path, output: Path, *, frames: int | None = None) -> Pat
 
 def wall() -> Array:
     """Photographs from scikit-image side by side and one over the other, none of them enlarged: RGB (1500, 2250, 3)."""
-    names = [shot[0] for shot in demo.SHOTS]
-    photos = [demo.photograph(name)[:300, :450] for name in names]
+    names = [shot[0] for shot in demo_clip.SHOTS]
+    photos = [demo_clip.photograph(name)[:300, :450] for name in names]
     rows = [np.concatenate([photos[(column + 3 * row) % len(photos)] for column in range(5)], axis=1) for row in range(5)]
     return np.concatenate(rows, axis=0)
 
@@ -63,7 +64,7 @@ def pictures(width: int, height: int, count: int) -> Iterator[Array]:
 
 
 def make_clip(path: Path, width: int, height: int, count: int, *, fps: Fraction = FPS) -> Path:
-    demo.encode_pictures(pictures(width, height, count), path, width=width, height=height, fps=fps, output=path)
+    demo_clip.encode_pictures(pictures(width, height, count), path, width=width, height=height, fps=fps, output=path)
     return path
 
 

@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 from clips import beginning, ffmpeg, to_null, uncompressed, visualize_video
 from harness import Row, Usage, report, spread
 
-from pipeline import children, demo, sources
-from pipeline.encoders import ENCODERS, Encoder, try_encoder
+from pipeline.explain import demo_clip
+from pipeline.media import ffmpeg_process, probing
+from pipeline.media.encoders import ENCODERS, Encoder, try_encoder
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -81,12 +82,12 @@ def prepared(folder: Path, given: Path | None, frames: int) -> Picture:
     """The composite without loss, uncompressed."""
     clip = folder / f"clip{given.suffix if given else '.mp4'}"
     if given is None:
-        demo.make_clip(clip, overwrite=True)
+        demo_clip.make_clip(clip, overwrite=True)
     else:
         beginning(given, clip, frames)
     lossless = folder / "lossless.mp4"
     visualize_video(clip, lossless, *LOSSLESS)
-    made = sources.probe(lossless)
+    made = probing.probe(lossless)
     raw = uncompressed(lossless, folder / "raw.nut", frames=frames)
     count = min(frames, made.frames_estimate or frames)
     seconds = float(count / made.frame_rate)
@@ -104,7 +105,7 @@ def likeness(encoded: Path, raw: Path) -> Row:
 
 
 def _mean(encoded: Path, raw: Path, name: str, pattern: str) -> float | None:
-    binary = children.ffmpeg_with(name)
+    binary = ffmpeg_process.ffmpeg_with(name)
     if binary is None:
         return None
     same_times = "settb=AVTB,setpts=N/25/TB"

@@ -24,7 +24,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from PIL import Image
 
-from pipeline import catalog, demo, maps, models, preprocessing, scaling, stills, visualize
+from pipeline.cam import maps
+from pipeline.explain import demo_clip, sessions
+from pipeline.media import images, resizing
+from pipeline.models import loading, pixel_normalization, zoo
 from pipeline.records import Method, ModelChoice, Options
 
 Array = np.ndarray[Any, Any]
@@ -34,8 +37,8 @@ PHOTOGRAPHS = ("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png",
 
 def photographs(folder: Path | None) -> list[Image.Image]:
     if folder is not None:
-        return [stills.read_still(path) for path in stills.pictures_in(folder)]
-    return [Image.fromarray(demo.photograph(name)) for name in PHOTOGRAPHS]
+        return [images.read_still(path) for path in images.pictures_in(folder)]
+    return [Image.fromarray(demo_clip.photograph(name)) for name in PHOTOGRAPHS]
 
 
 def areas(pixels: Array, heat: Array, score: Callable[[Array], Array], steps: int) -> tuple[float, float]:
@@ -53,9 +56,9 @@ def areas(pixels: Array, heat: Array, score: Callable[[Array], Array], steps: in
     return float(score(deleted).mean() / whole), float(score(inserted).mean() / whole)
 
 
-def ways(classifier: models.Classifier, methods: Sequence[str]) -> dict[str, Callable[[Array, int], Array]]:
+def ways(classifier: loading.Classifier, methods: Sequence[str]) -> dict[str, Callable[[Array, int], Array]]:
     """By name, what makes a map float (h, w) of pixels for a class."""
-    scale = partial(preprocessing.scale_pixels, mode=classifier.pixels)
+    scale = partial(pixel_normalization.scale_pixels, mode=classifier.pixels)
 
     def by_method(method: str, pixels: Array, index: int) -> Array:
         explain = maps.explainer(classifier.networks[0], method=method, targets=[index], preprocess=scale)
@@ -78,9 +81,11 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", choices=get_args(Method), default=get_args(Method))
     parser.add_argument("--steps", type=int, default=32)
     options = parser.parse_args()
-    classifier = models.load_classifier(ModelChoice(model=catalog.DEFAULT))
-    scoring = visualize.scoring(classifier, Options())
-    pictures = [scaling.network_picture(scaling.frame_of(photo), scoring["geometry"](*photo.size)) for photo in photographs(options.photos)]
+    classifier = loading.load_classifier(ModelChoice(model=zoo.DEFAULT))
+    scoring = sessions.scoring(classifier, Options())
+    pictures = [
+        resizing.network_picture(resizing.frame_of(photo), scoring["geometry"](*photo.size)) for photo in photographs(options.photos)
+    ]
     print(f"{len(pictures)} photographs, {options.steps} steps\n{'map':<14} {'deletion':>9} {'insertion':>9}")
     for name, make in ways(classifier, options.methods).items():
         results = []

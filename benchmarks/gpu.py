@@ -31,17 +31,18 @@ from clips import VISUALIZE, make_clip
 from harness import Usage, markdown, run, spread, surroundings
 from measure import SIZES
 
-from pipeline import catalog, embedded, folding, maps, models, network, preprocessing
+from pipeline.cam import maps
+from pipeline.models import batch_norm_folding, embedded_network, loading, network, pixel_normalization, zoo
 
 Array = np.ndarray[Any, Any]
 SIZE_PX = 224
 
 
-def explainer(entry: catalog.Entry, precision: Any, *, compiled: bool) -> Callable[[Array], Any]:
-    model = embedded.build() if entry.builder is None else models.build_zoo_model(entry, weights=None)
-    models._compute_in(model, precision)
-    scale = functools.partial(preprocessing.scale_pixels, mode=entry.pixels)
-    explain = maps.explainer(folding.fold(network.split(model)), preprocess=scale)
+def explainer(entry: zoo.Entry, precision: Any, *, compiled: bool) -> Callable[[Array], Any]:
+    model = embedded_network.build() if entry.builder is None else loading.build_zoo_model(entry, weights=None)
+    loading._compute_in(model, precision)
+    scale = functools.partial(pixel_normalization.scale_pixels, mode=entry.pixels)
+    explain = maps.explainer(batch_norm_folding.fold(network.split(model)), preprocess=scale)
     function = tf.function(explain, jit_compile=True, autograph=False) if compiled else explain
     return lambda pixels: [tensor.numpy() for tensor in function(pixels)]
 
@@ -65,8 +66,8 @@ def rates(functions: dict[str, Callable[[Array], Any]], batch: int, *, rounds: i
 
 def networks(options: argparse.Namespace, *, gpu: bool) -> list[dict[str, Any]]:
     rows = []
-    for name in (catalog.DEFAULT, "resnet50"):
-        entry = catalog.entry(name)
+    for name in (zoo.DEFAULT, "resnet50"):
+        entry = zoo.entry(name)
         functions = {
             f"{precision}{', XLA' if compiled else ''}": explainer(entry, precision, compiled=compiled)
             for precision in ("float32", "mixed")
@@ -104,7 +105,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
-    device = models.use_device(options.device)
+    device = loading.use_device(options.device)
     gpu = device != "cpu"
     details = tf.config.experimental.get_device_details(tf.config.get_visible_devices("GPU")[0]) if gpu else {}
     found = {**surroundings(), "device": details.get("device_name", device)}

@@ -14,7 +14,8 @@ from clips import VISUALIZE
 from harness import Row, Usage, middle, ratios, run, spread, used
 from networks import embedded, noise
 
-from pipeline import demo, stills
+from pipeline.explain import demo_clip
+from pipeline.media import images
 
 PHOTOGRAPHS = 400  # fewer end too soon beside a start-up that takes a second more one time than another
 BATCH_SIZE = 32
@@ -24,7 +25,7 @@ def startup(options: argparse.Namespace) -> list[Row]:
     """One photograph explained, and the help text, over the import of TensorFlow alone."""
     with tempfile.TemporaryDirectory() as folder:
         photo, result = Path(folder) / "photo.png", Path(folder) / "result.png"
-        cv2.imwrite(str(photo), demo.photograph(demo.SHOTS[0][0])[..., ::-1])
+        cv2.imwrite(str(photo), demo_clip.photograph(demo_clip.SHOTS[0][0])[..., ::-1])
         commands = {
             "import tensorflow": (sys.executable, "-c", "import tensorflow"),
             "visualize image": (VISUALIZE, "image", photo, "-o", result, "--overwrite"),
@@ -54,7 +55,7 @@ def photographs(options: argparse.Namespace) -> list[Row]:
             folder.mkdir()
             make_photographs(folder, count)
         paths = sorted(many.iterdir())[1:]
-        pixels = noise(BATCH_SIZE, networks.fitted(*stills.read_still(paths[0]).size))
+        pixels = noise(BATCH_SIZE, networks.fitted(*images.read_still(paths[0]).size))
         batches = [pixels[: min(BATCH_SIZE, PHOTOGRAPHS - done)] for done in range(0, PHOTOGRAPHS, BATCH_SIZE)]
         for batch in (pixels, batches[-1]):
             networks.forward(batch)  # the first use of a shape is start-up
@@ -62,7 +63,7 @@ def photographs(options: argparse.Namespace) -> list[Row]:
         for _ in range(2 * options.repeat - 1):  # a start-up that takes a second more one time than another is in every ratio
             start, whole = (_images(folder, Path(name) / "out") for folder in (one, many))
             forward = used(lambda: [networks.forward(batch) for batch in batches])
-            decode = used(lambda: [stills.read_still(path) for path in paths])
+            decode = used(lambda: [images.read_still(path) for path in paths])
             rounds.append((start, whole, forward, decode))
     return _photograph_rows(rounds, f"{BATCH_SIZE} of {pixels.shape[2]}x{pixels.shape[1]}")
 

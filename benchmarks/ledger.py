@@ -19,8 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median, quantiles
 
-from pipeline.ledger import Claim, Entry, Ledger, open_ledger
-from pipeline.processes import Process
+from pipeline.batch.store.ledger import Claim, Entry, Ledger, open_ledger
+from pipeline.files.processes import Process
 from pipeline.records import ClassName, Found, Stretch
 
 BATCH = 1000

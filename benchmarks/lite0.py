@@ -1,4 +1,4 @@
-"""The embedded network for other runtimes: the very weights of `pipeline.embedded.build()`, batch norms folded, as a file of arrays.
+"""The embedded network for other runtimes: the very weights of `embedded_network.build()`, batch norms folded, as a file of arrays.
 
 `export` writes it with this project's environment. `torch_network` and `onnx_model` read it in an environment that has only numpy and
 PyTorch or onnx. 'Same' padding is TensorFlow's, for sides that are multiples of 32.
@@ -20,11 +20,11 @@ def export(path: Path) -> Path:
     """Kernels in the layout (out, in, height, width), and under "steps" what is done in which order, as JSON."""
     from keras import layers
 
-    from pipeline import embedded
+    from pipeline.models import embedded_network
 
     steps: list[dict[str, Any]] = []
     arrays: dict[str, Array] = {}
-    for layer in embedded.build().layers:
+    for layer in embedded_network.build().layers:
         name = layer.name
         if isinstance(layer, layers.Add):
             steps.append({"kind": "sum", "name": name})

@@ -23,7 +23,8 @@ from clips import beginning, ffmpeg, make_clip, to_null, uncompressed, visualize
 from harness import Row, Usage, alternating, cpus, middle, ratios, report, spread, used
 from networks import Networks, embedded, noise, of_zoo
 
-from pipeline import encoders, reading, sources
+from pipeline.cam import batching
+from pipeline.media import encoders, probing
 
 # Width, height, frames. Long enough that what a video costs once (pages that are touched for the first time, the last frames in the
 # encoder) is little of it.
@@ -86,7 +87,7 @@ def _prepared(name: str, folder: Path, given: Path | None) -> Clip:
         visualize_video(source, result, "--crf", 0)  # without loss: what was encoded once has lost its grain, and is encoded faster
         uncompressed(result, pictures_of_it)
     os.sync()  # gigabytes are on their way to the disk, and the command that is measured waits until its own result is there
-    made = sources.probe(output)
+    made = probing.probe(output)
     encoder = encoders.choose_encoder("auto", width_px=made.width_px, height_px=made.height_px)
     arguments = [part for key, value in encoder.arguments.items() for part in (f"-{key}", value)]
     chosen = ("-c:v", encoder.name, *arguments, "-pix_fmt", encoder.pixels)
@@ -134,14 +135,14 @@ def _encoding_usage(raw: Path, encoder: Sequence[object]) -> Usage:
 
 def _network_usage(networks: Networks, clip: Clip) -> Usage:
     """The forward pass alone on as many frames, as many batches at once as the command has there, the last one short, less one frame."""
-    from pipeline.maps import batch_size  # which imports TensorFlow
+    from pipeline.cam.maps import batch_size  # which imports TensorFlow
 
     size = batch_size()
     pixels = noise(size, networks.fitted(*clip.size))
     batches = [pixels[: min(size, clip.frames - done)] for done in range(0, clip.frames, size)]
     for batch in (pixels, batches[-1], pixels[:1]):
         networks.forward(batch)  # the kernels of a shape are made at its first use, which is start-up
-    whole = used(lambda: list(reading.computed(networks.forward, batches)))
+    whole = used(lambda: list(batching.computed(networks.forward, batches)))
     return whole.beyond(used(lambda: networks.forward(pixels[:1])))
 
 

@@ -22,11 +22,13 @@ class Networks(NamedTuple):
 def embedded(*targets: str) -> Networks:
     """The embedded model; `targets` are classes, each frame's top prediction when there are none."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from pipeline import catalog, maps, models, reading, visualize
+    from pipeline.cam import batching, maps
+    from pipeline.explain import sessions
+    from pipeline.models import loading, zoo
     from pipeline.records import ModelChoice, Options
 
-    models.use_device("auto", at_once=reading.AT_ONCE)
-    session = visualize.open_session(models.load_classifier(ModelChoice(model=catalog.DEFAULT)), Options(targets=targets, smooth=0))
+    loading.use_device("auto", at_once=batching.AT_ONCE)
+    session = sessions.open_session(loading.load_classifier(ModelChoice(model=zoo.DEFAULT)), Options(targets=targets, smooth=0))
     forward = maps.scorer(session.classifier.networks[0])
 
     def fitted(width: int, height: int) -> tuple[int, int]:
@@ -43,13 +45,14 @@ def of_zoo(name: str) -> Networks:
 
     import keras
 
-    from pipeline import catalog, folding, maps, models, network, preprocessing, reading
+    from pipeline.cam import batching, maps
+    from pipeline.models import batch_norm_folding, loading, network, pixel_normalization, zoo
 
-    models.use_device("auto", at_once=reading.AT_ONCE)
+    loading.use_device("auto", at_once=batching.AT_ONCE)
     keras.utils.set_random_seed(0)
-    entry = catalog.entry(name)
-    net = folding.fold(network.split(models.build_zoo_model(entry, weights=None)))
-    scale = partial(preprocessing.scale_pixels, mode=entry.pixels)
+    entry = zoo.entry(name)
+    net = batch_norm_folding.fold(network.split(loading.build_zoo_model(entry, weights=None)))
+    scale = partial(pixel_normalization.scale_pixels, mode=entry.pixels)
     explain, forward = maps.explainer(net, preprocess=scale), maps.scorer(net, preprocess=scale)
     size = (entry.input_px, entry.input_px)
     return Networks(lambda batch: [t.numpy() for t in explain(batch)[:3]], lambda batch: forward(batch).numpy(), lambda *_: size)

@@ -51,9 +51,9 @@ class Peer(NamedTuple):
 
 
 def _keras_model() -> Any:
-    from pipeline import embedded
+    from pipeline.models import embedded_network
 
-    return embedded.build()
+    return embedded_network.build()
 
 
 def tf_keras_vis(job: Job) -> Callable[[], Any]:

@@ -22,12 +22,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from PIL import Image
 
-from pipeline import catalog, demo, models, planning, predict, reading, visualize
+from pipeline.cam import batching
+from pipeline.explain import demo_clip, planning, predicting, sessions
+from pipeline.models import loading, zoo
 from pipeline.records import ModelChoice, Options
 
 
 def make_photographs(folder: Path, count: int) -> Path:
-    photos = [Image.fromarray(demo.photograph(shot[0])) for shot in demo.SHOTS]
+    photos = [Image.fromarray(demo_clip.photograph(shot[0])) for shot in demo_clip.SHOTS]
     for number in range(count):
         photo = photos[number % len(photos)]
         inset = number % 40
@@ -49,8 +51,8 @@ def main() -> None:
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
-    models.use_device("auto", at_once=reading.AT_ONCE)
-    scoring = visualize.scoring(models.load_classifier(ModelChoice(model=catalog.DEFAULT)), Options())
+    loading.use_device("auto", at_once=batching.AT_ONCE)
+    scoring = sessions.scoring(loading.load_classifier(ModelChoice(model=zoo.DEFAULT)), Options())
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.photos or make_photographs(Path(scratch), options.count)
         jobs = [job for job in planning.plan_predictions([folder]) if isinstance(job, planning.Job)]
@@ -58,12 +60,12 @@ def main() -> None:
         batch = np.random.default_rng(0).integers(0, 256, (scoring["batch_size"], seen.height_px, seen.width_px, 3), np.uint8)
         batches = [batch] * -(-len(jobs) // len(batch))
         nothing = {**scoring, "score": lambda pixels: np.zeros((len(pixels), 1000), np.float32)}
-        predict.predict(jobs[:64], **scoring)  # the first use of a shape is start-up
+        predicting.predict(jobs[:64], **scoring)  # the first use of a shape is start-up
         rounds = [
             (
-                rate(len(jobs), lambda: predict.predict(jobs, **nothing)),
-                rate(len(batches) * len(batch), lambda: list(reading.computed(scoring["score"], batches))),
-                rate(len(jobs), lambda: predict.predict(jobs, **scoring)),
+                rate(len(jobs), lambda: predicting.predict(jobs, **nothing)),
+                rate(len(batches) * len(batch), lambda: list(batching.computed(scoring["score"], batches))),
+                rate(len(jobs), lambda: predicting.predict(jobs, **scoring)),
             )
             for _ in range(options.repeat)
         ]

@@ -20,9 +20,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from PIL import Image
 
-from pipeline import cluster, workers
-from pipeline.batch import AHEAD
-from pipeline.orders import Broken, Ended, Engine, Lost, Order, Ready, Setup
+from pipeline.batch.executors import local_executor, ray_executor
+from pipeline.batch.messages import Broken, Ended, Engine, Lost, Order, Ready, Setup
+from pipeline.batch.scheduler import AHEAD
 from pipeline.records import Found, ModelChoice, Options
 
 
@@ -65,8 +65,8 @@ def main() -> None:
         Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save(folder / "small.png")
         opened: dict[str, Engine] = {}
         try:
-            opened["local"] = workers.LocalEngine(setup, 1, log=folder / "log")
-            opened["ray"] = cluster.open_engine(setup, 1, address=None)
+            opened["local"] = local_executor.LocalEngine(setup, 1, log=folder / "log")
+            opened["ray"] = ray_executor.open_engine(setup, 1, address=None)
             for engine in opened.values():
                 until(engine, Ready)
             for what in ("missing.png", "small.png"):

@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import catalog, models, scaling, stills, visualize
+from pipeline.explain import sessions
+from pipeline.media import images, resizing
+from pipeline.models import loading, zoo
 from pipeline.records import ModelChoice, Options
 
 Array = np.ndarray[Any, Any]
@@ -27,17 +29,17 @@ WAYS = (("crop", None, "mean"), ("whole", None, "mean"), ("whole", None, "window
 
 
 def open_session(
-    classifier: models.Classifier, fit: Any, short_side: int | None, pooling: str, targets: Sequence[str] = ()
-) -> visualize.Session:
+    classifier: loading.Classifier, fit: Any, short_side: int | None, pooling: str, targets: Sequence[str] = ()
+) -> sessions.Session:
     networks = [net if pooling == "window" else replace(net, window=None) for net in classifier.networks]
     options = Options(fit=fit, short_side_px=short_side, targets=tuple(targets), smooth=0)
-    return visualize.open_session(replace(classifier, networks=networks), options)
+    return sessions.open_session(replace(classifier, networks=networks), options)
 
 
-def see(session: visualize.Session, path: Path) -> tuple[Any, tuple[int, int]]:
+def see(session: sessions.Session, path: Path) -> tuple[Any, tuple[int, int]]:
     """What the network says of a picture, and its width and height."""
-    picture = stills.read_still(path)
-    pixels = scaling.network_picture(scaling.frame_of(picture), session.geometry(picture.width, picture.height))
+    picture = images.read_still(path)
+    pixels = resizing.network_picture(resizing.frame_of(picture), session.geometry(picture.width, picture.height))
     return session.seen(pixels[None])[0], picture.size
 
 
@@ -72,10 +74,10 @@ def main() -> None:
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--boxes", type=Path)
     parser.add_argument("--wnid", default="n01877812", help="the class of what is in the boxes (a wallaby stands for a kangaroo)")
-    parser.add_argument("-m", "--model", default=catalog.DEFAULT)
+    parser.add_argument("-m", "--model", default=zoo.DEFAULT)
     given = parser.parse_args()
-    models.use_device("auto")
-    classifier = models.load_classifier(ModelChoice(model=given.model))
+    loading.use_device("auto")
+    classifier = loading.load_classifier(ModelChoice(model=given.model))
     index = {name.wnid: name.index for name in classifier.classes}
     files = [path for path in sorted(given.pictures.iterdir()) if path.name.partition("_")[0] in index]
     truth = np.array([index[path.name.partition("_")[0]] for path in files])

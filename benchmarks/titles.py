@@ -16,19 +16,23 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import catalog, decoding, maps, models, scaling, scenes, sources, visualize
+from pipeline.cam import maps
+from pipeline.explain import sessions
+from pipeline.media import frame_reader, probing, resizing
+from pipeline.models import loading, zoo
 from pipeline.records import ModelChoice, Options
+from pipeline.rendering import scenes
 
 Array = np.ndarray[Any, Any]
 # --smooth, TITLE_SECONDS, WEAK_PART
 WAYS = ((0, 0, 0), (0.5, 0, 0), (0.7, 0, 0), (0.9, 0, 0), (0.7, 0.2, 0), (0.7, 0.2, 0.3), (0.7, 0.3, 0), (0.7, 0.4, 0))
 
 
-def scores_of(path: Path, session: visualize.Session) -> Iterator[tuple[float, Array]]:
+def scores_of(path: Path, session: sessions.Session) -> Iterator[tuple[float, Array]]:
     """The time of each frame, and what the network says of it, float (classes,)."""
-    source = sources.probe(path)
-    with decoding.open_frames(source) as frames:
-        seen = scaling.NetworkPictures(source.colour, session.geometry(source.width_px, source.height_px), interlaced=source.interlaced)
+    source = probing.probe(path)
+    with frame_reader.open_frames(source) as frames:
+        seen = resizing.NetworkPictures(source.colour, session.geometry(source.width_px, source.height_px), interlaced=source.interlaced)
         while batch := list(itertools.islice(frames, maps.batch_size())):
             said = session.seen(np.stack([seen(frame) for frame in batch]))
             yield from zip([frame.time_seconds for frame in batch], [each.scores for each in said], strict=True)
@@ -49,8 +53,8 @@ def judge(frames: list[tuple[float, Array]], smooth: float, seconds: float, part
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", type=Path, nargs="+")
-    models.use_device("auto")
-    session = visualize.open_session(models.load_classifier(ModelChoice(model=catalog.DEFAULT)), Options(smooth=0))
+    loading.use_device("auto")
+    session = sessions.open_session(loading.load_classifier(ModelChoice(model=zoo.DEFAULT)), Options(smooth=0))
     for path in parser.parse_args().videos:
         frames = list(scores_of(path, session))
         print(f"{path.name}, {len(frames)} frames")

@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline import catalog, demo, framing, maps, models, scaling, stills
-from pipeline.predictions import top_predictions
+from pipeline.cam import maps
+from pipeline.explain import demo_clip
+from pipeline.media import images, resizing
+from pipeline.models import input_geometry, loading, zoo
 from pipeline.records import ModelChoice
+from pipeline.results.explanations import top_predictions
 
-picture = stills.read_still(Path(sys.argv[1])) if len(sys.argv) > 1 else Image.fromarray(demo.photograph("chelsea.png"))
-classifier = models.load_classifier(ModelChoice(model=catalog.DEFAULT))
-geometry = framing.frame_geometry(
+picture = images.read_still(Path(sys.argv[1])) if len(sys.argv) > 1 else Image.fromarray(demo_clip.photograph("chelsea.png"))
+classifier = loading.load_classifier(ModelChoice(model=zoo.DEFAULT))
+geometry = input_geometry.frame_geometry(
     picture.width,
     picture.height,
     fit="whole",
@@ -25,7 +28,7 @@ geometry = framing.frame_geometry(
 )
 
 explain = maps.explainer(classifier.networks[0])
-explanation = explain(scaling.network_picture(scaling.frame_of(picture), geometry)[None])
+explanation = explain(resizing.network_picture(resizing.frame_of(picture), geometry)[None])
 
 for prediction in top_predictions(explanation.scores.numpy()[0], classifier.classes, 3):
     print(f"{prediction.score:6.1%}  {prediction.name.label}")

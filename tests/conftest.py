@@ -19,14 +19,14 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell's background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
-    from pipeline.models import Classifier
-    from pipeline.visualize import Session
+    from pipeline.explain.sessions import Session
+    from pipeline.models.loading import Classifier
 
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """`clip("variable.mp4")`: the clip of that name from clips.py, made when it is first asked for."""
-    from clips import CLIPS
+    from support.clips import CLIPS
 
     folder = tmp_path_factory.mktemp("clips")
 
@@ -39,16 +39,16 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def classifier() -> Classifier:
-    from pipeline import catalog, models
+    from pipeline.models import loading, zoo
     from pipeline.records import ModelChoice
 
-    return models.load_classifier(ModelChoice(model=catalog.DEFAULT))
+    return loading.load_classifier(ModelChoice(model=zoo.DEFAULT))
 
 
 @pytest.fixture(scope="session")
 def open_session(classifier: Classifier) -> Callable[..., Session]:
     """`open_session(top_k=5)`: a session with those options; the traced function is shared where it can be."""
-    from pipeline import visualize
+    from pipeline.explain import sessions
     from pipeline.records import Options
 
     traced: dict[Any, Any] = {}
@@ -57,7 +57,7 @@ def open_session(classifier: Classifier) -> Callable[..., Session]:
         given = Options(**options)
         key = (given.targets, given.method, given.holds_title)
         if key not in traced:
-            traced[key] = visualize.open_session(classifier, given)
+            traced[key] = sessions.open_session(classifier, given)
         return replace(traced[key], options=given)
 
     return get

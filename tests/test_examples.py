@@ -11,14 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import clips
 import pytest
 import typer
 from PIL import Image
-from test_structure import commands_of
+from support import clips
+from support.command_tree import commands_of
 
 import cli
-from pipeline import sources, status
+from pipeline.batch import status_report
+from pipeline.media import probing
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -78,7 +79,7 @@ def test_a_classifier_of_ones_own_from_beginning_to_end(place: Path) -> None:
     told = json.loads((place / "shapes" / "analysis" / "analysis.json").read_text())
     assert told["accuracy"] == 1.0 and told["labels"] == ["circle", "cross", "triangle"]
     assert [Path(each["input"]).name for each in told["suspects"]] == ["really_a_cross.jpg"]
-    assert len(list((place / "shapes" / "seen").iterdir())) == 6 and sources.probe(place / "shapes" / "frames.mp4").frames_listed == 40
+    assert len(list((place / "shapes" / "seen").iterdir())) == 6 and probing.probe(place / "shapes" / "frames.mp4").frames_listed == 40
 
 
 def program(path: Path, text: str) -> None:
@@ -99,7 +100,7 @@ def check_divided(place: Path, errors: list[str]) -> None:
     assert len(counts) == 2 and all(counts) and sum(counts) == 4, errors
     assert sorted(path.name for path in (place / "out").glob("*.png")) == [f"{n}_output.png" for n in (1, 2, 3, 5)]
     assert len(list((place / "out" / ".heatreel").glob("ledger-*-of-2.sqlite"))) == 2
-    read = status.read(place / "out", every_job=False)
+    read = status_report.read(place / "out", every_job=False)
     assert read.done == read.total == 4
 
 

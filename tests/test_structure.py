@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
+from support.command_tree import commands_of
 
 import cli
 
@@ -120,13 +119,6 @@ def test_functions_stay_short() -> None:
                 lengths.append(((node.end_lineno or 0) - first.lineno + 1, f"{path.name}:{node.name}"))
     lengths.sort(reverse=True)
     assert lengths[0][0] <= 80 and sum(length > 45 for length, _ in lengths) <= len(lengths) // 10, lengths[:5]
-
-
-def commands_of(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, command in group.commands.items():
-        yield f"{prefix}{name}", command
-        if hasattr(command, "commands"):
-            yield from commands_of(command, f"{prefix}{name} ")
 
 
 def test_every_command_and_option_is_in_the_readme() -> None:

@@ -1,0 +1,188 @@
+"""The figures of a classifier, found a second time by hand or by going through every picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation import metrics
+
+Array = np.ndarray[Any, Any]
+
+#                  right, sure   right, unsure  wrong         wrong, sure   right
+SCORES = np.array([[0.97, 0.03], [0.61, 0.39], [0.3, 0.7], [0.92, 0.08], [0.25, 0.75]], np.float32)
+TRUTH = np.array([0, 0, 0, 1, 1])
+
+
+def made_up(count: int, classes: int, seed: int = 0, strength: float = 2.0) -> tuple[Array, Array]:
+    """Scores that mostly favour the true class."""
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, classes, count)
+    logits = random.normal(0, 1, (count, classes))
+    logits[np.arange(count), truth] += strength
+    scores = np.exp(logits)
+    return (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32), truth
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 7), (7, 7), (3, 5), (171, 180)])
+def test_the_interval_is_wilsons(right: int, count: int) -> None:
+    z, p = 1.959963984540054, right / count
+    middle = (p + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(p * (1 - p) / count + z * z / (4 * count * count))
+    assert metrics.interval(right, count) == pytest.approx((max(0, middle - half), min(1, middle + half)), abs=1e-9)
+    assert metrics.interval(0, 0) == (0, 1)
+
+
+def test_the_figures_of_five_pictures() -> None:
+    found = metrics.evaluate(SCORES, TRUTH, present=[0, 1], threshold=0.69)
+    assert found.count == 5 and found.accuracy == 3 / 5 and found.top5 == 1
+    assert found.labels == [0, 1] and found.confusion.tolist() == [[2, 1], [1, 1]]
+    first, second = found.per_class
+    assert (first.precision, first.recall, first.count) == (pytest.approx(2 / 3), pytest.approx(2 / 3), 3)
+    assert (second.precision, second.recall, second.count) == (0.5, 0.5, 2)
+    assert found.asked is not None
+    assert (found.asked.coverage, found.asked.right, found.asked.wrong) == (pytest.approx(4 / 5), 2, 2)  # 0.97, 0.7, 0.92, 0.75
+    # Right less wrong: 1 of all, 0 without 0.61, 1 without 0.7 too, 0 without 0.75, 1 of the surest alone. The lowest of the best counts.
+    assert (found.best.threshold, found.best.right, found.best.wrong) == (0, 3, 2)
+
+
+def test_classes_without_pictures_and_answers_that_no_picture_is_of() -> None:
+    scores = np.eye(8, dtype=np.float32)[[2, 2, 5]]
+    found = metrics.evaluate(scores, np.array([2, 3, 3]), present=[2, 3, 6])
+    assert found.labels == [2, 3, 5, 6]
+    assert found.confusion.tolist() == [[1, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert [(c.index, c.precision, c.recall, c.count) for c in found.per_class] == [(2, 0.5, 1, 1), (3, None, 0, 2), (6, None, None, 0)]
+
+
+def test_the_best_five_are_counted() -> None:
+    scores, truth = made_up(200, 9, strength=0.5)
+    found = metrics.evaluate(scores, truth, present=range(9))
+    by_hand = np.mean([truth[n] in sorted(range(9), key=lambda c: -scores[n, c])[:5] for n in range(200)])
+    assert found.top5 == by_hand and found.accuracy < by_hand < 1
+
+
+def test_calibration_is_that_of_going_through_tenths() -> None:
+    scores, truth = made_up(400, 3)
+    found = metrics.evaluate(scores, truth, present=range(3))
+    confidence, right = scores.max(axis=1).astype(float), scores.argmax(axis=1) == truth
+    expected, error = [], 0.0
+    for tenth in range(10):
+        inside = [n for n in range(400) if tenth / 10 < confidence[n] <= (tenth + 1) / 10]
+        if inside:
+            expected.append((np.mean(confidence[inside]), np.mean(right[inside]), len(inside)))
+            error += len(inside) / 400 * abs(expected[-1][0] - expected[-1][1])
+    assert [(b.confidence, b.accuracy, b.count) for b in found.calibration] == [pytest.approx(each) for each in expected]
+    assert found.calibration_error == pytest.approx(error) and error > 0.01
+    for each in found.calibration:
+        assert each.interval == metrics.interval(round(each.accuracy * each.count), each.count)
+
+
+def kept(scores: Array, truth: Array, threshold: float) -> tuple[int, int]:
+    answers = [(row.argmax() == label) for row, label in zip(scores, truth, strict=True) if row.max() >= threshold]
+    return sum(answers), len(answers)
+
+
+def test_every_threshold_is_what_counting_says() -> None:
+    scores, truth = made_up(150, 4)
+    found = metrics.evaluate(scores, truth, present=range(4))
+    assert len(found.course.thresholds) == 150 and found.course.coverage[0] == 1
+    for threshold, coverage, accuracy in zip(found.course.thresholds, found.course.coverage, found.course.accuracy, strict=True):
+        right, count = kept(scores, truth, threshold)
+        assert (coverage, accuracy) == (pytest.approx(count / 150), pytest.approx(right / count))
+    gains = {float(t): 2 * kept(scores, truth, t)[0] - kept(scores, truth, t)[1] for t in found.course.thresholds}
+    best = min(t for t, gain in gains.items() if gain == max(gains.values()))
+    assert kept(scores, truth, best) == kept(scores, truth, found.best.threshold) == (found.best.right, found.best.right + found.best.wrong)
+    assert 0 < found.best.threshold <= best and len(f"{found.best.threshold:g}") <= 6
+    for accuracy, at in found.wanted.items():
+        assert at is not None and at.accuracy is not None and at.accuracy >= accuracy
+        reaching = [t for t in gains if kept(scores, truth, t)[0] / kept(scores, truth, t)[1] >= accuracy]
+        assert at.coverage == pytest.approx(kept(scores, truth, min(reaching))[1] / 150)
+
+
+def test_what_cannot_be_reached_and_what_leaves_nothing() -> None:
+    scores = np.array([[0.9, 0.1], [0.8, 0.2]], np.float32)
+    found = metrics.evaluate(scores, np.array([1, 0]), present=[0, 1], threshold=0.95)
+    assert all(at is None for at in found.wanted.values())
+    assert found.asked is not None and (found.asked.coverage, found.asked.accuracy) == (0, None)
+
+
+def test_examples_are_the_extremes_of_each_class() -> None:
+    found = metrics.examples(SCORES, TRUTH, count=2)
+    assert found[0] == metrics.Examples(right=[0, 1], least=[1, 2], wrong=[2])
+    assert found[1] == metrics.Examples(right=[4], least=[4, 3], wrong=[3])
+    assert metrics.examples(SCORES, TRUTH, count=0)[0] == metrics.Examples(right=[], least=[], wrong=[])
+
+
+# ------------------------------------------------------------------------------------------------ labels that may be wrong
+
+
+def clusters(sizes: Sequence[int], seed: int = 1) -> tuple[Array, Array, Array]:
+    """Features around one direction for each class, labels, and scores that follow the features."""
+    random = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    features = 4 * np.eye(len(sizes), 16)[labels] + random.normal(0, 0.4, (len(labels), 16))
+    scores = np.exp(features[:, : len(sizes)])
+    return features, labels, (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_planted_labels_are_found_and_no_others() -> None:
+    features, labels, scores = clusters([30, 30, 30])
+    clean = labels.copy()
+    assert metrics.suspects(scores, clean, features) == []
+    surest = [int(np.flatnonzero(clean == c)[scores[clean == c, c].argmax()]) for c in range(3)]
+    labels[surest[0]], labels[surest[2]] = 1, 0
+    found = metrics.suspects(scores, labels, features)
+    assert {(each.number, each.looks_like, each.neighbours, each.of) for each in found} == {(surest[0], 0, 10, 10), (surest[2], 2, 10, 10)}
+    assert [each.score for each in found] == sorted((float(scores[n, clean[n]]) for n in (surest[0], surest[2])), reverse=True)
+
+
+def test_confidence_without_neighbours_is_no_suspicion_nor_neighbours_without_confidence() -> None:
+    features, labels, scores = clusters([20, 20])
+    sure = scores.copy()
+    sure[3] = [0.01, 0.99]  # confidently the other class, among its own
+    assert 3 in metrics._confidently_otherwise(sure, labels) and metrics.suspects(sure, labels, features) == []
+    planted = labels.copy()
+    planted[3] = 1
+    unsure = scores.copy()
+    unsure[3] = [0.52, 0.48]  # looks like its neighbours, and the model is not sure
+    assert metrics.suspects(scores, planted, features)[0].number == 3
+    assert metrics.suspects(unsure, planted, features) == []
+
+
+def test_copies_of_a_picture_do_not_speak_for_it() -> None:
+    features, labels, scores = clusters([20, 20])
+    numbers = list(range(7))  # seven copies of one picture, all of them with the wrong label
+    features[numbers], scores[numbers] = features[0], scores[:20][scores[:20, 0].argmax()]
+    labels[numbers] = 1
+    assert metrics.suspects(scores, labels, features) == []  # as they are, they outvote the others
+    copies = [(a, b) for a in numbers for b in numbers if a < b]
+    assert {each.number for each in metrics.suspects(scores, labels, features, copies=copies)} == set(numbers)
+
+
+@pytest.mark.parametrize("sizes", [[1], [1, 1], [2, 2], [3, 1, 2]])
+def test_few_pictures_raise_no_suspicion_and_no_error(sizes: list[int]) -> None:
+    features, labels, scores = clusters(sizes)
+    assert metrics.suspects(scores, labels, features) == []
+    assert metrics.scores_by_the_others(features, labels, classes=len(sizes)).shape == (sum(sizes), len(sizes))
+
+
+def test_what_was_learned_by_heart_is_seen_through() -> None:
+    """A model that has learned a wrong label repeats it; one that has not seen the picture does not."""
+    features, labels, _ = clusters([25, 25, 25])
+    labels[10], labels[60] = 2, 0
+    by_heart = np.eye(3, dtype=np.float32)[labels]
+    assert metrics.suspects(by_heart, labels, features) == []
+    fresh = metrics.scores_by_the_others(features, labels, classes=3)
+    assert fresh.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert fresh[10].argmax() == 0 and fresh[60].argmax() == 2
+    assert {each.number for each in metrics.suspects(fresh, labels, features)} <= {10, 60}
+    assert np.array_equal(fresh, metrics.scores_by_the_others(features, labels, classes=3))  # the same seed, the same folds
+    # Scores of another kind, all of them low, are judged by their own kind: both pictures are among these.
+    groups = np.arange(75) % 2
+    halved = fresh * np.where(groups, 1.0, 0.5)[:, None]
+    assert metrics.suspects(halved, labels, features) == []
+    assert {each.number for each in metrics.suspects(halved, labels, features, groups=groups)} == {10, 60}
