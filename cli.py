@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pipeline.batch.archive import Request
     from pipeline.explain.planning import Job, Refusal, Skipped
     from pipeline.explain.sessions import Session
-    from pipeline.results.explanations import Track
+    from pipeline.results.explanations import Explanations
 
 app = typer.Typer(
     cls=Program,
@@ -849,24 +849,24 @@ def _survey(request: Request, terminal: Terminal) -> None:
 
 
 def _batch(request: Request, terminal: Terminal, *, count: int | None, engine: str, address: str | None, opens: bool) -> None:
-    from pipeline.batch import scheduler as night
+    from pipeline.batch import scheduler
     from pipeline.batch.executors import local_executor
-    from pipeline.batch.messages import Engine, Setup
+    from pipeline.batch.messages import Executor, Setup
 
     if engine not in ("local", "ray"):
         raise CommandError(f"--engine {engine}: not local or ray")
     if address is not None and engine != "ray":
         raise CommandError("--address: only with --engine ray")
 
-    def open_engine(setup: Setup, log: Path) -> Engine:
+    def open_engine(setup: Setup, log: Path) -> Executor:
         if engine == "ray":
             from pipeline.batch.executors import ray_executor
 
-            return ray_executor.open_engine(setup, count, address=address)
-        return local_executor.LocalEngine(setup, count or local_executor.worker_count(), log=log)
+            return ray_executor.open_executor(setup, count, address=address)
+        return local_executor.LocalExecutor(setup, count or local_executor.worker_count(), log=log)
 
     with terminal.archive() as display:
-        summary = night.run(request, open_engine=open_engine, watcher=display, stopping=lambda: terminal.stopped_by is not None)
+        summary = scheduler.run(request, open_engine=open_engine, watcher=display, stopping=lambda: terminal.stopped_by is not None)
     pages = [request.output / summary.page.name] if request.options.report and summary.page else []  # as the user calls it
     places = (("outputs", request.output if summary.done or summary.done_before else None), ("raw maps", request.maps))
     files = [*((kind, path) for kind, path in places if path is not None and path.exists()), *(("page", page) for page in pages)]
@@ -1400,10 +1400,10 @@ def _run(
         return
     pictures = all(job.is_still for job in jobs)
     session = _session(choice, device, jobs, options, terminal)
-    tracks: list[Track] = []
-    shown: list[tuple[Outcome, Track | None]] = [(outcome, None) for outcome in outcomes if not outcome.skipped]
+    tracks: list[Explanations] = []
+    shown: list[tuple[Outcome, Explanations | None]] = [(outcome, None) for outcome in outcomes if not outcome.skipped]
 
-    def write(done: Sequence[Track]) -> None:
+    def write(done: Sequence[Explanations]) -> None:
         from pipeline.results import explanations
 
         if options.predictions is not None and done:
@@ -1413,7 +1413,7 @@ def _run(
     # A single video gets its name after its predictions are written: should that fail, the next run need not begin anew.
     alone = len(jobs) == 1 and bool(jobs[0].source or jobs[0].pictures)
 
-    def made(outcome: Outcome, track: Track, _file: Path) -> None:
+    def made(outcome: Outcome, track: Explanations, _file: Path) -> None:
         write([track] if alone else ())
         if options.keeps_thumbnails:
             from pipeline.explain import run_pages
@@ -1526,8 +1526,8 @@ def _predict(
 
 
 def _done(
-    jobs: Sequence[Job], session: Session, terminal: Terminal, made: Callable[[Outcome, Track, Path], None], *, pictures: bool
-) -> Iterator[tuple[Outcome, Track | None]]:
+    jobs: Sequence[Job], session: Session, terminal: Terminal, made: Callable[[Outcome, Explanations, Path], None], *, pictures: bool
+) -> Iterator[tuple[Outcome, Explanations | None]]:
     """Every job in order with what became of it: pictures many at a time, videos one by one."""
     from pipeline.explain import sessions
 
@@ -1558,8 +1558,8 @@ def _passes(jobs: Sequence[Job], session: Session, terminal: Terminal) -> Abstra
 
 
 def _video(
-    job: Job, session: Session, terminal: Terminal, tick: Callable[[Progress], None], made: Callable[[Outcome, Track, Path], None]
-) -> tuple[Outcome, Track | None]:
+    job: Job, session: Session, terminal: Terminal, tick: Callable[[Progress], None], made: Callable[[Outcome, Explanations, Path], None]
+) -> tuple[Outcome, Explanations | None]:
     from pipeline.explain import video_job
 
     def progress(reached: Progress) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from clips import FPS, pictures
 from harness import shown, spread
 
-from pipeline.batch.executors.local_executor import LocalEngine
-from pipeline.batch.messages import ORDERS, Ended, Order, Ready, Setup
+from pipeline.batch.executors.local_executor import LocalExecutor
+from pipeline.batch.messages import ORDERS, Ended, Ready, Setup, Task
 from pipeline.explain import demo_clip
 from pipeline.models import zoo
 from pipeline.records import Found, ModelChoice, Options
@@ -41,7 +41,7 @@ def seconds_for(clips: Sequence[Path], folder: Path) -> float:
     folder = Path(tempfile.mkdtemp(dir=folder))  # else the receipts of the run before would say that all is done
     options = Options()
     setup = Setup(choice=ModelChoice(model=zoo.DEFAULT), options=options, settings="benchmark")
-    engine = LocalEngine(setup, 1, log=folder / "log")
+    engine = LocalExecutor(setup, 1, log=folder / "log")
     waiting, held, done, begun = list(enumerate(clips)), 0, 0, 0.0
     try:
         while done < len(clips):
@@ -59,12 +59,12 @@ def seconds_for(clips: Sequence[Path], folder: Path) -> float:
         engine.close()
 
 
-def order(number: int, clip: Path, folder: Path) -> Order:
+def order(number: int, clip: Path, folder: Path) -> Task:
     status = clip.stat()
     found = Found(path=clip, relative=os.fsencode(clip.name), kind="video", size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
     output = folder / f"{number}.mp4"
     # A long clip is not made in parts: that is another question.
-    return Order(
+    return Task(
         token=str(number),
         found=found,
         output=output,

@@ -19,9 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median, quantiles
 
-from pipeline.batch.store.ledger import Claim, Entry, Ledger, open_ledger
+from pipeline.batch.store.ledger import Entry, Lease, Ledger, open_ledger
 from pipeline.files.processes import Process
-from pipeline.records import ClassName, Found, Stretch
+from pipeline.records import ClassName, Found, LabelInterval
 
 BATCH = 1000
 NAMES = [ClassName(index=index, wnid=f"n{index:08d}", label=f"class {index}") for index in range(1000)]
@@ -74,7 +74,7 @@ class Work:
         self.new = itertools.count(rows + 1)
         self.known = itertools.cycle(range(0, rows, BATCH))
 
-    def claim(self) -> Claim:
+    def claim(self) -> Lease:
         claim = self.book.claim(run=1, settings=1, owner=self.owner, exists=lambda _: True)
         assert claim is not None
         return claim
@@ -82,7 +82,7 @@ class Work:
     def claim_and_finish(self) -> None:
         claim = self.claim()
         seen = [
-            Stretch(name=NAMES[(claim.job + n) % 1000], start_seconds=n, end_seconds=n + 1, frames=25, mean_score=0.2, best_score=0.4)
+            LabelInterval(name=NAMES[(claim.job + n) % 1000], start_seconds=n, end_seconds=n + 1, frames=25, mean_score=0.2, best_score=0.4)
             for n in range(3)
         ]
         assert self.book.finish(claim, outcome={"frames": 250}, stretches=seen, frames=250)

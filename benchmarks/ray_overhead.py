@@ -21,18 +21,18 @@ import numpy as np
 from PIL import Image
 
 from pipeline.batch.executors import local_executor, ray_executor
-from pipeline.batch.messages import Broken, Ended, Engine, Lost, Order, Ready, Setup
+from pipeline.batch.messages import Broken, Ended, Executor, Lost, Ready, Setup, Task
 from pipeline.batch.scheduler import AHEAD
 from pipeline.records import Found, ModelChoice, Options
 
 
-def order(path: Path, output: Path, number: int) -> Order:
+def order(path: Path, output: Path, number: int) -> Task:
     size, mtime = (path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else (1, 1)
     found = Found(path=path, relative=os.fsencode(path.name), kind="image", size_bytes=size, mtime_ns=mtime)
-    return Order(token=str(number), found=found, output=output, overwrite=True)
+    return Task(token=str(number), found=found, output=output, overwrite=True)
 
 
-def until(engine: Engine, kind: type[Ready] | type[Ended]) -> int:
+def until(engine: Executor, kind: type[Ready] | type[Ended]) -> int:
     """How many of these events came, when the first of them did."""
     while True:
         events = engine.events(0.3)
@@ -43,7 +43,7 @@ def until(engine: Engine, kind: type[Ready] | type[Ended]) -> int:
             return found
 
 
-def milliseconds(engine: Engine, path: Path, output: Path, count: int) -> float:
+def milliseconds(engine: Executor, path: Path, output: Path, count: int) -> float:
     """For each of so many orders, two at a time."""
     started, given, ended = time.perf_counter(), 0, 0
     while ended < count:
@@ -63,10 +63,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save(folder / "small.png")
-        opened: dict[str, Engine] = {}
+        opened: dict[str, Executor] = {}
         try:
-            opened["local"] = local_executor.LocalEngine(setup, 1, log=folder / "log")
-            opened["ray"] = ray_executor.open_engine(setup, 1, address=None)
+            opened["local"] = local_executor.LocalExecutor(setup, 1, log=folder / "log")
+            opened["ray"] = ray_executor.open_executor(setup, 1, address=None)
             for engine in opened.values():
                 until(engine, Ready)
             for what in ("missing.png", "small.png"):

@@ -377,14 +377,14 @@ class Interval:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stretch(Interval):
+class LabelInterval(Interval):
     """A class that stood among the top k of a video. A picture has one stretch for each of its top k, from 0 to 0."""
 
     name: ClassName
 
 
 @dataclass(frozen=True, kw_only=True)
-class KindStretch(Interval):
+class KindInterval(Interval):
     """A kind of things, which is an ancestor of classes in WordNet, by the sum of its classes' scores."""
 
     wnid: str

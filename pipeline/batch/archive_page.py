@@ -47,11 +47,11 @@ def gallery(shards: Sequence[tuple[Ledger, int]], output: Path, *, refreshed: st
                 counts["exact copies"] = counts.get("exact copies", 0) + count
         rows = list(itertools.islice(book.jobs(["failed", "done"], number), MOST_ITEMS))
         seen = book.best_seen([row.job for row in rows])
-        items += [_item(row, book, root, output, [html.Seen(*best) for best in seen.get(row.job, [])]) for row in rows]
+        items += [_item(row, book, root, output, [html.Sighting(*best) for best in seen.get(row.job, [])]) for row in rows]
     return html.ArchivePage(title=root.name or str(root), counts=counts, refreshed=refreshed, items=items)
 
 
-def _item(row: JobRow, book: Ledger, root: Path, output: Path, seen: Sequence[html.Seen]) -> html.ArchiveItem:
+def _item(row: JobRow, book: Ledger, root: Path, output: Path, seen: Sequence[html.Sighting]) -> html.ArchiveItem:
     made = row.outcome or {}
     file, poster = Path(os.fsdecode(row.output)), archive.poster_of(book, output, row.job).relative_to(output)
     page = page_of(file)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from pipeline.batch import archive
 from pipeline.batch.store import ledger
 from pipeline.errors import CommandError, InputError, OutputError
-from pipeline.files.atomic import check_output, identified, whole
+from pipeline.files.atomic import atomic_write, check_output, identified
 from pipeline.media import segment_writer
 from pipeline.models import class_names
 from pipeline.records import ClassGroup, ClassName
@@ -209,7 +209,7 @@ def cut(hit: Hit, folder: Path, *, overwrite: bool) -> Clip | None:
     there = os.path.lexists(clip) and not overwrite
     check_output(clip, sources=identified([hit.output]), overwrite=overwrite or there)
     try:
-        with whole(clip, overwrite=overwrite) as temporary:
+        with atomic_write(clip, overwrite=overwrite) as temporary:
             segment_writer.cut(hit.output, *hit.within_output, temporary)
             if there:
                 if filecmp.cmp(clip, temporary, shallow=False):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pipeline.records import Found, KindStretch, ModelChoice, Options, Stretch
+from pipeline.records import Found, KindInterval, LabelInterval, ModelChoice, Options
 
 ORDERS = 2  # that a worker holds: while its network works for one, the next is opened, and the one before is joined and read back
 
@@ -26,7 +26,7 @@ class Setup:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class Task:
     """One thing for a worker to do.
 
     `part` is the part of a long video to be made, -1 for the whole; with `parts` the finished ones are joined. `whole` says that the
@@ -62,8 +62,8 @@ class Result:
     token: str
     how: How
     outcome: Mapping[str, Any] = field(default_factory=dict)
-    stretches: Sequence[Stretch] = ()
-    kinds: Sequence[KindStretch] = ()
+    stretches: Sequence[LabelInterval] = ()
+    kinds: Sequence[KindInterval] = ()
     frames: int = 0
     bounds: Sequence[tuple[float, float | None]] = ()
     error_class: str = ""
@@ -115,12 +115,12 @@ class Broken:
 Event = Ready | Advanced | Ended | Lost | Broken
 
 
-class Engine(Protocol):
+class Executor(Protocol):
     """Workers, numbered from 0, that hold up to ORDERS each. Where they are is the engine's affair."""
 
     count: int
 
-    def give(self, worker: int, order: Order) -> None: ...
+    def give(self, worker: int, order: Task) -> None: ...
 
     def events(self, seconds: float) -> list[Event]:
         """What has happened; waits for something at most that long."""

@@ -22,10 +22,10 @@ from typing import Any, Literal, Protocol
 
 from pipeline.batch import archive, archive_page, exact_copies, scanning
 from pipeline.batch.archive import Request
-from pipeline.batch.messages import ORDERS, Advanced, Broken, Engine, Event, Lost, Order, Ready, Result, Setup
+from pipeline.batch.messages import ORDERS, Advanced, Broken, Event, Executor, Lost, Ready, Result, Setup, Task
 from pipeline.batch.scanning import PassedOver
 from pipeline.batch.store import ledger
-from pipeline.batch.store.ledger import Claim, Entry, Ledger, RunRow, Standing, State
+from pipeline.batch.store.ledger import Entry, Lease, Ledger, RunRow, Standing, State
 from pipeline.errors import CommandError, HeatreelError, InputError, OutputError
 from pipeline.explain import segment_journal
 from pipeline.files import atomic, processes
@@ -98,7 +98,7 @@ class Summary:
 
 
 def run(
-    request: Request, *, open_engine: Callable[[Setup, Path], Engine], watcher: Watcher, stopping: Callable[[], bool] = lambda: False
+    request: Request, *, open_engine: Callable[[Setup, Path], Executor], watcher: Watcher, stopping: Callable[[], bool] = lambda: False
 ) -> Summary:
     """Work until nothing is left to do, or `stopping` says so: then what is begun comes to an end, or to the next segment's.
 
@@ -134,7 +134,7 @@ def run(
 
 
 @contextmanager
-def _opened(open_engine: Callable[[Setup, Path], Engine], setup: Setup, log: Path) -> Iterator[Engine]:
+def _opened(open_engine: Callable[[Setup, Path], Executor], setup: Setup, log: Path) -> Iterator[Executor]:
     engine = open_engine(setup, log)
     try:
         yield engine
@@ -193,8 +193,8 @@ class _Log:
 class _Held:
     """An order that a worker has."""
 
-    claim: Claim
-    order: Order
+    claim: Lease
+    order: Task
     frames_done: int = 0
     frames_total: int | None = None
     advanced: float = 0.0  # when its worker last told of it
@@ -256,7 +256,7 @@ class _Batch:
             return 130
         return int(bool(self.summary.given_up or self._book.counts(self._settings)["failed"]))
 
-    def work(self, engine: Engine, stopping: Callable[[], bool]) -> None:
+    def work(self, engine: Executor, stopping: Callable[[], bool]) -> None:
         self._hands = [{} for _ in range(engine.count)]
         self._owners = [None] * engine.count
         draining, next_beat = False, 0.0
@@ -358,7 +358,7 @@ class _Batch:
             for lost in self._book.recover(self._is_dead):
                 self._log.write(f"{os.fsdecode(lost.relative)}: taken over from a run that has died")
                 with suppress(OSError):
-                    atomic.sweep((self._output / os.fsdecode(lost.output)).parent)
+                    atomic.remove_leftovers((self._output / os.fsdecode(lost.output)).parent)
             self._book.wake(run=self._number, monotonic=time.monotonic())
             self._count()
             self._publish()
@@ -423,7 +423,7 @@ class _Batch:
 
     # -------------------------------------------------------------------------------------------- handing out
 
-    def _hand_out(self, engine: Engine) -> None:
+    def _hand_out(self, engine: Executor) -> None:
         """Fill every hand; what has crashed a worker before gets one to itself, so that nothing else is lost with it."""
         for ahead in range(ORDERS):
             for worker, (owner, hand) in enumerate(zip(self._owners, self._hands, strict=True)):
@@ -435,7 +435,7 @@ class _Batch:
                     if not self._fill(engine, worker, owner):
                         return
 
-    def _fill(self, engine: Engine, worker: int, owner: Process) -> bool:
+    def _fill(self, engine: Executor, worker: int, owner: Process) -> bool:
         """Give a worker one more order, passing over what must not be made; False when there is none."""
         deadline = time.monotonic() + BEAT_SECONDS
         only = {"alone": not self._hands[worker], "begun": self._at_limit()}
@@ -448,7 +448,7 @@ class _Batch:
             only["begun"] = self._at_limit()
         return True
 
-    def _give(self, engine: Engine, worker: int, claim: Claim) -> bool:
+    def _give(self, engine: Executor, worker: int, claim: Lease) -> bool:
         order = self._order(claim)
         if claim.first and claim.part < 0:
             self._taken += 1
@@ -463,14 +463,14 @@ class _Batch:
         engine.give(worker, order)
         return True
 
-    def _order(self, claim: Claim) -> Order:
+    def _order(self, claim: Lease) -> Task:
         relative = os.fsdecode(claim.relative)
         found = Found(
             path=self._root / relative, relative=claim.relative, kind=claim.kind, size_bytes=claim.size_bytes, mtime_ns=claim.mtime_ns
         )
         output, maps, predictions, _ = self._files(claim.output)
         is_video = claim.kind == "video"
-        return Order(
+        return Task(
             token=claim.token,
             found=found,
             output=output,
@@ -486,7 +486,7 @@ class _Batch:
             spent_seconds=self._spent_seconds(claim),
         )
 
-    def _spent_seconds(self, claim: Claim) -> float:
+    def _spent_seconds(self, claim: Lease) -> float:
         """What the parts of a video took that is to be joined."""
         made = self._book.parts(claim) if claim.parts else ()
         return float(sum(row.outcome["elapsed_seconds"] for row in made if row.outcome))
@@ -507,7 +507,7 @@ class _Batch:
 
     # -------------------------------------------------------------------------------------------- what comes back
 
-    def _take(self, engine: Engine, event: Event) -> None:
+    def _take(self, engine: Executor, event: Event) -> None:
         if isinstance(event, Ready):
             self._estimate.begin()
             self._owners[event.worker] = Process.here() if event.pid is None else _process(event.pid)
@@ -537,11 +537,11 @@ class _Batch:
                 result = Result(token=token, how="error", error_class="WorkerDied", error=text)
                 self._for_sure(functools.partial(self._failed, held.claim, result, held.order, charge="crash"))
 
-    def _sweep(self, order: Order) -> None:
+    def _sweep(self, order: Task) -> None:
         """Remove what a dead worker was writing for an order."""
         for folder in {path.parent for path in (order.output, order.predictions, order.maps, order.receipt) if path is not None}:
             with suppress(OSError):
-                atomic.sweep(folder)
+                atomic.remove_leftovers(folder)
 
     def _settle(self, held: _Held, result: Result) -> None:
         """Write into the ledger what became of an order."""
@@ -569,7 +569,7 @@ class _Batch:
         else:
             self._failed(claim, result, order)
 
-    def _done(self, claim: Claim, order: Order, result: Result) -> None:
+    def _done(self, claim: Lease, order: Task, result: Result) -> None:
         failed = result.outcome.get("error")
         finished = self._book.finish(
             claim, outcome=result.outcome, stretches=result.stretches, kinds=result.kinds, frames=result.frames, error=failed
@@ -586,7 +586,7 @@ class _Batch:
         self._log.write(f"{'partly done' if failed else 'done'} {order.found.path} -> {order.output}", str(failed or ""))
         self._watcher.finished(result.outcome, name=os.fsdecode(claim.relative))
 
-    def _changed(self, claim: Claim, order: Order) -> None:
+    def _changed(self, claim: Lease, order: Task) -> None:
         try:
             now = order.found.path.stat()
         except OSError as error:
@@ -603,7 +603,7 @@ class _Batch:
         self._log.write(f"{order.found.path}: was changed while it was read; it is taken up again")
         self._book.change(claim, size_bytes=now.st_size, mtime_ns=now.st_mtime_ns, ready_after=time.monotonic() + BUSY_SECONDS)
 
-    def _failed(self, claim: Claim, result: Result, order: Order, *, charge: Literal["error", "crash"] = "error") -> None:
+    def _failed(self, claim: Lease, result: Result, order: Task, *, charge: Literal["error", "crash"] = "error") -> None:
         tries = claim.crashes if charge == "crash" else claim.errors
         if not os.path.lexists(order.found.path):
             self._book.free_copies(claim)
@@ -628,12 +628,12 @@ class _Batch:
         self._watcher.finished(outcome, name=os.fsdecode(claim.relative))
         self._judge(result, order)
 
-    def _clear(self, order: Order) -> None:
+    def _clear(self, order: Task) -> None:
         """Remove what the dead have left of an input that is given up."""
         self._sweep(order)
         segment_journal.discard(order.output)
 
-    def _judge(self, result: Result, order: Order) -> None:
+    def _judge(self, result: Result, order: Task) -> None:
         """When the first twenty all fail alike, it is not the files."""
         text = re.sub(r"\d+", "#", result.error.replace(str(order.found.path), "").replace(str(order.output), ""))
         self._alike.add(f"{result.error_class}: {text}")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.models.network import Network
 
 
-class Explanation(NamedTuple):
+class BatchExplanation(NamedTuple):
     """What the network says of a batch and where it looks.
 
     A network that pools globally says it of windows (`Network.window`). `scores` are those of the window with the highest score, or of each
@@ -131,7 +131,7 @@ def explainer(
     targets: Sequence[Target] | None = None,
     preprocess: Callable[[Any], Any] | None = None,
     keep_features: bool = False,
-) -> Callable[[Any], Explanation]:
+) -> Callable[[Any], BatchExplanation]:
     """A traced function from pixels, RGB (batch, height, width, 3) uint8 in [0, 255], to an Explanation.
 
     `targets` are class indices, or groups of them; None explains the top prediction of each picture. `preprocess` scales pixels for the
@@ -140,7 +140,7 @@ def explainer(
 
     groups = None if targets is None else [[target] if isinstance(target, int) else list(target) for target in targets]
 
-    def explain(pixels: tf.Tensor) -> Explanation:
+    def explain(pixels: tf.Tensor) -> BatchExplanation:
         explanation, features = _explain(network, method, groups, preprocess or (lambda x: x), pixels)
         return explanation._replace(features=(features,)) if keep_features else explanation
 
@@ -267,7 +267,7 @@ def _joined(parts: Sequence[Any]) -> Any:
 
 def _explain(
     network: Network, method: str, targets: Sequence[list[int]] | None, preprocess: Callable[[Any], Any], pixels: tf.Tensor
-) -> tuple[Explanation, tf.Tensor]:
+) -> tuple[BatchExplanation, tf.Tensor]:
     """The explanation, and what the maps of all classes are made of, float32 (batch, h, w, k).
 
     That is the target tensor; the maps themselves where they are made without a gradient, one for each class or one for all of them.
@@ -287,7 +287,7 @@ def _explain(
         maps = tf.gather(maps, asked.classes, axis=1, batch_dims=1) if targets is None else maps
     else:
         maps = _maps_by_gradient(network, method, x, activations, read, asked)
-    return Explanation(scores, asked.classes, maps, asked.scores), features
+    return BatchExplanation(scores, asked.classes, maps, asked.scores), features
 
 
 def _maps_by_gradient(network: Network, method: str, x: tf.Tensor, activations: tf.Tensor, read: _Read, asked: _Asked) -> tf.Tensor:
@@ -545,10 +545,10 @@ def _by_formula(formula: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], activation
     return tf.stack([formula(activations, gradient) for gradient in gradients], axis=1)
 
 
-def fused(explainers: Sequence[Callable[[Any], Explanation]]) -> Callable[[Any], Explanation]:
+def fused(explainers: Sequence[Callable[[Any], BatchExplanation]]) -> Callable[[Any], BatchExplanation]:
     """One explanation of several layers' maps: each brought to a peak of 1 and to the finest of their resolutions, then averaged."""
 
-    def explain(pixels: Any) -> Explanation:
+    def explain(pixels: Any) -> BatchExplanation:
         parts = [explain(pixels) for explain in explainers]
         features = tuple(tensor for part in parts for tensor in part.features)
         return parts[0]._replace(maps=_fuse([part.maps for part in parts]), features=features)

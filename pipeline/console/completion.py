@@ -75,7 +75,7 @@ def _labels(context: Any) -> Iterator[str]:
     given = context.params or {}
     model, labels = given.get("model") or zoo.DEFAULT, given.get("labels")
     try:
-        card = metadata.read_card(Path(model)) if not labels and isinstance(model, str) and zoo.is_file(model) else None
+        card = metadata.read_metadata(Path(model)) if not labels and isinstance(model, str) and zoo.is_file(model) else None
         known = class_names.read_labels(Path(labels)) if labels else class_names.imagenet_classes()
         kinds = class_names.groups_of(known)
         names = card.labels if card else [*(each.label for each in known), *(kind.label for kind in kinds)]

@@ -22,7 +22,7 @@ from pipeline.explain import sessions
 from pipeline.explain.planning import AnalysisPlan
 from pipeline.explain.run_pages import MOST_EMBEDDED
 from pipeline.explain.sessions import Session
-from pipeline.files.atomic import whole
+from pipeline.files.atomic import atomic_write
 from pipeline.media import images
 from pipeline.models import class_names, metadata, zoo
 from pipeline.records import ClassName, ModelChoice, Thumbnail, printable
@@ -224,7 +224,7 @@ def classes_of(data: Dataset, classes: Sequence[ClassName], *, model: str) -> li
 
 def _learned(choice: ModelChoice) -> Sequence[metadata.Learned]:
     """What the model's own file says that it learned from."""
-    card = metadata.read_card(Path(choice.model)) if zoo.is_file(choice.model) else None
+    card = metadata.read_metadata(Path(choice.model)) if zoo.is_file(choice.model) else None
     return () if card is None else card.learned
 
 
@@ -413,7 +413,7 @@ def _paint(analysis: Analysis, shown: Mapping[int, bool], session: Session, tick
 def _kept(thumbnail: Thumbnail, folder: Path | None, name: str, *, overwrite: bool) -> str | bytes:
     if folder is None:
         return thumbnail.jpeg
-    with whole(folder / name, overwrite=overwrite) as temporary:
+    with atomic_write(folder / name, overwrite=overwrite) as temporary:
         temporary.write_bytes(thumbnail.jpeg)
     return f"{folder.name}/{name}"
 
@@ -427,9 +427,9 @@ def _write(analysis: Analysis, session: Session, pictures: Mapping[int, Small], 
     _write_scores(folder / "scores.csv", analysis, overwrite=overwrite)
     drawn = {name: tuple(draw(look) for look in (charts.LIGHT, charts.DARK)) for name, draw in _charts(analysis).items()}
     for name, (light, _) in drawn.items():
-        with whole(folder / f"{name}.png", overwrite=overwrite) as temporary:
+        with atomic_write(folder / f"{name}.png", overwrite=overwrite) as temporary:
             temporary.write_bytes(light)
-    with whole(folder / "analysis.json", overwrite=overwrite) as temporary:
+    with atomic_write(folder / "analysis.json", overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(analysis.as_json(), indent=1) + "\n", encoding="utf-8")
     html.write_analysis_page(analysis.page, _page(analysis, session, pictures, drawn, command), overwrite=overwrite)
 
@@ -458,7 +458,7 @@ def _write_scores(path: Path, analysis: Analysis, *, overwrite: bool) -> None:
     write_table(path, [*columns, *each], rows(), overwrite=overwrite)
 
 
-def _charts(analysis: Analysis) -> dict[str, Callable[[charts.Look], bytes]]:
+def _charts(analysis: Analysis) -> dict[str, Callable[[charts.Style], bytes]]:
     found = analysis.figures
     counts, rows, columns = _taken_for(analysis)
     bins = found.calibration

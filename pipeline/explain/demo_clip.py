@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.files.atomic import check_output, whole
+from pipeline.files.atomic import atomic_write, check_output
 from pipeline.media import encoders, images, resizing, segment_writer
 
 WIDTH, HEIGHT = 640, 360
@@ -82,12 +82,12 @@ def write_photographs(folder: Path, *, overwrite: bool) -> None:
     for name in PHOTOGRAPHS:
         check_output(folder / name, sources=frozenset(), overwrite=overwrite)
     for name, source in PHOTOGRAPHS.items():
-        with whole(folder / name, overwrite=overwrite) as temporary:
+        with atomic_write(folder / name, overwrite=overwrite) as temporary:
             images.save_still(photograph(source).transpose(2, 0, 1), temporary)
 
 
 def make_clip(output: Path, *, overwrite: bool) -> None:
     """Write the clip as H.264. Raises OutputError when it exists already or cannot be written."""
     check_output(output, sources=frozenset(), overwrite=overwrite)
-    with whole(output, overwrite=overwrite) as temporary:
+    with atomic_write(output, overwrite=overwrite) as temporary:
         encode_pictures(clip_pictures(), temporary, width=WIDTH, height=HEIGHT, fps=FPS, output=output)

@@ -315,7 +315,7 @@ def plan_training(root: Path, *, output: Path | None, recipe: Recipe, resume: bo
         raise CommandError(f"--output {output}: a model is written as .keras", remedy="name a file that ends so")
     curve = output.with_name(f"{output.stem}_learning_curve.png")
     goes_on = resume and (segment_journal.folder_of(output) / TRAINING_STATE).is_file()
-    card = metadata.read_card(output) if output.is_file() else None
+    card = metadata.read_metadata(output) if output.is_file() else None
     unfinished = card is not None and not card.finished
     if unfinished and not (goes_on or overwrite):
         raise OutputError(f"{output}: a training of it was interrupted", remedy="add --resume to go on, or --overwrite to begin anew")

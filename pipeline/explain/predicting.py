@@ -15,11 +15,11 @@ import numpy as np
 from pipeline.cam import batching
 from pipeline.errors import HeatreelError
 from pipeline.explain.planning import Job
-from pipeline.files.atomic import whole
+from pipeline.files.atomic import atomic_write
 from pipeline.media import frame_reader, images, integrity, resizing
 from pipeline.records import Geometry, Outcome, VideoSource, percent, printable
 from pipeline.rendering import compositing
-from pipeline.results.explanations import Track, top_predictions
+from pipeline.results.explanations import Explanations, top_predictions
 
 Array = np.ndarray[Any, Any]
 
@@ -54,7 +54,7 @@ def predict(
     """
     answers: dict[int, Answer] = {}
 
-    def keep(number: int, track: Track | HeatreelError, thumbnail: Array | None, started: float, damage: str | None = None) -> None:
+    def keep(number: int, track: Explanations | HeatreelError, thumbnail: Array | None, started: float, damage: str | None = None) -> None:
         source = jobs[number].source
         blank = Outcome(
             input=jobs[number].input,
@@ -63,12 +63,14 @@ def predict(
             warnings=source.warnings if source else jobs[number].warnings,
             elapsed_seconds=time.perf_counter() - started,
         )
-        if isinstance(track, Track):
+        if isinstance(track, Explanations):
             top = top_predictions(track.mean_scores(), classes, top_k)
             blank = replace(blank, frames=track.frames, duration_seconds=source.duration_seconds if source else None, top=top)
             if damage is not None:
                 blank = replace(blank, partial=True, error=f"{jobs[number].input}: {damage}; the prediction is of what decodes")
-        answers[number] = Answer(outcome=blank if isinstance(track, Track) else replace(blank, error=str(track)), thumbnail=thumbnail)
+        answers[number] = Answer(
+            outcome=blank if isinstance(track, Explanations) else replace(blank, error=str(track)), thumbnail=thumbnail
+        )
         tick()
 
     def read(number: int) -> tuple[Array, tuple[Array, float, str | None]]:
@@ -84,7 +86,7 @@ def predict(
     batches = batching.batches(numbers, read, batch_size=batch_size, failed=failed)
     for batch, found in batching.computed(lambda given: (given[1], score(given[0])), batches):
         for (number, (thumbnail, started, missing)), scores in zip(batch, found, strict=True):
-            track = Track(jobs[number].input, top_k)
+            track = Explanations(jobs[number].input, top_k)
             track.add(0.0, scores)
             keep(number, track, thumbnail, started, missing)
     for number, job in enumerate(jobs):
@@ -101,11 +103,11 @@ def predict(
 
 def _video(
     job: Job, score: Callable[[Array], Array], geometry: Callable[[int, int], Geometry], top_k: int, batch_size: int, every: int
-) -> tuple[Track, Array, str | None]:
+) -> tuple[Explanations, Array, str | None]:
     """What the network says of every Nth frame, the first frame small, and what is damaged."""
     source = job.source
     assert source is not None, "pictures go another way"
-    track, thumbnail, times = Track(job.input, top_k), None, array("d")
+    track, thumbnail, times = Explanations(job.input, top_k), None, array("d")
     with frame_reader.open_frames(source) as frames:
         seen = resizing.NetworkPictures(source.colour, geometry(source.width_px, source.height_px), interlaced=source.interlaced)
 
@@ -148,7 +150,7 @@ def write_grid(path: Path, answers: Sequence[Sequence[Answer]], *, overwrite: bo
 def write_picture_grid(path: Path, pictures: Sequence[Array], texts: Sequence[Sequence[str]], *, overwrite: bool) -> None:
     """Pictures, RGB uint8 (height, width, 3), with lines of text under each, as one picture. Raises OutputError."""
     grid = compositing.picture_grid(pictures, texts)
-    with whole(path, overwrite=overwrite) as temporary:
+    with atomic_write(path, overwrite=overwrite) as temporary:
         images.save_still(np.ascontiguousarray(grid.transpose(2, 0, 1)), temporary)
 
 

@@ -16,13 +16,13 @@ from pipeline.files.atomic import page_of, pictures_page_of
 from pipeline.media import ffmpeg_process
 from pipeline.records import Options, Outcome, clock, percent
 from pipeline.reports import html
-from pipeline.results.explanations import Track
+from pipeline.results.explanations import Explanations
 
 MOST_EMBEDDED = 300  # pictures; more would make a page of many megabytes, and are linked instead
 _SHOWN_BY_BROWSERS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif")
 
 
-def write(outcome: Outcome, track: Track, session: Session, *, command: str, overwrite: bool) -> None:
+def write(outcome: Outcome, track: Explanations, session: Session, *, command: str, overwrite: bool) -> None:
     """All that the options ask for beside a video: its page, the chart, the contact sheet. Raises OutputError."""
     options = session.options
     page = video_page(outcome, track, session, command=command)
@@ -34,7 +34,7 @@ def write(outcome: Outcome, track: Track, session: Session, *, command: str, ove
         write_contact_sheet(options.contact_sheet, track, session, overwrite=overwrite)
 
 
-def write_contact_sheet(path: Path, track: Track, session: Session, *, overwrite: bool) -> None:
+def write_contact_sheet(path: Path, track: Explanations, session: Session, *, overwrite: bool) -> None:
     """The thumbnails in rows, each with its time and what its title says."""
     pictures, texts, target = [], [], session.targets[0] if session.targets else None
     indices, scores = track.shown
@@ -48,7 +48,9 @@ def write_contact_sheet(path: Path, track: Track, session: Session, *, overwrite
     write_picture_grid(path, pictures, texts, overwrite=overwrite)
 
 
-def write_pictures_page(results: Sequence[tuple[Outcome, Track | None]], options: Options, *, command: str, overwrite: bool) -> Path | None:
+def write_pictures_page(
+    results: Sequence[tuple[Outcome, Explanations | None]], options: Options, *, command: str, overwrite: bool
+) -> Path | None:
     """The page of a set of pictures, beside the first that was made; None where none was. Raises OutputError."""
     first = next((outcome for outcome, _ in results if outcome.output is not None), None)
     if first is None or first.output is None:
@@ -65,7 +67,7 @@ def write_pictures_page(results: Sequence[tuple[Outcome, Track | None]], options
     return page
 
 
-def _embedded(track: Track | None) -> tuple[bytes | None, bytes | None]:
+def _embedded(track: Explanations | None) -> tuple[bytes | None, bytes | None]:
     """The small picture and its heat, as visualize_image leaves them."""
     return (track.thumbnails[1].jpeg, track.thumbnails[2].jpeg) if track else (None, None)
 
@@ -77,7 +79,7 @@ def _linked(outcome: Outcome, folder: Path) -> tuple[str | None, str | None]:
     return (original, heat) if outcome.output is not None else (None, None)
 
 
-def video_page(outcome: Outcome, track: Track, session: Session, *, command: str) -> html.VideoPage:
+def video_page(outcome: Outcome, track: Explanations, session: Session, *, command: str) -> html.VideoPage:
     assert outcome.output is not None and outcome.duration_seconds is not None, "a video that is made"
     indices, scores = track.top
     options, classes = session.options, session.classifier.classes

@@ -20,14 +20,14 @@ import tensorflow as tf
 from pipeline.cam import batching, maps
 from pipeline.errors import ChangedError, CommandError, HeatreelError, InputError
 from pipeline.explain.planning import Job
-from pipeline.files.atomic import whole
+from pipeline.files.atomic import atomic_write
 from pipeline.media import images, resizing
 from pipeline.models import class_names, input_geometry, pixel_normalization
 from pipeline.models.loading import Classifier
 from pipeline.records import ClassGroup, Colour, Frame, Geometry, Options, Outcome, TargetScore, Thumbnail
 from pipeline.rendering import compositing
-from pipeline.rendering.frame_renderer import THUMBNAIL_PX, Painter, Seen, as_thumbnail
-from pipeline.results.explanations import RawMaps, Track, top_predictions
+from pipeline.rendering.frame_renderer import THUMBNAIL_PX, Explanation, FrameRenderer, as_thumbnail
+from pipeline.results.explanations import Explanations, RawMaps, top_predictions
 
 Array = np.ndarray[Any, Any]
 
@@ -48,7 +48,7 @@ class Session:
     """
 
     classifier: Classifier
-    explain: Callable[[Any], maps.Explanation]
+    explain: Callable[[Any], maps.BatchExplanation]
     map_of: Callable[[Any, Sequence[Any], int], Any]
     targets: Sequence[ClassGroup] | None
     options: Options
@@ -70,11 +70,11 @@ class Session:
             any_size=model.any_size,
         )
 
-    def seen(self, pixels: Array) -> list[Seen]:
+    def seen(self, pixels: Array) -> list[Explanation]:
         """Explain a batch of pictures, uint8 (batch, height, width, 3)."""
         said = tf.nest.map_structure(lambda tensor: tensor.numpy(), explain_within_memory(self.explain, pixels))
         features = zip(*said.features, strict=True) if said.features else itertools.repeat((), len(pixels))
-        return [Seen(*row) for row in zip(*said[:4], features, np.asarray(pixels), strict=True)]
+        return [Explanation(*row) for row in zip(*said[:4], features, np.asarray(pixels), strict=True)]
 
     def kept_bytes(self, geometry: Geometry) -> int:
         """About how much is kept of a frame for the maps of other classes; more where `--layer` names one far from the pooling."""
@@ -83,11 +83,11 @@ class Session:
         cells = geometry.width_px * geometry.height_px // self.classifier.stride**2
         return sum(4 * cells * (net.target.shape[3] or 0) for net in self.classifier.networks)
 
-    def asked(self, seen: Seen) -> Array | None:
+    def asked(self, seen: Explanation) -> Array | None:
         """The scores of what was asked for, float (t,); None where nothing was."""
         return seen.target_scores if self.targets else None
 
-    def explained(self, batches: Iterable[Array]) -> Generator[list[Seen]]:
+    def explained(self, batches: Iterable[Array]) -> Generator[list[Explanation]]:
         """What `seen` gives of each batch, in order, some of them computed at once."""
         return batching.computed(self.seen, batches)
 
@@ -98,8 +98,8 @@ class Session:
         place, panels = self.options.label, len(self.targets or [0])
         return compositing.arrange(self.options.layout, *size, explanations=panels, colour=colour, label=place, longest_name=longest)
 
-    def painter(self, geometry: Geometry, canvas: compositing.Canvas) -> Painter:
-        return Painter(
+    def painter(self, geometry: Geometry, canvas: compositing.Canvas) -> FrameRenderer:
+        return FrameRenderer(
             self.options,
             self.classifier.classes,
             geometry,
@@ -169,7 +169,7 @@ def _scaling(classifier: Classifier) -> Callable[[Any], Any]:
     return functools.partial(pixel_normalization.scale_pixels, mode=classifier.pixels)
 
 
-def explain_within_memory(explain: Callable[[Any], maps.Explanation], pixels: Array) -> maps.Explanation:
+def explain_within_memory(explain: Callable[[Any], maps.BatchExplanation], pixels: Array) -> maps.BatchExplanation:
     """Explain a batch; where memory runs out, its halves, down to single pictures."""
     try:
         return explain(pixels)
@@ -178,7 +178,7 @@ def explain_within_memory(explain: Callable[[Any], maps.Explanation], pixels: Ar
             raise
     middle = len(pixels) // 2
     parts = [explain_within_memory(explain, part) for part in (pixels[:middle], pixels[middle:])]
-    joined: maps.Explanation = tf.nest.map_structure(lambda *tensors: tf.concat(tensors, axis=0), *parts)
+    joined: maps.BatchExplanation = tf.nest.map_structure(lambda *tensors: tf.concat(tensors, axis=0), *parts)
     return joined
 
 
@@ -202,9 +202,9 @@ class Painted(NamedTuple):
     """A picture that is read and explained: the finished picture's planes, and all that they were made of."""
 
     photograph: Frame
-    seen: Seen
+    seen: Explanation
     geometry: Geometry
-    painter: Painter
+    painter: FrameRenderer
     planes: Array
     missing: str | None
 
@@ -224,7 +224,7 @@ def _open(path: Path, session: Session) -> _Opened:
     return _Opened(photograph, photograph if panel is image else resizing.frame_of(panel), geometry, pixels, missing)
 
 
-def _paint(opened: _Opened, seen: Seen, session: Session) -> Painted:
+def _paint(opened: _Opened, seen: Explanation, session: Session) -> Painted:
     photograph, panel, geometry, _, missing = opened
     height, width = panel.planes[0].shape
     painter = session.painter(geometry, session.canvas((width, height), resizing.PHOTOGRAPH_COLOUR))
@@ -237,7 +237,7 @@ def pair_of(painted: Painted) -> tuple[Thumbnail, Thumbnail]:
     return original, painted.painter.thumbnail(painted.planes, 0.0, heat_alone=True)
 
 
-def visualize_image(job: Job, session: Session) -> tuple[Outcome, Track]:
+def visualize_image(job: Job, session: Session) -> tuple[Outcome, Explanations]:
     """Explain one picture and write it with the heat beside it, and its raw maps where they are asked for.
 
     One that is cut off gives what decodes, and an outcome that is `partial`. Raises InputError where nothing does, OutputError when it
@@ -247,7 +247,7 @@ def visualize_image(job: Job, session: Session) -> tuple[Outcome, Track]:
     return _named(_write(job, session, paint_image(job.input, session), before, started))
 
 
-def visualize_images(jobs: Sequence[Job], session: Session) -> Iterator[tuple[Job, tuple[Outcome, Track] | HeatreelError]]:
+def visualize_images(jobs: Sequence[Job], session: Session) -> Iterator[tuple[Job, tuple[Outcome, Explanations] | HeatreelError]]:
     """As visualize_image for many pictures, in their order, each with what became of it.
 
     Each of some threads takes a few pictures at a time, less than some twenty megapixels, and does all for them: it reads them, explains
@@ -255,7 +255,7 @@ def visualize_images(jobs: Sequence[Job], session: Session) -> Iterator[tuple[Jo
     """
     waiting, most = iter(jobs), 1
     groups: deque[Future[_Group]] = deque()
-    unsafe: deque[tuple[Job, Future[tuple[Outcome, Track] | HeatreelError]]] = deque()
+    unsafe: deque[tuple[Job, Future[tuple[Outcome, Explanations] | HeatreelError]]] = deque()
     with ThreadPoolExecutor(DISK_THREADS) as disk, ThreadPoolExecutor(THREADS) as threads:
         try:
             while True:
@@ -278,7 +278,7 @@ def visualize_images(jobs: Sequence[Job], session: Session) -> Iterator[tuple[Jo
 class _Group(NamedTuple):
     """What becomes of some pictures, in their order, and how many pixels the largest of them has, 0 where none could be read."""
 
-    done: Sequence[tuple[Job, Future[tuple[Outcome, Track] | HeatreelError]]]
+    done: Sequence[tuple[Job, Future[tuple[Outcome, Explanations] | HeatreelError]]]
     most_pixels: int
 
 
@@ -312,18 +312,18 @@ def _begin(job: Job, session: Session) -> _Begun:
     return _Begun(_open(job.input, session), before, started)
 
 
-def _seen_together(opened: Sequence[_Opened], session: Session) -> Iterator[Seen]:
+def _seen_together(opened: Sequence[_Opened], session: Session) -> Iterator[Explanation]:
     """What the network says of each, in order; those of one size are one batch."""
     by_size: dict[tuple[int, ...], list[int]] = {}
     for number, each in enumerate(opened):
         by_size.setdefault(each.pixels.shape, []).append(number)
-    found: dict[int, Seen] = {}
+    found: dict[int, Explanation] = {}
     for numbers in by_size.values():
         found |= dict(zip(numbers, session.seen(np.stack([opened[number].pixels for number in numbers])), strict=True))
     return (found[number] for number in range(len(opened)))
 
 
-def _end(job: Job, session: Session, begun: _Begun, seen: Seen) -> _Written:
+def _end(job: Job, session: Session, begun: _Begun, seen: Explanation) -> _Written:
     return _write(job, session, _paint(begun.opened, seen, session), begun.before, begun.started)
 
 
@@ -339,12 +339,12 @@ class _Written(NamedTuple):
 
     name: Callable[[], None]
     outcome: Outcome
-    track: Track
+    track: Explanations
 
 
 def _write(job: Job, session: Session, painted: Painted, before: tuple[int, int], started: float) -> _Written:
     options, seen, painter = session.options, painted.seen, painted.painter
-    track = Track(job.input, options.top_k)
+    track = Explanations(job.input, options.top_k)
     track.add(0.0, seen.scores, asked=session.asked(seen), shown=painter.title)
     if options.report:  # the finished picture, and what a page shows side by side
         track.thumbnails += [painter.thumbnail(painted.planes, 0.0), *pair_of(painted)]
@@ -353,7 +353,7 @@ def _write(job: Job, session: Session, painted: Painted, before: tuple[int, int]
             raw.add(0.0, seen.maps, seen.targets, seen.target_scores)
             raw.write(job.maps, region=painted.geometry.region, overwrite=options.overwrite)
     with ExitStack() as stack:
-        temporary = stack.enter_context(whole(job.output, overwrite=options.overwrite))
+        temporary = stack.enter_context(atomic_write(job.output, overwrite=options.overwrite))
         height, width = painter.canvas.height, painter.canvas.width
         images.save_still(painted.planes.reshape(3, height, width), temporary)
         if _fingerprint(job) != before:
@@ -365,7 +365,7 @@ def _write(job: Job, session: Session, painted: Painted, before: tuple[int, int]
         return _Written(stack.pop_all().close, outcome, track)
 
 
-def _named(written: _Written) -> tuple[Outcome, Track]:
+def _named(written: _Written) -> tuple[Outcome, Explanations]:
     written.name()
     return written.outcome, written.track
 
@@ -379,7 +379,7 @@ def _fingerprint(job: Job) -> tuple[int, int]:
 
 
 def outcome_of(
-    job: Job, session: Session, track: Track, started: float, *, duration_seconds: float | None, warnings: Sequence[str]
+    job: Job, session: Session, track: Explanations, started: float, *, duration_seconds: float | None, warnings: Sequence[str]
 ) -> Outcome:
     """The outcome of an input that is done; `started` is time.perf_counter() of its begin."""
     asked = zip(session.targets or (), track.mean_asked(), strict=False)

@@ -24,13 +24,13 @@ from pipeline.errors import ChangedError, CommandError, InputError, OutputError,
 from pipeline.explain.planning import Job
 from pipeline.explain.segment_journal import STRAIGHTENED, Journal, Segment, open_journal
 from pipeline.explain.sessions import Session, outcome_of
-from pipeline.files.atomic import flush, whole
+from pipeline.files.atomic import atomic_write, flush
 from pipeline.media import encoders, ffmpeg_process, frame_reader, images, integrity, probing, resizing, segment_writer
 from pipeline.models import pixel_normalization
 from pipeline.records import Colour, Frame, Geometry, Options, Outcome, Progress, clock
 from pipeline.rendering.compositing import Canvas
-from pipeline.rendering.frame_renderer import Painter, Seen
-from pipeline.results.explanations import STATE_VERSION, RawMaps, Track
+from pipeline.rendering.frame_renderer import Explanation, FrameRenderer
+from pipeline.results.explanations import STATE_VERSION, Explanations, RawMaps
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
@@ -52,9 +52,9 @@ def visualize_video(
     *,
     progress: Callable[[Progress], None] = lambda _: None,
     notice: Callable[[str], None] = lambda _: None,
-    made: Callable[[Outcome, Track, Path], None] = lambda *_: None,
+    made: Callable[[Outcome, Explanations, Path], None] = lambda *_: None,
     stopping: Callable[[], bool] = lambda: False,
-) -> tuple[Outcome, Track]:
+) -> tuple[Outcome, Explanations]:
     """Explain a video or pictures that stand for one, and write it with the heat beside it, every frame at its time, with its sound.
 
     The pictures are written in segments; what an interrupted run of the same call has finished is taken up, and `notice` says so.
@@ -80,7 +80,7 @@ class Explained(NamedTuple):
     """A frame with what the network saw; `fresh` is False where that is an earlier frame's. `segment` is the one it belongs to."""
 
     frame: Frame
-    seen: Seen
+    seen: Explanation
     fresh: bool
     segment: int
 
@@ -125,7 +125,7 @@ class Film:
         self.passed_over: list[str] = []
         self._started = time.perf_counter()
         self.view = View(job, session, hardware=hardware)
-        self.track = Track(job.input, self.options.top_k)
+        self.track = Explanations(job.input, self.options.top_k)
         self.raw = RawMaps() if job.maps else None
         self.source = job.source
         self.reading: frame_reader.Reading | None = None
@@ -136,7 +136,7 @@ class Film:
         self._place = -1
         self.warnings = [*(job.source.warnings if job.source else job.pictures.warnings if job.pictures else ()), *self.view.warnings]
 
-    def make(self, made: Callable[[Outcome, Track, Path], None]) -> tuple[Outcome, Track]:
+    def make(self, made: Callable[[Outcome, Explanations, Path], None]) -> tuple[Outcome, Explanations]:
         before = fingerprint(self.job)
         with ExitStack() as stack:
             if self.raw is not None:
@@ -163,13 +163,13 @@ class Film:
         segments: Sequence[tuple[Path, Segment]],
         problems: tuple[int, str],
         before: list[Any],
-        made: Callable[[Outcome, Track, Path], None],
+        made: Callable[[Outcome, Explanations, Path], None],
     ) -> Outcome:
         """Join segments, each with its folder, which is `folder` or below it, and give the output its name."""
         damage = self._damage(problems)
         self._last_seconds = self._shown_last() if damage is None else None
         self._progress(Progress(input=self.job.input, frames_done=self.track.frames, frames_total=self.track.frames, joining=True))
-        with whole(self.job.output, overwrite=self.options.overwrite, folder=folder) as temporary:
+        with atomic_write(self.job.output, overwrite=self.options.overwrite, folder=folder) as temporary:
             self._join(folder, segments, temporary)
             self.check_unchanged(before)  # the sound was read only now
             if self.raw is not None and self.job.maps is not None:
@@ -192,7 +192,7 @@ class Film:
         self.source = replace(probing.probe(straight), colour=self.source.colour, colour_tags=self.source.colour_tags)
         self.warnings.append("its clock jumps, as in joined recordings; the times run on without the jumps")
 
-    def take_up(self, work: Journal) -> Seen | None:
+    def take_up(self, work: Journal) -> Explanation | None:
         """Restore what the finished segments of an earlier run left; returns what was last seen."""
         latest = None
         for segment in work.segments:
@@ -221,7 +221,7 @@ class Film:
         with ExitStack() as stack:
             frames = stack.enter_context(self._frames(_position(work)))
             begin, frames = self._begin(work, frames)
-            explained = stack.enter_context(closing(beside(self._explained(frames, begin, work.frames, latest), depth=1)))
+            explained = stack.enter_context(closing(prefetch(self._explained(frames, begin, work.frames, latest), depth=1)))
             for segment, group in itertools.groupby(itertools.chain.from_iterable(explained), key=lambda item: item.segment):
                 if segment < 0:
                     self._warm_up(group)
@@ -263,7 +263,7 @@ class Film:
 
         return opened()
 
-    def _explained(self, frames: Iterator[Frame], begin: Fraction, number: int, latest: Seen | None) -> Iterator[list[Explained]]:
+    def _explained(self, frames: Iterator[Frame], begin: Fraction, number: int, latest: Explanation | None) -> Iterator[list[Explained]]:
         """Frames with what the network sees of them, in batches.
 
         tf.data pulls the frames, and with them the decoder: it batches and fetches ahead while the network runs. A batch never reaches
@@ -499,7 +499,7 @@ class View:
         self.most_waiting = max(1, FRAMES_BUDGET_BYTES // (batches * held))
         self.batch_size = self.options.batch_size or min(fitting, maps.batch_size())
 
-    def _fitted(self, session: Session, width: int, height: int, hardware: bool) -> tuple[Painter, encoders.Encoder]:
+    def _fitted(self, session: Session, width: int, height: int, hardware: bool) -> tuple[FrameRenderer, encoders.Encoder]:
         """Panels of the size asked for, or of the nearest that an encoder takes."""
         wanted, failure = self.options.height_px or height, None
         for panel_height in _panel_heights(session, width, height, wanted, self.colour):
@@ -639,7 +639,7 @@ class _End(NamedTuple):
     error: BaseException | None
 
 
-def beside(items: Iterable[T], *, depth: int) -> Generator[T]:
+def prefetch(items: Iterable[T], *, depth: int) -> Generator[T]:
     """The same items, made in a thread of their own, at most `depth` of them waiting. Its errors are raised here.
 
     Closing the returned generator stops the thread at its next item.

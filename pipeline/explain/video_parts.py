@@ -16,7 +16,7 @@ from pipeline.explain.video_job import Film, Part, fingerprint
 from pipeline.media import probing
 from pipeline.records import Options, Outcome, Progress
 from pipeline.rendering.scenes import REFERENCE_RATE_HZ
-from pipeline.results.explanations import Track
+from pipeline.results.explanations import Explanations
 
 SEGMENTS_IN_PART = 10
 # The scale of the heat follows with 1.5 seconds at most (compositing.RunningRange): after 12 a wrong begin is 0.03 % of itself.
@@ -75,8 +75,8 @@ def render_part(
 
 
 def join_parts(
-    job: Job, session: Session, parts: Sequence[Part], *, made: Callable[[Outcome, Track, Path], None] = lambda *_: None
-) -> tuple[Outcome, Track]:
+    job: Job, session: Session, parts: Sequence[Part], *, made: Callable[[Outcome, Explanations, Path], None] = lambda *_: None
+) -> tuple[Outcome, Explanations]:
     """Join what render_part has made, and give the output its name. Raises SeamError unless each part follows the one before exactly."""
     before = fingerprint(job)
     film = Film(job, session, lambda _: None)
@@ -85,9 +85,9 @@ def join_parts(
             stack.enter_context(closing(film.raw))
         work = stack.enter_context(open_journal(job.output, {**film.identity(before), "parts": len(parts)}, joining=len(parts)))
         segments: list[tuple[Path, Segment]] = []
-        whole = Track(job.input, session.options.top_k)
+        whole = Explanations(job.input, session.options.top_k)
         for part in parts:
-            film.part, film.track = part, Track(job.input, session.options.top_k)
+            film.part, film.track = part, Explanations(job.input, session.options.top_k)
             done = stack.enter_context(open_journal(job.output, film.identity(before), part=part.number))
             _check_seam(job, segments, done)
             film.take_up(done)

@@ -66,7 +66,7 @@ def _writable(folder: Path) -> bool:
 
 
 @contextmanager
-def whole(output: Path, *, overwrite: bool, folder: Path | None = None) -> Iterator[Path]:
+def atomic_write(output: Path, *, overwrite: bool, folder: Path | None = None) -> Iterator[Path]:
     """A temporary path to write to; it gets the name `output` when the block ends well, and is removed when it does not.
 
     It lies beside the output, or in a `folder` of the same file system. What killed runs have left
@@ -80,7 +80,7 @@ def whole(output: Path, *, overwrite: bool, folder: Path | None = None) -> Itera
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         if output.parent not in _swept:  # once is enough: what dies while this process lives is somebody's to tell, who sweeps then
-            sweep(output.parent)
+            remove_leftovers(output.parent)
             _swept.add(output.parent)
         yield temporary
         flush(temporary)
@@ -105,7 +105,7 @@ def _host() -> str:
     return f"{zlib.crc32(processes.host().encode()):08x}"
 
 
-def sweep(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes of this host were writing in a folder."""
     with os.scandir(folder) as entries:
         for entry in entries:

@@ -175,7 +175,7 @@ def _zoo_model(entry: zoo.Entry, choice: ModelChoice) -> keras.Model:
 
 def _own(choice: ModelChoice) -> Classifier:
     path = Path(choice.model)
-    card = metadata.read_card(path)
+    card = metadata.read_metadata(path)
     networks = _split(_read_model(path, choice), choice)
     first, warnings = networks[0], []
     classes, assumed = _classes(choice, first.class_count, card)
@@ -205,7 +205,7 @@ def _own(choice: ModelChoice) -> Classifier:
     )
 
 
-def _trained(choice: ModelChoice, card: metadata.Card, networks: Sequence[network.Network]) -> Classifier:
+def _trained(choice: ModelChoice, card: metadata.ModelMetadata, networks: Sequence[network.Network]) -> Classifier:
     path = Path(choice.model)
     input_px = (card.input_px, card.input_px)
     return Classifier(
@@ -278,7 +278,7 @@ def _stride(net: network.Network, height_px: int) -> int:
 # ------------------------------------------------------------------------------------------------ class names
 
 
-def _classes(choice: ModelChoice, count: int, card: metadata.Card | None = None) -> tuple[Sequence[ClassName], bool]:
+def _classes(choice: ModelChoice, count: int, card: metadata.ModelMetadata | None = None) -> tuple[Sequence[ClassName], bool]:
     """The names of the model's classes, and whether they are only assumed to be ImageNet's."""
     if choice.labels is not None:
         names = class_names.read_labels(choice.labels)

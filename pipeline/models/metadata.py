@@ -34,7 +34,7 @@ class Learned:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card:
+class ModelMetadata:
     """What every command needs to know of a trained model besides its layers. The model takes RGB in [0, 255] and scales it itself.
 
     `pooling` is how it was trained: "mean" over the whole of its feature map, "window" over as many cells as a picture of `input_px` has.
@@ -54,13 +54,13 @@ class Card:
     learned: Sequence[Learned] = ()
 
 
-def add_card(path: Path, card: Card) -> None:
+def add_metadata(path: Path, card: ModelMetadata) -> None:
     """Put a card into a .keras file that has none."""
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(MEMBER, json.dumps({"version": VERSION, **asdict(card)}))
 
 
-def read_card(path: Path) -> Card | None:
+def read_metadata(path: Path) -> ModelMetadata | None:
     """The card of a model file; None where there is none, such as in every file that was not made here.
 
     Raises ModelError when there is one and it cannot be understood.
@@ -73,7 +73,7 @@ def read_card(path: Path) -> Card | None:
         if content.pop("version") != VERSION:
             raise ModelError(f"--model {path}: was trained by another version of this program", remedy="update heatreel")
         learned = [Learned(**each) for each in content.pop("learned")]
-        return Card(**content, learned=learned)
+        return ModelMetadata(**content, learned=learned)
     except (OSError, zipfile.BadZipFile):
         return None  # no .keras file; what is wrong with it is said where it is loaded
     except (ValueError, KeyError, TypeError) as error:

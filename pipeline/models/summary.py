@@ -45,7 +45,7 @@ def describe(choice: ModelChoice, size: tuple[int, int] | None) -> dict[str, Any
 
 def _learned(choice: ModelChoice) -> dict[str, Any]:
     """What the file of a model that was trained here says of that."""
-    card = metadata.read_card(Path(choice.model)) if zoo.is_file(choice.model) else None
+    card = metadata.read_metadata(Path(choice.model)) if zoo.is_file(choice.model) else None
     return {} if card is None else {"labels": ", ".join(map(printable, card.labels)), "base": card.base, **card.facts}
 
 

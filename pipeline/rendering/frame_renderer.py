@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 THUMBNAIL_PX = 180
 
 
-class Seen(NamedTuple):
+class Explanation(NamedTuple):
     """What the network says of one frame: scores float32 (classes,), targets int (t,), maps float32 (t, h, w) and the targets' scores
     float32 (t,), all as maps.Explanation has them, and what it saw.
 
@@ -39,7 +39,7 @@ def as_thumbnail(rgb: Array, time_seconds: float) -> Thumbnail:
     return Thumbnail(time_seconds=time_seconds, jpeg=jpeg.tobytes(), width_px=rgb.shape[1], height_px=rgb.shape[0])
 
 
-class Shown(NamedTuple):
+class ShownTitle(NamedTuple):
     """What a frame shows: targets int (t,) with their scores float (t,), maps float32 (t, h, w) with the value of each that counts as full
     heat, and all scores float32 (classes,)."""
 
@@ -50,7 +50,7 @@ class Shown(NamedTuple):
     scores: Array
 
 
-class Painter:
+class FrameRenderer:
     """Paints frames of one size: the canvas, the colour tables, and what is remembered from frame to frame.
 
     That is the range that each panel's heat is scaled to, and with --smooth the mean of maps and scores over the scene, and the class that
@@ -66,7 +66,7 @@ class Painter:
         canvas: compositing.Canvas,
         *,
         targets: Sequence[ClassGroup] | None,
-        map_of: Callable[[Seen, int], Array],
+        map_of: Callable[[Explanation, int], Array],
     ) -> None:
         self._options, self._classes, self._region, self.canvas = options, classes, geometry.region, canvas
         self._look = compositing.make_look(options.colormap, options.alpha, canvas.colour)
@@ -76,14 +76,14 @@ class Painter:
         self._title = scenes.SteadyTitle() if options.holds_title else None
         self._map_of = map_of
         self._cuts = scenes.CutFinder() if options.smooth > 0 or options.keeps_thumbnails else None
-        self._seen: Seen | None = None
+        self._seen: Explanation | None = None
         self.cut = False  # whether a scene begins with what was seen last
-        self.shown: Shown | None = None
+        self.shown: ShownTitle | None = None
         self._heats: list[Array] = []
         self._captions: list[compositing.Caption] = []
         self._painted: Array | None = None
 
-    def paint(self, frame: Frame, seen: Seen, *, fresh: bool) -> Array:
+    def paint(self, frame: Frame, seen: Explanation, *, fresh: bool) -> Array:
         """The finished picture's planes, until the next is painted; `fresh` is False where `seen` is that of an earlier frame.
 
         All are painted in the same memory: six megabytes that are new to the process cost 0.4 ms of page faults a frame.
@@ -94,7 +94,7 @@ class Painter:
         self._painted = compositing.compose(frame.planes, *given, into=self._painted)
         return self._painted
 
-    def remember(self, seen: Seen, time_seconds: float) -> Shown:
+    def remember(self, seen: Explanation, time_seconds: float) -> ShownTitle:
         """Take in what the network sees at this time; returns what is to be shown."""
         self.cut = self._cuts is not None and self._seen is not None and self._cuts.is_cut(self._seen.pixels, seen.pixels)
         scores = self._means["scores"].add(seen.scores, time_seconds, cut=self.cut)
@@ -110,7 +110,7 @@ class Painter:
         if self.cut:
             self._ranges.begin_anew()
         scales = self._ranges.scales(maps.max(axis=(1, 2)), target_scores, time_seconds)
-        self._seen, self.shown = seen._replace(features=()), Shown(targets, target_scores, maps, scales, scores)
+        self._seen, self.shown = seen._replace(features=()), ShownTitle(targets, target_scores, maps, scales, scores)
         return self.shown
 
     @property
@@ -123,7 +123,7 @@ class Painter:
         height = min(THUMBNAIL_PX, self.canvas.cell_height if heat_alone else self.canvas.height)
         return as_thumbnail(compositing.shrunk(painted, self.canvas, height, heat_alone=heat_alone), time_seconds)
 
-    def _prepare(self, shown: Shown) -> None:
+    def _prepare(self, shown: ShownTitle) -> None:
         self._heats = [self._levels(m, scale) for m, scale in zip(shown.maps, shown.scales, strict=True)]
         groups: Sequence[ClassGroup | None] = self._targets or [None] * len(shown.maps)
         each = zip(groups, shown.targets, shown.target_scores, shown.maps, strict=True)
@@ -154,11 +154,11 @@ class Painter:
             state |= {f"mean_{name}_{key}": value for key, value in mean.state().items()}
         return state
 
-    def restore(self, state: Mapping[str, Array]) -> Seen | None:
+    def restore(self, state: Mapping[str, Array]) -> Explanation | None:
         """Remember what `state` gave; returns what was seen last."""
         if "seen_maps" not in state:
             return None
-        self._seen = Seen(**{name: state[f"seen_{name}"] for name in _KEPT}, features=())
+        self._seen = Explanation(**{name: state[f"seen_{name}"] for name in _KEPT}, features=())
         for name, mean in self._means.items():
             mean.restore({key: state[f"mean_{name}_{key}"] for key in ("sum", "rest")})
         maps, scores, target_scores = (self._means[name].mean(np.float32) for name in ("maps", "scores", "target_scores"))
@@ -169,9 +169,9 @@ class Painter:
             self._title.restore(state["title"])
             targets = state["title"][:1].astype(int)
             target_scores = scores[targets]
-        self.shown = Shown(targets, target_scores, maps, self._ranges.restore(state["ranges"]), scores)
+        self.shown = ShownTitle(targets, target_scores, maps, self._ranges.restore(state["ranges"]), scores)
         self._prepare(self.shown)
         return self._seen
 
 
-_KEPT = [name for name in Seen._fields if name != "features"]  # of what was seen last: features are for frames that are still to come
+_KEPT = [name for name in Explanation._fields if name != "features"]  # of the last explanation: features are for frames still to come

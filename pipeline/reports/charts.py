@@ -23,14 +23,14 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.errors import CommandError
-from pipeline.files.atomic import whole
+from pipeline.files.atomic import atomic_write
 from pipeline.records import printable
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Style:
     """The colours of a chart: those of the pages (templates/page.css)."""
 
     ground: str
@@ -41,8 +41,8 @@ class Look:
     second: str
 
 
-LIGHT = Look(ground="#ffffff", ink="#1c1b18", soft="#5f5b53", line="#e2ded6", first="#0068a8", second="#c84e00")
-DARK = Look(ground="#1a1c20", ink="#ecebe7", soft="#a9a69e", line="#2f3238", first="#4da3e0", second="#f08a4b")
+LIGHT = Style(ground="#ffffff", ink="#1c1b18", soft="#5f5b53", line="#e2ded6", first="#0068a8", second="#c84e00")
+DARK = Style(ground="#1a1c20", ink="#ecebe7", soft="#a9a69e", line="#2f3238", first="#4da3e0", second="#f08a4b")
 
 _DPI = 160
 MOST_NAMED = 100  # classes of a confusion whose names could still be read
@@ -66,7 +66,7 @@ def draw_learning_curve(path: Path, history: Sequence[Mapping[str, float]], *, t
         _draw_course(axes, history, name)
     lines, names = figure.axes[0].get_legend_handles_labels()
     figure.legend(lines, names, frameon=False, labelcolor=LIGHT.soft, fontsize=9, ncols=2, loc="upper right", borderaxespad=0.2)
-    with whole(path, overwrite=overwrite) as temporary:
+    with atomic_write(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(_bytes(figure, suffix[1:]))
 
 
@@ -115,7 +115,7 @@ def _mark_phases(axes: Axes, epochs: Array, phases: Sequence[float], *, at_top: 
 # ------------------------------------------------------------------------------------------------ where a model errs
 
 
-def confusion(counts: Array, rows: Sequence[str], columns: Sequence[str], *, look: Look = LIGHT) -> bytes:
+def confusion(counts: Array, rows: Sequence[str], columns: Sequence[str], *, look: Style = LIGHT) -> bytes:
     """What pictures of each class (a row) were taken for (a column), as PNG; `counts` int (rows, columns).
 
     The first columns are the classes of the rows. Depth is the share of its row: right answers in one colour, wrong ones in the other.
@@ -175,7 +175,7 @@ def calibration(
     intervals: Sequence[tuple[float, float]],
     sizes: Sequence[int],
     *,
-    look: Look = LIGHT,
+    look: Style = LIGHT,
 ) -> bytes:
     """How many answers of each tenth of confidence are right, as PNG: a dot with its 95 % interval, and below how many answers there are.
 
@@ -202,7 +202,7 @@ def calibration(
     return _bytes(figure, "png")
 
 
-def coverage(answered: Array, accuracy: Array, marks: Sequence[tuple[str, float, float]] = (), *, look: Look = LIGHT) -> bytes:
+def coverage(answered: Array, accuracy: Array, marks: Sequence[tuple[str, float, float]] = (), *, look: Style = LIGHT) -> bytes:
     """How many answers are right when the least confident are withheld, as PNG; float (thresholds,), from all answers to the fewest.
 
     `marks` name points (coverage, accuracy) of the curve.
@@ -249,14 +249,14 @@ def _rgb(colour: str) -> tuple[float, float, float]:
 # ------------------------------------------------------------------------------------------------ what all have in common
 
 
-def _figure(width_inches: float, height_inches: float, look: Look, *, arranged: bool = True) -> Figure:
+def _figure(width_inches: float, height_inches: float, look: Style, *, arranged: bool = True) -> Figure:
     """With `arranged`, room is made for what stands beside the axes."""
     figure = Figure(figsize=(width_inches, height_inches), dpi=_DPI, layout="constrained" if arranged else None, facecolor=look.ground)
     FigureCanvasAgg(figure)
     return figure
 
 
-def _bare(axes: Axes, look: Look) -> None:
+def _bare(axes: Axes, look: Style) -> None:
     """No frame, pale lines across, soft numbers."""
     axes.set_facecolor(look.ground)
     for side, spine in axes.spines.items():

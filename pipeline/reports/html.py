@@ -25,8 +25,8 @@ import numpy as np
 from markupsafe import Markup
 
 from pipeline.errors import CommandError
-from pipeline.files.atomic import whole
-from pipeline.records import ClassName, Prediction, Stretch, Thumbnail, natural_key, printable
+from pipeline.files.atomic import atomic_write
+from pipeline.records import ClassName, LabelInterval, Prediction, Thumbnail, natural_key, printable
 from pipeline.reports import timeline
 
 Array = np.ndarray[Any, Any]
@@ -49,7 +49,7 @@ class VideoPage:
     indices: Array
     scores: Array
     classes: Sequence[ClassName]
-    stretches: Sequence[Stretch] = ()
+    stretches: Sequence[LabelInterval] = ()
     cuts_seconds: Sequence[float] = ()
     thumbnails: Sequence[Thumbnail] = ()
     facts: Mapping[str, str]
@@ -155,7 +155,7 @@ def write_timeline(path: Path, page: VideoPage, *, overwrite: bool) -> None:
     if suffix not in (".svg", ".png"):
         raise CommandError(f"{path}: a chart is .svg or .png")
     legend = _legend(page, chart)
-    with whole(path, overwrite=overwrite) as temporary:
+    with atomic_write(path, overwrite=overwrite) as temporary:
         if suffix == ".svg":
             text = _templates().get_template("timeline.svg.j2")
             drawn = text.render(
@@ -228,7 +228,7 @@ class _Labels:
 # ------------------------------------------------------------------------------------------------ an archive
 
 
-class Seen(NamedTuple):
+class Sighting(NamedTuple):
     """That a class was seen in an input from a time on, in the output's seconds (0 for a picture)."""
 
     label: str
@@ -252,7 +252,7 @@ class ArchiveItem:
     duration_seconds: float | None = None
     frames: int = 0
     top: Sequence[Prediction] = ()
-    seen: Sequence[Seen] = ()
+    seen: Sequence[Sighting] = ()
     error: str | None = None
 
 
@@ -427,7 +427,7 @@ def _write_page(path: Path, kind: str, *, overwrite: bool, **content: Any) -> No
         chart_note=chart_note,
         **content,
     )
-    with whole(path, overwrite=overwrite) as temporary:
+    with atomic_write(path, overwrite=overwrite) as temporary:
         temporary.write_text(html, encoding="utf-8")
 
 

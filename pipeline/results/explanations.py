@@ -15,8 +15,8 @@ from typing import Any, TextIO
 import numpy as np
 
 from pipeline.errors import OutputError
-from pipeline.files.atomic import whole
-from pipeline.records import ClassGroup, ClassName, Interval, KindStretch, Outcome, Prediction, Stretch, Thumbnail
+from pipeline.files.atomic import atomic_write
+from pipeline.records import ClassGroup, ClassName, Interval, KindInterval, LabelInterval, Outcome, Prediction, Thumbnail
 
 Array = np.ndarray[Any, Any]
 
@@ -42,7 +42,7 @@ def _text_file(path: Path) -> TextIO:
     return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
-class Track:
+class Explanations:
     """The top k of every frame of one input (a few bytes each), and the sum of all scores for the ranking over its length.
 
     For kinds, whose classes' scores are summed, also all classes of KEPT_SCORE or more: 8 bytes each, of which a frame seldom has ten.
@@ -129,7 +129,7 @@ class Track:
         self._sum, self._asked_sum = state["sum"], state.get("asked_sum")
         self.frames = len(self._times)
 
-    def extend(self, following: Track) -> None:
+    def extend(self, following: Explanations) -> None:
         """Add the frames of a part that follows."""
         self._times.extend(following._times)
         self._indices.extend(following._indices)
@@ -146,7 +146,7 @@ class Track:
         self._asked_sum = _added(self._asked_sum, following._asked_sum)
         self.frames = len(self._times)
 
-    def stretches(self, classes: Sequence[ClassName], *, last_seconds: float) -> list[Stretch]:
+    def stretches(self, classes: Sequence[ClassName], *, last_seconds: float) -> list[LabelInterval]:
         """What was seen from when to when, by begin: each class while it is among the top k with SHOWN_SCORE or more.
 
         A pause of up to PAUSE_SECONDS does not end a stretch, or PAUSE_WITH_CUT_SECONDS where a scene begins in it. `last_seconds` is how
@@ -158,13 +158,13 @@ class Track:
         indices, scores, shows = np.array(self._indices), np.array(self._scores), self._shows(last_seconds)
         shown = np.flatnonzero(scores >= SHOWN_SCORE)
         shown = shown[np.lexsort((shown, indices[shown]))]
-        found: list[Stretch] = []
+        found: list[LabelInterval] = []
         for run in np.split(shown, np.flatnonzero(np.diff(indices[shown])) + 1) if len(shown) else ():
             name = classes[indices[run[0]]]
-            found += [Stretch(name=name, **vars(each)) for each in _intervals(run // k, scores[run], shows)]
+            found += [LabelInterval(name=name, **vars(each)) for each in _intervals(run // k, scores[run], shows)]
         return sorted(found, key=lambda stretch: (stretch.start_seconds, -stretch.best_score))
 
-    def kind_stretches(self, kinds: Sequence[ClassGroup], *, last_seconds: float) -> list[KindStretch]:
+    def kind_stretches(self, kinds: Sequence[ClassGroup], *, last_seconds: float) -> list[KindInterval]:
         """What kinds of things were seen from when to when, by begin: each while the scores of its classes come to SHOWN_SCORE or more.
 
         A class counts in the frames in which it has KEPT_SCORE or more. Pauses and `last_seconds` are as in `stretches`.
@@ -175,7 +175,7 @@ class Track:
         frames = np.repeat(np.arange(self.frames), np.array(self._kept_counts, np.int32))[order]
         begins = np.searchsorted(indices[order], np.arange(1 + max((kind.members[-1] + 1 for kind in kinds), default=0)))
         seen = set(np.flatnonzero(np.diff(begins)).tolist())
-        found: list[KindStretch] = []
+        found: list[KindInterval] = []
         for kind in kinds:
             members = [i for i in kind.members if i in seen]
             if not members:
@@ -184,7 +184,7 @@ class Track:
             scores = np.minimum(np.bincount(frames[of_kind], kept[of_kind], self.frames), 1.0)
             shown = np.flatnonzero(scores >= SHOWN_SCORE)
             runs = _intervals(shown, scores[shown], shows)
-            found += [KindStretch(wnid=kind.wnid or "", **vars(each)) for each in runs]
+            found += [KindInterval(wnid=kind.wnid or "", **vars(each)) for each in runs]
         return sorted(found, key=lambda stretch: (stretch.start_seconds, -stretch.best_score))
 
     def _shows(self, last_seconds: float) -> tuple[Array, Array, Array]:
@@ -300,7 +300,7 @@ def write_ranking(path: Path, outcomes: Sequence[Outcome], *, overwrite: bool, n
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, overwrite: bool) -> None:
     """Rows as CSV; what they have besides the columns is left out. Raises OutputError as `outputs.whole` does."""
-    with whole(path, overwrite=overwrite) as temporary, _text_file(temporary) as file:
+    with atomic_write(path, overwrite=overwrite) as temporary, _text_file(temporary) as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
@@ -308,7 +308,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
 
 def write_predictions(
     path: Path,
-    tracks: Sequence[Track],
+    tracks: Sequence[Explanations],
     classes: Sequence[ClassName],
     *,
     targets: Sequence[ClassGroup] | None = None,
@@ -327,7 +327,7 @@ def write_predictions(
                 yield {"input": str(track.input), **row} if name_inputs else row
 
     columns = [*(["input"] if name_inputs else []), *COLUMNS]
-    with whole(path, overwrite=overwrite) as temporary:
+    with atomic_write(path, overwrite=overwrite) as temporary:
         if path.suffix.lower() == ".parquet":
             # Arrow's text is UTF-8 and nothing else.
             clean = ({**row, "input": row["input"].encode("utf-8", "backslashreplace").decode()} for row in rows())
@@ -406,7 +406,7 @@ class RawMaps:
 
     def write(self, path: Path, *, region: tuple[float, float, float, float], overwrite: bool) -> None:
         maps = self._spooled()
-        with whole(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
+        with atomic_write(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
                 maps=maps,

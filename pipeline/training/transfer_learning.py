@@ -29,7 +29,7 @@ from pipeline.errors import CommandError
 from pipeline.evaluation import metrics
 from pipeline.explain import segment_journal
 from pipeline.explain.planning import TRAINING_STATE, TrainingPlan
-from pipeline.files.atomic import whole
+from pipeline.files.atomic import atomic_write
 from pipeline.models import batch_norm_folding, loading, metadata, network, zoo
 from pipeline.models.pixel_normalization import CAFFE_MEAN_BGR, TORCH_MEAN, TORCH_STD
 from pipeline.records import ModelChoice, Pixels, Recipe
@@ -391,7 +391,7 @@ def _save(work: _Work, state: State, *, finished: bool) -> None:
         f"{'augmented' if recipe.augment else 'not augmented'}, {recipe.fine_tune or 'no'} layers fine-tuned",
         "versions": f"heatreel {version('heatreel')}, keras {keras.__version__}",
     }
-    card = metadata.Card(
+    card = metadata.ModelMetadata(
         labels=plan.data.labels,
         base=entry.name,
         input_px=entry.input_px,
@@ -403,9 +403,9 @@ def _save(work: _Work, state: State, *, finished: bool) -> None:
         history=state.history,
         learned=list(work.pictures.learned.values()),
     )
-    with whole(plan.output, overwrite=True) as temporary:
+    with atomic_write(plan.output, overwrite=True) as temporary:
         work.net.whole.save(temporary)
-        metadata.add_card(temporary, card)
+        metadata.add_metadata(temporary, card)
 
 
 def _remember(work: _Work, state: State) -> None:
@@ -419,7 +419,7 @@ def _remember(work: _Work, state: State) -> None:
     }
     lists = {"kept": state.kept, "weights": state.weights, "slots": state.slots}
     arrays = {f"{name}{number}": value for name, values in lists.items() for number, value in enumerate(values)}
-    with whole(work.folder / TRAINING_STATE, overwrite=True) as temporary:
+    with atomic_write(work.folder / TRAINING_STATE, overwrite=True) as temporary:
         np.savez(temporary, allow_pickle=False, told=np.frombuffer(json.dumps(told).encode(), np.uint8), **arrays)
 
 

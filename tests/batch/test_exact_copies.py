@@ -12,14 +12,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.archives import night, picture, states, status, tree
+from support.archives import picture, run_batch, states, status, tree
 from support.commands import run
 
 from pipeline.batch import archive, exact_copies, index_search, scanning
 from pipeline.batch import status_report as standing
 from pipeline.batch.store.ledger import Ledger, open_ledger
 from pipeline.files.processes import Process
-from pipeline.records import ClassName, Found, Options, Stretch
+from pipeline.records import ClassName, Found, LabelInterval, Options
 
 TABBY = ClassName(index=281, wnid="n02123045", label="tabby")
 A, B = b"\xff\xd8\xff" + b"a" * 40, b"\xff\xd8\xff" + b"b" * 40
@@ -75,7 +75,7 @@ class Night:
             made.append(os.fsdecode(claim.relative))
             (self.place / "out" / os.fsdecode(claim.output)).parent.mkdir(parents=True, exist_ok=True)
             (self.place / "out" / os.fsdecode(claim.output)).write_text("made")
-            seen = Stretch(name=TABBY, start_seconds=0, end_seconds=0, frames=1, mean_score=0.5, best_score=0.5)
+            seen = LabelInterval(name=TABBY, start_seconds=0, end_seconds=0, frames=1, mean_score=0.5, best_score=0.5)
             assert self.book.finish(claim, outcome={}, stretches=[seen], frames=1)
         self.book.end_run(self.run, 0)
         return made
@@ -264,15 +264,15 @@ def test_a_batch_points_copies_out_and_makes_one_of_them_with_dedupe(tmp_path: P
     for name in ("a.png", "b.png", "sub/c.png"):
         picture(tmp_path / "given" / name)
     picture(tmp_path / "given" / "other.png", 1)
-    ended = night("given", "-o", "out", "--no-report", cwd=tmp_path)
+    ended = run_batch("given", "-o", "out", "--no-report", cwd=tmp_path)
     assert ended.code == 0 and "2 files are exact copies of others; --dedupe makes each once" in ended.err.splitlines(), ended.err
     assert status(tmp_path / "out")["done"] == 4 and len(list((tmp_path / "out").rglob("*_output.png"))) == 4
-    ended = night("given", "-o", "once", "--dedupe", "--no-report", cwd=tmp_path)
+    ended = run_batch("given", "-o", "once", "--dedupe", "--no-report", cwd=tmp_path)
     assert ended.code == 0 and "2 files are exact copies of others and not made again" in ended.err.splitlines(), ended.err
     assert "2 done in" in ended.err and states(tmp_path / "once")["b.png"] == "copy"
     assert sorted(path.name for path in (tmp_path / "once").rglob("*_output.png")) == ["a_output.png", "other_output.png"]
     before = tree(tmp_path / "once")
     assert "; 2 of them are exact copies of others" in run("status", "once", cwd=tmp_path).out
-    dry = night("given", "-o", "once", "--dedupe", "--no-report", "--dry-run", "--json", cwd=tmp_path)
+    dry = run_batch("given", "-o", "once", "--dedupe", "--no-report", "--dry-run", "--json", cwd=tmp_path)
     assert {line["input"]: line["state"] for line in map(json.loads, dry.out.splitlines())}["sub/c.png"] == "copy"
     assert tree(tmp_path / "once") == before

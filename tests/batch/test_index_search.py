@@ -24,14 +24,14 @@ from pipeline.batch.store.ledger import Entry, open_ledger
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.files.processes import Process
 from pipeline.models import class_names
-from pipeline.records import ClassName, Found, KindStretch, Stretch
+from pipeline.records import ClassName, Found, KindInterval, LabelInterval
 
 PEMBROKE = ClassName(index=263, wnid="n02113023", label="Pembroke")
 CATAMARAN = ClassName(index=484, wnid="n02981792", label="catamaran")
 
 
-def seen_kind(wnid: str, start: float, end: float, best: float) -> KindStretch:
-    return KindStretch(wnid=wnid, start_seconds=start, end_seconds=end, frames=1, mean_score=best / 2, best_score=best)
+def seen_kind(wnid: str, start: float, end: float, best: float) -> KindInterval:
+    return KindInterval(wnid=wnid, start_seconds=start, end_seconds=end, frames=1, mean_score=best / 2, best_score=best)
 
 
 CAT, DOG = "n02121620", "n02084071"
@@ -39,7 +39,7 @@ CAT, DOG = "n02121620", "n02084071"
 
 @pytest.fixture
 def cats(tmp_path: Path) -> Path:
-    first: dict[str, Sequence[Stretch | KindStretch]] = {
+    first: dict[str, Sequence[LabelInterval | KindInterval]] = {
         "a.mov": [seen(TABBY, 0, 5, 0.4), seen(EGYPTIAN, 1, 2, 0.8)],
         "b.jpg": [seen(EGYPTIAN, 0, 0, 0.6)],
     }

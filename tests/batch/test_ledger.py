@@ -21,10 +21,10 @@ from typing import Any
 import pytest
 
 from pipeline.batch.store import ledger
-from pipeline.batch.store.ledger import Claim, Entry, Ledger, Standing, State, open_ledger
+from pipeline.batch.store.ledger import Entry, Lease, Ledger, Standing, State, open_ledger
 from pipeline.errors import OutputError
 from pipeline.files.processes import Process, is_running
-from pipeline.records import ClassName, Found, KindStretch, Stretch
+from pipeline.records import ClassName, Found, KindInterval, LabelInterval
 
 ROOT = Path(__file__).parents[2]
 HERE = Process.here()
@@ -42,12 +42,12 @@ def entry(name: str | bytes, *outputs: str, size_bytes: int = 10, mtime_ns: int 
     return Entry(found=found, outputs=[os.fsencode(output) for output in outputs] or [relative + b".out.mp4"])
 
 
-def stretch(name: ClassName, start: float, end: float, best: float) -> Stretch:
-    return Stretch(name=name, start_seconds=start, end_seconds=end, frames=7, mean_score=best / 2, best_score=best)
+def stretch(name: ClassName, start: float, end: float, best: float) -> LabelInterval:
+    return LabelInterval(name=name, start_seconds=start, end_seconds=end, frames=7, mean_score=best / 2, best_score=best)
 
 
-def kind(wnid: str, start: float, end: float, best: float) -> KindStretch:
-    return KindStretch(wnid=wnid, start_seconds=start, end_seconds=end, frames=7, mean_score=best / 2, best_score=best)
+def kind(wnid: str, start: float, end: float, best: float) -> KindInterval:
+    return KindInterval(wnid=wnid, start_seconds=start, end_seconds=end, frames=7, mean_score=best / 2, best_score=best)
 
 
 @dataclass
@@ -67,16 +67,16 @@ class Archive:
         assert looked == entered  # the dry run told the truth
         return entered
 
-    def claim(self, *, settings: int | None = None, owner: Process = HERE, run: int | None = None) -> Claim:
+    def claim(self, *, settings: int | None = None, owner: Process = HERE, run: int | None = None) -> Lease:
         claim = self.ask(settings=settings, owner=owner, run=run)
         assert claim is not None
         return claim
 
-    def ask(self, *, settings: int | None = None, owner: Process = HERE, run: int | None = None) -> Claim | None:
+    def ask(self, *, settings: int | None = None, owner: Process = HERE, run: int | None = None) -> Lease | None:
         chosen = self.settings if settings is None else settings
         return self.book.claim(run=run or self.run, settings=chosen, owner=owner, exists=self.there.__contains__)
 
-    def finish(self, claim: Claim, *stretches: Stretch, frames: int = 5) -> bool:
+    def finish(self, claim: Lease, *stretches: LabelInterval, frames: int = 5) -> bool:
         self.there.add(claim.output)
         return self.book.finish(claim, outcome={"of": os.fsdecode(claim.relative)}, stretches=stretches, frames=frames)
 
@@ -85,7 +85,7 @@ class Archive:
         for _ in entries:
             assert self.finish(self.claim())
 
-    def fail(self, claim: Claim, charge: Any = "error", **more: Any) -> State | None:
+    def fail(self, claim: Lease, charge: Any = "error", **more: Any) -> State | None:
         return self.book.fail(claim, error_class="InputError", error_text="torn", charge=charge, how="failed", **more)
 
     def states(self, settings: int | None = None) -> dict[str, int]:
@@ -446,7 +446,7 @@ def test_nothing_depends_on_the_clock(archive: Archive, monkeypatch: pytest.Monk
 # ------------------------------------------------------------------------------------------------ parts
 
 
-def parts_of(archive: Archive, *bounds: tuple[float, float | None]) -> list[Claim]:
+def parts_of(archive: Archive, *bounds: tuple[float, float | None]) -> list[Lease]:
     """A video of that many parts, each claimed; another file is ready."""
     archive.enter(entry("long"), entry("other"))
     assert archive.book.split(archive.claim(), bounds) and archive.states() == {"split": 1, "ready": 1}
@@ -548,7 +548,7 @@ NEVER = {
 }
 
 
-def happen(archive: Archive, chance: random.Random, sizes: dict[str, int], claims: list[Claim]) -> None:
+def happen(archive: Archive, chance: random.Random, sizes: dict[str, int], claims: list[Lease]) -> None:
     """One thing, to one of four files, by settings and by a claim drawn by lot; the claim may be out of date."""
     book, settings, name = archive.book, chance.choice([1, 2]), chance.choice("abcd")
     what = chance.choice(["enter", "claim", "claim", *["finish"] * 3, "fail", "split", "give up", "change", "recover", "gone", "wake"])
@@ -570,7 +570,7 @@ def happen(archive: Archive, chance: random.Random, sizes: dict[str, int], claim
         happen_to(archive, chance, chance.choice(claims[-6:]), what, sizes)
 
 
-def happen_to(archive: Archive, chance: random.Random, claim: Claim, what: str, sizes: dict[str, int]) -> None:
+def happen_to(archive: Archive, chance: random.Random, claim: Lease, what: str, sizes: dict[str, int]) -> None:
     pause: float | None = chance.choice([None, 1.0])
     if what == "finish":
         archive.finish(claim)
@@ -586,7 +586,7 @@ def happen_to(archive: Archive, chance: random.Random, claim: Claim, what: str, 
 
 def test_whatever_happens(archive: Archive) -> None:
     """What must never be is not, whatever happens in whatever order; and in the end no file is stuck."""
-    chance, claims, sizes = random.Random(3), list[Claim](), dict.fromkeys("abcd", 10)
+    chance, claims, sizes = random.Random(3), list[Lease](), dict.fromkeys("abcd", 10)
     assert archive.book.settings("{}") == 2
     been: set[str] = set()
     for step in range(3000):
@@ -638,9 +638,9 @@ import time
 from pathlib import Path
 from pipeline.batch.store.ledger import open_ledger
 from pipeline.files.processes import Process
-from pipeline.records import ClassName, Stretch
+from pipeline.records import ClassName, LabelInterval
 owner, done = Process.here(), []
-seen = Stretch(name=ClassName(index=0, wnid=None, label="x"), start_seconds=0, end_seconds=1, frames=3, mean_score=0.2, best_score=0.4)
+seen = LabelInterval(name=ClassName(index=0, wnid=None, label="x"), start_seconds=0, end_seconds=1, frames=3, mean_score=0.2, best_score=0.4)
 print("here", flush=True)
 input()
 with open_ledger(Path(sys.argv[1]), exclusive=sys.argv[2] == "exclusive") as book:

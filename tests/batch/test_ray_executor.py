@@ -24,7 +24,7 @@ from support.decoding import decoded
 
 from pipeline.batch import archive, scanning, scheduler
 from pipeline.batch.executors import local_executor, ray_executor
-from pipeline.batch.messages import ORDERS, Advanced, Broken, Ended, Engine, Event, Lost, Order, Ready, Setup
+from pipeline.batch.messages import ORDERS, Advanced, Broken, Ended, Event, Executor, Lost, Ready, Setup, Task
 from pipeline.errors import CommandError
 from pipeline.records import Found, ModelChoice, Options
 
@@ -49,18 +49,18 @@ def setup(model: str = "efficientnet_lite0", **more: Any) -> Setup:
 
 
 @contextmanager
-def opened(kind: str, given: Setup, tmp_path: Path, count: int = 1) -> Iterator[Engine]:
+def opened(kind: str, given: Setup, tmp_path: Path, count: int = 1) -> Iterator[Executor]:
     if kind == "local":
-        engine: Engine = local_executor.LocalEngine(given, count, log=tmp_path / "workers.log")
+        engine: Executor = local_executor.LocalExecutor(given, count, log=tmp_path / "workers.log")
     else:
-        engine = ray_executor.open_engine(given, count, address=None)
+        engine = ray_executor.open_executor(given, count, address=None)
     try:
         yield engine
     finally:
         engine.close()
 
 
-def until(engine: Engine, kind: type[Event], seen: list[Event] | None = None, *, seconds: float = 90) -> Any:
+def until(engine: Executor, kind: type[Event], seen: list[Event] | None = None, *, seconds: float = 90) -> Any:
     """The first event of that kind; all that came are put into `seen`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -74,7 +74,7 @@ def until(engine: Engine, kind: type[Event], seen: list[Event] | None = None, *,
     raise AssertionError(f"no {kind.__name__} in {seconds} s")
 
 
-def order(path: Path, output: Path, token: str = "t", **more: Any) -> Order:
+def order(path: Path, output: Path, token: str = "t", **more: Any) -> Task:
     status = path.stat() if path.exists() else ROOT.stat()
     found = Found(
         path=path,
@@ -83,7 +83,7 @@ def order(path: Path, output: Path, token: str = "t", **more: Any) -> Order:
         size_bytes=status.st_size,
         mtime_ns=status.st_mtime_ns,
     )
-    return Order(token=token, found=found, output=output, overwrite=True, **more)
+    return Task(token=token, found=found, output=output, overwrite=True, **more)
 
 
 def picture(path: Path, number: int = 3, size: tuple[int, int] = (64, 64)) -> Path:
@@ -208,21 +208,21 @@ def test_a_cluster_without_room_is_refused(nodes: list[tuple[float, float]], cou
 
 def test_what_no_cluster_can_do_is_refused() -> None:
     with pytest.raises(CommandError, match="chooses the GPU"):
-        ray_executor.open_engine(Setup(choice=ModelChoice(model="m"), options=OPTIONS, settings="s", device="gpu:1"), None, address=None)
+        ray_executor.open_executor(Setup(choice=ModelChoice(model="m"), options=OPTIONS, settings="s", device="gpu:1"), None, address=None)
     for address in ("ray://far:1", "local", "far", "far:", ":1"):
         with pytest.raises(CommandError, match="not a head's host:port"):
-            ray_executor.open_engine(setup(), None, address=address)
+            ray_executor.open_executor(setup(), None, address=address)
     with socket.create_server(("127.0.0.1", 0)) as server:  # where nobody listens any more
         closed = server.getsockname()[1]
     for port in (closed, 70000):
         with pytest.raises(CommandError, match="nobody answers there"):
-            ray_executor.open_engine(setup(), None, address=f"127.0.0.1:{port}")
+            ray_executor.open_executor(setup(), None, address=f"127.0.0.1:{port}")
 
 
 def test_without_ray_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(CommandError, match=r"Ray is not installed; pip install '\.\[ray\]'"):
-        ray_executor.open_engine(setup(), None, address=None)
+        ray_executor.open_executor(setup(), None, address=None)
 
 
 # ------------------------------------------------------------------------------------------------ a cluster of several nodes
@@ -275,8 +275,8 @@ def test_a_lost_node_costs_nobody_anything(nodes: Any, tmp_path: Path) -> None:
     engines: list[Any] = []
     removed: list[tuple[str, list[str]]] = []
 
-    def open_engine(wanted: Setup, _log: Path) -> Engine:
-        engines.append(ray_executor.open_engine(wanted, 2, address=nodes.address))
+    def open_engine(wanted: Setup, _log: Path) -> Executor:
+        engines.append(ray_executor.open_executor(wanted, 2, address=nodes.address))
         return engines[0]  # type: ignore[no-any-return]
 
     def looks_on() -> bool:
@@ -315,7 +315,7 @@ def test_a_lost_node_costs_nobody_anything(nodes: Any, tmp_path: Path) -> None:
 def test_a_joined_cluster_is_left_as_it_was(nodes: Any, tmp_path: Path) -> None:
     import ray
 
-    engine = ray_executor.open_engine(setup(), 1, address=nodes.address)
+    engine = ray_executor.open_executor(setup(), 1, address=nodes.address)
     ready = until(engine, Ready)
     engine.close()
     assert not ray.is_initialized()

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from support import clips
-from support.archives import QUICK, begin, ledger_of, night, picture, sql, states, status, tree
+from support.archives import QUICK, begin, ledger_of, picture, run_batch, sql, states, status, tree
 from support.commands import ENCODER, ROOT, Ended, end, names, small_disk, start, until, wrapper
 
 from pipeline.batch import messages
@@ -32,7 +32,7 @@ from pipeline.errors import ChangedError
 from pipeline.explain import sessions
 from pipeline.explain.planning import plan_order
 from pipeline.models import class_names
-from pipeline.records import Found, KindStretch, Options, Stretch
+from pipeline.records import Found, KindInterval, LabelInterval, Options
 from pipeline.results import explanations
 
 AT_ONCE = "from pipeline import batch\nbatch.BACKOFF_SECONDS = (0.1, 0.1)\nbatch.BUSY_SECONDS = 0.2\n"
@@ -171,7 +171,7 @@ def made(archive: Path) -> Ended:
     out = archive / "out"
     (out / "2019").mkdir(parents=True)
     (out / "2019" / "taken_output.png").write_text("somebody's")
-    return night(".", "-o", "out", "--json", "--save-maps", "out/maps", cwd=archive, code=AT_ONCE)
+    return run_batch(".", "-o", "out", "--json", "--save-maps", "out/maps", cwd=archive, code=AT_ONCE)
 
 
 FAILED = {
@@ -277,10 +277,10 @@ def test_a_receipt_tells_what_was_seen(tmp_path: Path) -> None:
     output, receipt = tmp_path / "a_output.mp4", tmp_path / "receipt.json"
     output.write_bytes(b"a video")
     found = Found(path=tmp_path / "a.mp4", relative=b"a.mp4", kind="video", size_bytes=1, mtime_ns=2)
-    order = messages.Order(token="t", found=found, output=output, overwrite=False, receipt=receipt)
+    order = messages.Task(token="t", found=found, output=output, overwrite=False, receipt=receipt)
     times: Any = {"start_seconds": 1.0, "end_seconds": 2.5, "frames": 3, "mean_score": 0.25, "best_score": 0.5}
-    seen = [Stretch(name=class_names.imagenet_classes()[263], **times)]
-    result = messages.Result(token="t", how="done", stretches=seen, kinds=[KindStretch(wnid="n02112826", **times)], frames=3)
+    seen = [LabelInterval(name=class_names.imagenet_classes()[263], **times)]
+    result = messages.Result(token="t", how="done", stretches=seen, kinds=[KindInterval(wnid="n02112826", **times)], frames=3)
     worker._write_receipt(receipt, result, "settings", found, output)
     told = worker._read_receipt(order, "settings")
     assert told is not None and told.stretches == seen and told.kinds == result.kinds and told.frames == 3
@@ -296,7 +296,7 @@ def test_the_second_time_nothing_is_done(archive: Path, made: Ended) -> None:
     out = archive / "out"
     before = {path: path.stat().st_mtime_ns for path in outputs(out)}
     started = time.monotonic()
-    ended = night(".", "-o", "out", "--save-maps", "out/maps", cwd=archive)
+    ended = run_batch(".", "-o", "out", "--save-maps", "out/maps", cwd=archive)
     assert time.monotonic() - started < 5 and ended.code == 1 and "nothing to do" in ended.err
     assert len([line for line in ended.err.splitlines() if line.startswith("error: ")]) == 3
     assert {path: path.stat().st_mtime_ns for path in outputs(out)} == before
@@ -306,11 +306,11 @@ def test_looking_writes_nothing(archive: Path, made: Ended) -> None:
     """A dry run and status: at a ledger that is there, and where there is none; and the truth of both."""
     out = archive / "out"
     before = tree(archive)
-    dry = night(".", "-o", "out", "--save-maps", "out/maps", "--dry-run", "--json", cwd=archive)
+    dry = run_batch(".", "-o", "out", "--save-maps", "out/maps", "--dry-run", "--json", cwd=archive)
     standing = {each["input"]: each["state"] for each in map(json.loads, dry.out.splitlines())}
     assert dry.code == 0 and list(standing.values()).count("done") == 9
     assert {name for name, state in standing.items() if state == "failed"} == set(FAILED)
-    only = night("2019", "-o", "out", "--save-maps", "out/maps", "--dry-run", "--include", "*.mp4", cwd=archive)
+    only = run_batch("2019", "-o", "out", "--save-maps", "out/maps", "--dry-run", "--include", "*.mp4", cwd=archive)
     assert only.err.splitlines()[-1] == "1 failed, 1 done", only.out  # what was not looked for is not missing
     told = status(out)
     assert {key: told[key] for key in ("total", "done", "failed", "running", "pending", "missing")} == {
@@ -322,7 +322,7 @@ def test_looking_writes_nothing(archive: Path, made: Ended) -> None:
         assert (job["error"] is not None) == (job["state"] == "failed")
     plain = end(start("status", "out", cwd=archive))
     assert plain.code == 0 and plain.out.splitlines()[1] == "no run is at work" and plain.out.count("failed: ") == 3
-    fresh = night("2019", "-o", "other", "--dry-run", cwd=archive)
+    fresh = run_batch("2019", "-o", "other", "--dry-run", cwd=archive)
     assert fresh.code == 0 and fresh.err.splitlines()[-1] == "7 new"
     assert tree(archive) == before
 
@@ -343,7 +343,7 @@ def test_looking_writes_nothing(archive: Path, made: Ended) -> None:
 )
 def test_what_cannot_go_well_is_refused(archive: Path, made: Ended, arguments: list[str], code: int, told: str) -> None:
     before = tree(archive)
-    ended = night(*arguments, cwd=archive)
+    ended = run_batch(*arguments, cwd=archive)
     assert (ended.code, told in ended.last) == (code, True), ended.err
     changed = {name for name, value in tree(archive).items() if before.get(name) != value}
     assert all(name.startswith("out/.heatreel") for name in changed)
@@ -389,15 +389,15 @@ def test_a_killed_driver_costs_one_segment(tmp_path: Path, tmp_path_factory: pyt
     before = tree(given)
     told = status(out)
     assert (told["running"], told["pending"] + told["done"], told["failed"]) == (0, 2, 0)
-    assert night("given", "-o", "out", cwd=tmp_path, code=CLOCK_BACK + dying("before"), PATH=path).code == -signal.SIGKILL
+    assert run_batch("given", "-o", "out", cwd=tmp_path, code=CLOCK_BACK + dying("before"), PATH=path).code == -signal.SIGKILL
     made = (out / "a_output.mp4").stat()
     (out / ".a_output.mp4.heatreel").mkdir(exist_ok=True)  # as it is left where the kill comes before its removal
     encoded = encoders.read_text().count("x")
     assert 19 <= encoded <= 20, "at most one segment is rendered again"
     assert states(out)["a.mp4"] == "running" and names(out / ".heatreel" / "receipts") != []
-    ended = night("given", "-o", "out", "--json", cwd=tmp_path, code=CLOCK_BACK + dying("after"), PATH=path)
+    ended = run_batch("given", "-o", "out", "--json", cwd=tmp_path, code=CLOCK_BACK + dying("after"), PATH=path)
     assert ended.code == -signal.SIGKILL and states(out)["a.mp4"] == "done"
-    ended = night("given", "-o", "out", "--json", cwd=tmp_path, code=CLOCK_BACK, PATH=path)
+    ended = run_batch("given", "-o", "out", "--json", cwd=tmp_path, code=CLOCK_BACK, PATH=path)
     assert ended.code == 0, ended.err
     assert encoders.read_text().count("x") == encoded and (out / "a_output.mp4").stat() == made
     check_order(out)
@@ -429,7 +429,7 @@ def test_a_signal_drains_and_a_second_one_stops(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     until(lambda: process.send_signal(signal.SIGINT) or process.poll() is not None or time.sleep(0.05))
     assert end(process, seconds=5).code == 130
-    ended = night("given", "-o", "out", cwd=tmp_path)
+    ended = run_batch("given", "-o", "out", cwd=tmp_path)
     assert ended.code == 0
     check_order(out)
     check_whole(out, given)
@@ -456,7 +456,7 @@ def test_poison_takes_no_neighbour_with_it(tmp_path: Path, tmp_path_factory: pyt
     does = "".join(f'*"{name}.mp4"*pipe:1*) {what};; ' for name, what in cases.items())
     path = wrapper(bin_folder, "never", does=f"true;; {does} *never*) true")
     late = everywhere(tmp_path_factory.mktemp("late") / "site", "from pipeline import children\nchildren.STALL_SECONDS = 2.0\n")
-    ended = night("given", "-o", "out", cwd=tmp_path, code=AT_ONCE, PATH=path, PYTHONPATH=late, seconds=240)
+    ended = run_batch("given", "-o", "out", cwd=tmp_path, code=AT_ONCE, PATH=path, PYTHONPATH=late, seconds=240)
     assert ended.code == 1, ended.err
     standing = states(out)
     assert {name for name, state in standing.items() if state == "failed"} == {f"{name}.mp4" for name in cases}
@@ -477,7 +477,7 @@ def test_poison_takes_no_neighbour_with_it(tmp_path: Path, tmp_path_factory: pyt
     assert "    no licence for this decoder" in log.read_text() and log.read_text().count("to be tried again") >= 8
     check_order(out)
     check_whole(out, given)
-    ended = night("given", "-o", "out", "--retry-failed", cwd=tmp_path)
+    ended = run_batch("given", "-o", "out", "--retry-failed", cwd=tmp_path)
     assert ended.code == 0 and set(states(out).values()) == {"done"}
     check_order(out)
 
@@ -502,7 +502,7 @@ def test_workers_that_never_come_up(tmp_path: Path, tmp_path_factory: pytest.Tem
     given, out = tmp_path / "given", tmp_path / "out"
     picture(given / "p.png")
     site = everywhere(tmp_path_factory.mktemp("late") / "site", "import sys, os\nif 'spawn_main' in str(sys.orig_argv): os._exit(3)\n")
-    ended = night("given", "-o", "out", cwd=tmp_path, PYTHONPATH=site)
+    ended = run_batch("given", "-o", "out", cwd=tmp_path, PYTHONPATH=site)
     assert ended.code == 1 and "the worker died while it loaded its model: it ended with exit code 3" in ended.last
     assert states(out) == {"p.png": "ready"} and sql(out, "SELECT exit_code FROM run") == [(1,)]
 
@@ -558,7 +558,7 @@ def said(out: Path, text: str) -> int:
 def test_too_little_room_to_begin(tmp_path: Path) -> None:
     picture(tmp_path / "given" / "p.png")
     with small_disk(tmp_path / "small", 8 << 20):
-        ended = night("given", "-o", "small/out", cwd=tmp_path)
+        ended = run_batch("given", "-o", "small/out", cwd=tmp_path)
         assert ended.code == 1 and "small/out: only " in ended.last and "MB are free; make room" in ended.last
 
 
@@ -587,7 +587,7 @@ def test_sources_that_change_meanwhile(tmp_path: Path) -> None:
         str(given / f"{name}.mp4"): frames for name, frames in zip("abcd", (35, 60, 35, 0), strict=True)
     }
     check_order(out)
-    ended = night("given", "-o", "out", cwd=tmp_path)
+    ended = run_batch("given", "-o", "out", cwd=tmp_path)
     assert ended.code == 0 and "1 are not there any more" in ended.err and states(out)["d.mp4"] == "missing"
     assert status(out)["missing"] == 1
     check_order(out)
@@ -610,7 +610,7 @@ def test_a_picture_that_changes_while_it_is_read(tmp_path: Path, open_session: A
     with pytest.raises(ChangedError, match=r"p\.png: changed while it was read"):
         sessions.visualize_image(job, open_session())
     assert names(tmp_path) == ["p.png"]
-    order = messages.Order(token="t", found=found, output=tmp_path / "out.png", overwrite=True)
+    order = messages.Task(token="t", found=found, output=tmp_path / "out.png", overwrite=True)
     monkeypatch.setattr(sessions.stills, "read_what_decodes", real)
     path.write_bytes(path.read_bytes()[:100])  # it is being written, and for the moment damaged
     made = worker.Worker.__new__(worker.Worker)
@@ -634,7 +634,7 @@ def test_two_runs_share_the_work_and_a_third_wants_something_else(tmp_path: Path
         clip(given / f"v{number}.mp4", 20 if number else 200)
     processes = [begin("given", "-o", "out", "--json", cwd=tmp_path) for _ in range(2)]
     until(lambda: len(soon(out, "SELECT * FROM run")) == 2, processes[0])
-    other = night("given", "-o", "out", "--method", "hirescam", cwd=tmp_path)
+    other = run_batch("given", "-o", "out", "--method", "hirescam", cwd=tmp_path)
     assert other.code == 1 and "another run with other options is at work on it (process " in other.last
     assert any(f"process {process.pid} on" in other.last for process in processes)
     ended = [end(process) for process in processes]
@@ -648,7 +648,7 @@ def test_two_runs_share_the_work_and_a_third_wants_something_else(tmp_path: Path
     with contextlib.closing(sqlite3.connect(ledger_of(out), isolation_level=None)) as db:
         db.execute("INSERT INTO run SELECT 99, settings, '', '', 'gone', '', 1, 1, 7, '', NULL, NULL FROM run LIMIT 1")
     code = "from pipeline import batch\nbatch.SILENCE_SECONDS = 3.0\n"
-    waited = night("given", "-o", "out", "--method", "hirescam", "--limit", "1", cwd=tmp_path, code=code)
+    waited = run_batch("given", "-o", "out", "--method", "hirescam", "--limit", "1", cwd=tmp_path, code=code)
     assert waited.code == 0 and "waiting up to 3 s for a sign of life" in waited.err and "1 done in" in waited.err
     assert "3 are left" in waited.err
 
@@ -678,7 +678,7 @@ def test_shards(tmp_path: Path) -> None:
     mine, theirs = ({name for (name,) in sql(out, "SELECT relative FROM source", ledger=ledger)} for ledger in ledgers)
     assert not mine & theirs and len(mine | theirs) == 16 and mine and theirs
     check_order(out, *ledgers)
-    whole = night("given", "-o", "out", cwd=tmp_path)
+    whole = run_batch("given", "-o", "out", cwd=tmp_path)
     assert whole.code == 2 and "its work is divided by 2" in whole.last
 
 
@@ -690,13 +690,13 @@ def test_when_the_first_twenty_fail_alike(tmp_path: Path) -> None:
     given, out = tmp_path / "given", tmp_path / "out"
     for number in range(25):
         broken(given / f"b{number}.jpg")
-    ended = night("given", "-o", "out", cwd=tmp_path)
+    ended = run_batch("given", "-o", "out", cwd=tmp_path)
     assert ended.code == 1 and ended.last.startswith("error: the first 20 inputs have all failed alike"), ended.err
     failed = list(states(out).values()).count("failed")
     assert failed in (20, 21) and list(states(out).values()).count("ready") == 25 - failed  # one more was at its worker
     for number in range(0, 25, 5):
         picture(given / f"b{number}.jpg", number)
-    ended = night("given", "-o", "out", cwd=tmp_path)  # what was repaired is taken up without being asked for
+    ended = run_batch("given", "-o", "out", cwd=tmp_path)  # what was repaired is taken up without being asked for
     assert ended.code == 1 and sorted(states(out).values()) == ["done"] * 5 + ["failed"] * 20
 
 
@@ -708,15 +708,15 @@ def test_a_choice_of_inputs(tmp_path: Path) -> None:
         picture(given / f"p{number}.png", number)
     (given / "large.png").write_bytes((given / "p0.png").read_bytes() + bytes(200_000))
     some = ["--include", "p*", "--exclude", "p5.png"]
-    ended = night("given", "-o", "out", *some, "--limit", "2", cwd=tmp_path)
+    ended = run_batch("given", "-o", "out", *some, "--limit", "2", cwd=tmp_path)
     assert ended.code == 0 and "2 done in" in ended.err and "3 are left" in ended.err
     assert sorted(states(out).values()) == ["done"] * 2 + ["ready"] * 3 and "large.png" not in states(out)
-    ended = night("given", "-o", "out", "--max-size", "100k", "--limit", "9", cwd=tmp_path)
+    ended = run_batch("given", "-o", "out", "--max-size", "100k", "--limit", "9", cwd=tmp_path)
     assert ended.code == 0 and sorted(states(out).values()) == ["done"] * 6 and "larger" in ended.err, ended.err
     for name in ("p1_output.png", "p2_output.png", "p3_output.png"):
         (out / name).unlink()
     os.utime(given / "p4.png", (1, 1))
-    ended = night("given", "-o", "out", "--max-size", "100k", "--limit", "1", cwd=tmp_path)  # a limit on what is done again, too
+    ended = run_batch("given", "-o", "out", "--max-size", "100k", "--limit", "1", cwd=tmp_path)  # a limit on what is done again, too
     assert ended.code == 0 and "1 done in" in ended.err and "3 are left" in ended.err, ended.err
     listed = f"{given}/p1.png\n{given}/p2.png\n{given}/p3.png\n{given}/p4.png\n"
     process = subprocess.Popen(
@@ -747,7 +747,7 @@ def test_what_is_done_again(tmp_path: Path) -> None:
     clip(given / "long.mp4", 201)  # in parts
     picture(given / "p.png", 1)
     broken(given / "bad.png")
-    ended = night("given", "-o", "out", "--predictions", "csv", cwd=tmp_path)
+    ended = run_batch("given", "-o", "out", "--predictions", "csv", cwd=tmp_path)
     assert ended.code == 1 and sorted(p.name for p in outputs(out)) == [
         "index.html", "long_output.csv", "long_output.html", "long_output.mp4", "p_output.png",
         "v_output.csv", "v_output.html", "v_output.mp4",
@@ -758,25 +758,25 @@ def test_what_is_done_again(tmp_path: Path) -> None:
     picture(given / "bad.png", 2)
     (out / "p_output.png").unlink()
     clip(given / "v.mp4", 15)
-    ended = night("given", "-o", "out", "--predictions", "csv", "--retry-failed", cwd=tmp_path)
+    ended = run_batch("given", "-o", "out", "--predictions", "csv", "--retry-failed", cwd=tmp_path)
     assert ended.code == 1 and "bad_output.png: exists already, and was not made from this archive" in ended.last, ended.err
     assert (out / "bad_output.png").read_text() == "somebody's" and frames_in(out / "v_output.mp4") == 15
     assert (out / "p_output.png").exists() and (out / "v_output.mp4").stat().st_ino != before["v_output.mp4"]
-    ended = night("given", "-o", "out", "--predictions", "csv", "--retry-failed", cwd=tmp_path)
+    ended = run_batch("given", "-o", "out", "--predictions", "csv", "--retry-failed", cwd=tmp_path)
     assert ended.code == 1 and (out / "bad_output.png").read_text() == "somebody's"
     assert len((out / "v_output.csv").read_text().splitlines()) == 1 + 15 * 3
     # Other options: all is made anew, and only what was not ours is left.
     old = {path.name: path.read_bytes() for path in outputs(out)}
-    dry = night("given", "-o", "out", "--predictions", "jsonl", "--layout", "overlay", "--dry-run", cwd=tmp_path)
+    dry = run_batch("given", "-o", "out", "--predictions", "jsonl", "--layout", "overlay", "--dry-run", cwd=tmp_path)
     assert dry.err.splitlines()[-1] == "4 changed"
-    ended = night("given", "-o", "out", "--predictions", "jsonl", "--layout", "overlay", cwd=tmp_path)
+    ended = run_batch("given", "-o", "out", "--predictions", "jsonl", "--layout", "overlay", cwd=tmp_path)
     assert ended.code == 1 and (out / "bad_output.png").read_text() == "somebody's"
     assert all((out / name).read_bytes() != old[name] for name in ("p_output.png", "v_output.mp4", "long_output.mp4"))
     rows = [json.loads(line) for line in (out / "v_output.jsonl").read_text().splitlines()]
     assert len(rows) == 15 * 3 and {row["rank"] for row in rows} == {1, 2, 3}
     told = status(out)
     assert (told["total"], told["done"], told["failed"]) == (4, 3, 1)
-    ended = night("given", "-o", "out", "--predictions", "none", "--layout", "overlay", "--overwrite", "--retry-failed", cwd=tmp_path)
+    ended = run_batch("given", "-o", "out", "--predictions", "none", "--layout", "overlay", "--overwrite", "--retry-failed", cwd=tmp_path)
     assert ended.code == 0 and (out / "bad_output.png").read_bytes() != b"somebody's", ended.err
     Image.open(out / "bad_output.png").close()
     check_order_of_content(out)
@@ -791,12 +791,12 @@ def test_what_goes_with_an_output_is_not_replaced_either(tmp_path: Path) -> None
     out.mkdir()
     for name in ("v_output.parquet", "index.html"):
         (out / name).write_text("somebody's")
-    ended = night("given", "-o", "out", cwd=tmp_path)
+    ended = run_batch("given", "-o", "out", cwd=tmp_path)
     assert ended.code == 1 and "v_output.parquet: exists already, and was not made from this archive" in ended.last, ended.err
     assert (out / "p_output.png").exists() and not (out / "v_output.mp4").exists()
     assert {(out / name).read_text() for name in ("v_output.parquet", "index.html")} == {"somebody's"}
     assert said(out, "index.html: exists already") == 1
-    ended = night("given", "-o", "out", "--overwrite", "--retry-failed", cwd=tmp_path)
+    ended = run_batch("given", "-o", "out", "--overwrite", "--retry-failed", cwd=tmp_path)
     assert ended.code == 0 and frames_in(out / "v_output.mp4") == 10
     assert (out / "v_output.parquet").read_bytes()[:4] == b"PAR1" and "v.mp4" in (out / "index.html").read_text()
 
@@ -810,7 +810,7 @@ def test_many_foreign_files_are_told_of_quickly(tmp_path: Path) -> None:
         picture(given / f"p{number}.png", number)
         if number >= 10:
             (out / f"p{number}_output.png").write_text("somebody's")
-    ended = night("given", "-o", "out", cwd=tmp_path)
+    ended = run_batch("given", "-o", "out", cwd=tmp_path)
     assert ended.code == 1 and ended.err.count("error: ") == 50 and sorted(states(out).values()) == ["done"] * 10 + ["failed"] * 50
     times = [line[:19] for path in (out / ".heatreel" / "logs").iterdir() for line in path.read_text().splitlines() if "failed: " in line]
     first, last = (time.mktime(time.strptime(text, "%Y-%m-%d %H:%M:%S")) for text in (times[0], times[-1]))
@@ -832,13 +832,13 @@ def test_two_hundred_small_files_twice(tmp_path: Path) -> None:
         shutil.copy(short, given / "clips" / f"v{number}.mp4")
     for number in range(10):
         broken(given / f"{number % 3}" / f"bad{number}.jpg")
-    ended = night("given", "-o", "out", cwd=tmp_path, seconds=300)
+    ended = run_batch("given", "-o", "out", cwd=tmp_path, seconds=300)
     assert ended.code == 1 and ended.err.count("error: ") == 10 and "190 done in" in ended.err
     assert sorted(states(out).values()) == ["done"] * 190 + ["failed"] * 10
     check_order(out)
     check_whole(out, given)
     started = time.monotonic()
-    ended = night("given", "-o", "out", cwd=tmp_path)
+    ended = run_batch("given", "-o", "out", cwd=tmp_path)
     assert time.monotonic() - started < 5 and ended.code == 1 and "nothing to do, 190 were done before" in ended.err
     assert sql(out, "SELECT count(*) FROM attempt") == [(200,)]
 
@@ -883,7 +883,7 @@ def test_twenty_kills_at_random(tmp_path: Path) -> None:
         if kills >= 24:
             break
     attempts = soon(out, "SELECT how, count(*) FROM attempt GROUP BY how")
-    ended = night("given", "-o", "out", cwd=tmp_path, seconds=300)
+    ended = run_batch("given", "-o", "out", cwd=tmp_path, seconds=300)
     told = f"seed {seed}, {kills} kills, {attempts}"
     print(told)
     assert ended.code == 0 and list(states(out).values()) == ["done"] * 60, (told, ended.err)

@@ -415,8 +415,8 @@ def test_pixels_are_preprocessed_on_the_way_in() -> None:
 # ------------------------------------------------------------------------------------------------ memory
 
 
-def limited(explain: Callable[[Any], maps.Explanation], most: int, sizes: list[int]) -> Callable[[Any], maps.Explanation]:
-    def attempt(pixels: Array) -> maps.Explanation:
+def limited(explain: Callable[[Any], maps.BatchExplanation], most: int, sizes: list[int]) -> Callable[[Any], maps.BatchExplanation]:
+    def attempt(pixels: Array) -> maps.BatchExplanation:
         sizes.append(len(pixels))
         if len(pixels) > most:
             raise tf.errors.ResourceExhaustedError(None, None, f"OOM when allocating tensor with shape {pixels.shape}")

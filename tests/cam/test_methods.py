@@ -424,12 +424,14 @@ def test_a_layer_that_something_goes_round_is_explained() -> None:
 # ------------------------------------------------------------------------------------------------ several layers
 
 
-def giving(*of_targets: Any) -> Callable[[Any], maps.Explanation]:
+def giving(*of_targets: Any) -> Callable[[Any], maps.BatchExplanation]:
     """An explainer that finds these maps, one for each target, in every picture."""
 
-    def explain(pixels: Array) -> maps.Explanation:
+    def explain(pixels: Array) -> maps.BatchExplanation:
         found = tf.tile(tf.constant([of_targets], tf.float32), (len(pixels), 1, 1, 1))
-        return maps.Explanation(tf.zeros((len(pixels), 4)), tf.zeros((len(pixels), len(of_targets)), tf.int32), found, found[:, :, 0, 0])
+        return maps.BatchExplanation(
+            tf.zeros((len(pixels), 4)), tf.zeros((len(pixels), len(of_targets)), tf.int32), found, found[:, :, 0, 0]
+        )
 
     return explain
 

@@ -299,8 +299,8 @@ def test_class_names_are_those_of_the_model_that_is_named(tmp_path: Path) -> Non
     (tmp_path / "names.txt").write_text("round thing\nsquare thing\n")
     context: Any = COMMANDS["image"].make_context("image", ["a.jpg", "--labels", str(tmp_path / "names.txt")], resilient_parsing=True)
     assert completion.classes(context, "") == ["round_thing", "square_thing"]
-    card = metadata.Card(labels=["from the file"], base="none", input_px=96, short_side_px=96, stride=8, finished=True)
-    metadata.add_card(tmp_path / "m.keras", card)
+    card = metadata.ModelMetadata(labels=["from the file"], base="none", input_px=96, short_side_px=96, stride=8, finished=True)
+    metadata.add_metadata(tmp_path / "m.keras", card)
     context.params["model"] = str(tmp_path / "m.keras")
     assert completion.classes(context, "") == ["round_thing", "square_thing"]
     context.params["labels"] = None

@@ -77,8 +77,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     layers[3].set_weights([np.concatenate([-fitted.coef_.T, fitted.coef_.T], axis=1), np.array([-1, 1]) * fitted.intercept_])
     path = tmp_path_factory.mktemp("model") / "shapes.keras"
     model.save(path)
-    card = metadata.Card(labels=SHAPES, base="none", input_px=96, short_side_px=96, stride=8, finished=True)
-    metadata.add_card(path, card)
+    card = metadata.ModelMetadata(labels=SHAPES, base="none", input_px=96, short_side_px=96, stride=8, finished=True)
+    metadata.add_metadata(path, card)
     return path
 
 
@@ -86,13 +86,13 @@ def carrying(model: Path, path: Path, learned: list[metadata.Learned]) -> Path:
     """The same model with what it learned from in its card."""
     import zipfile
 
-    card = metadata.read_card(model)
+    card = metadata.read_metadata(model)
     assert card is not None
     with zipfile.ZipFile(model) as archive, zipfile.ZipFile(path, "w") as copy:
         for name in archive.namelist():
             if name != metadata.MEMBER:
                 copy.writestr(name, archive.read(name))
-    metadata.add_card(path, replace(card, learned=learned))
+    metadata.add_metadata(path, replace(card, learned=learned))
     return path
 
 

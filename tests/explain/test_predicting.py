@@ -27,7 +27,7 @@ from pipeline.explain import demo_clip, planning, predicting
 from pipeline.explain import sessions as visualization
 from pipeline.media import images, resizing
 from pipeline.records import ClassName, Options, Outcome, Prediction
-from pipeline.results.explanations import Track, write_predictions
+from pipeline.results.explanations import Explanations, write_predictions
 
 Clip = Callable[[str], Path]
 
@@ -222,7 +222,7 @@ def test_names_of_any_bytes_in_every_output(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_name_that_is_no_utf_8(tmp_path: Path) -> None:
-    track = Track(Path(os.fsdecode(b"bad\xff.png")), 1)
+    track = Explanations(Path(os.fsdecode(b"bad\xff.png")), 1)
     track.add(0.0, np.array([0.25, 0.75]))
     classes = [ClassName(index=i, wnid=None, label=f"class {i}") for i in range(2)]
     for suffix in ("csv", "jsonl", "parquet"):

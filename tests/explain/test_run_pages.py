@@ -18,7 +18,7 @@ from support.jobs import job_for
 from pipeline.errors import CommandError, OutputError
 from pipeline.explain import demo_clip, planning, run_pages, sessions, video_job, video_parts
 from pipeline.records import Options
-from pipeline.results.explanations import Track
+from pipeline.results.explanations import Explanations
 
 Open = Callable[..., sessions.Session]
 QUICK: dict[str, Any] = {"segment_seconds": 0.5, "preset": "ultrafast", "report": True}
@@ -35,7 +35,7 @@ def test_a_videos_page_is_made_with_it(tmp_path: Path, open_session: Open) -> No
     clips.write_clip(tmp_path / "v.mp4", [clips.Fraction(n, 25) for n in range(60)])
     session = open_session(**QUICK)
 
-    def made(outcome: Any, track: Track, _: Path) -> None:
+    def made(outcome: Any, track: Explanations, _: Path) -> None:
         assert not outcome.output.exists()
         run_pages.write(outcome, track, session, command="visualize <video>", overwrite=False)
 

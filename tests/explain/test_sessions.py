@@ -137,7 +137,7 @@ def test_pictures_go_on_while_the_disk_takes_its_time(
     session, flush, seen, enough = open_session(), atomic.flush, [], threading.Event()
     waited = []
 
-    def explain(pixels: Any) -> maps.Explanation:
+    def explain(pixels: Any) -> maps.BatchExplanation:
         seen.extend(pixels)
         if len(seen) >= 12:
             enough.set()
@@ -161,7 +161,7 @@ def test_no_more_than_some_pictures_wait_for_the_disk(
     session, flush, seen, too_many = open_session(), atomic.flush, [], threading.Event()
     waited = []
 
-    def explain(pixels: Any) -> maps.Explanation:
+    def explain(pixels: Any) -> maps.BatchExplanation:
         seen.extend(pixels)
         if len(seen) > sessions.MOST_UNSAFE + 1 + sessions.THREADS + 1:
             too_many.set()
@@ -201,7 +201,7 @@ def test_pictures_that_nobody_waits_for_any_more_have_their_name_or_are_gone(
     monkeypatch.setattr(sessions, "MOST_UNSAFE", 2)
     session = open_session()
 
-    def explain(pixels: Any) -> maps.Explanation:
+    def explain(pixels: Any) -> maps.BatchExplanation:
         time.sleep(0.2)  # so that some are at the network when nobody waits any more
         return session.explain(pixels)
 
@@ -217,7 +217,7 @@ def test_pictures_that_nobody_waits_for_any_more_have_their_name_or_are_gone(
 def test_two_batches_are_at_the_network_at_once_and_come_out_in_order(open_session: Open) -> None:
     session, together, drawn = open_session(), threading.Barrier(2, timeout=20), []
 
-    def explain(pixels: Any) -> maps.Explanation:
+    def explain(pixels: Any) -> maps.BatchExplanation:
         together.wait()  # one by one, they would wait here for good
         time.sleep(0 if pixels[0, 0, 0, 0] % 2 else 0.05)  # the second of two is done first
         return session.explain(pixels)
@@ -237,7 +237,7 @@ def test_two_batches_are_at_the_network_at_once_and_come_out_in_order(open_sessi
 def test_an_error_of_one_batch_is_raised_and_no_further_one_is_begun(open_session: Open) -> None:
     begun: list[int] = []
 
-    def explain(pixels: Any) -> maps.Explanation:
+    def explain(pixels: Any) -> maps.BatchExplanation:
         begun.append(int(pixels[0, 0, 0, 0]))
         raise tf.errors.InternalError(None, None, "broken")
 
@@ -456,11 +456,11 @@ def test_beside_keeps_order_raises_errors_and_stops(tmp_path: Path) -> None:
             made.append(number)
             yield number
 
-    assert list(video_job.beside(numbers(None), depth=2)) == list(range(1000))
+    assert list(video_job.prefetch(numbers(None), depth=2)) == list(range(1000))
     with pytest.raises(ValueError, match="here"):
-        list(video_job.beside(numbers(50), depth=2))
+        list(video_job.prefetch(numbers(50), depth=2))
     made.clear()
-    ahead = video_job.beside(numbers(None), depth=2)
+    ahead = video_job.prefetch(numbers(None), depth=2)
     assert next(ahead) == 0
     time.sleep(0.3)
     assert len(made) <= 4  # one in the maker's hands, two waiting, one taken

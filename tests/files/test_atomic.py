@@ -11,13 +11,13 @@ from PIL import Image
 
 from pipeline.errors import CommandError, OutputError
 from pipeline.explain import planning
-from pipeline.files.atomic import check_output, identified, name_outputs, whole
+from pipeline.files.atomic import atomic_write, check_output, identified, name_outputs
 from pipeline.records import Options
 
 
 def test_a_file_gets_its_name_when_the_block_ends(tmp_path: Path) -> None:
     output = tmp_path / "new" / "a.txt"
-    with whole(output, overwrite=False) as temporary:
+    with atomic_write(output, overwrite=False) as temporary:
         temporary.write_text("done")
         assert not output.exists() and temporary.parent == output.parent and temporary.suffix == ".txt"
     assert output.read_text() == "done"
@@ -27,7 +27,7 @@ def test_a_file_gets_its_name_when_the_block_ends(tmp_path: Path) -> None:
 def test_a_file_that_failed_leaves_nothing_and_spares_what_was_there(tmp_path: Path) -> None:
     output = tmp_path / "a.txt"
     output.write_text("old")
-    with pytest.raises(ValueError, match="stop"), whole(output, overwrite=True) as temporary:
+    with pytest.raises(ValueError, match="stop"), atomic_write(output, overwrite=True) as temporary:
         temporary.write_text("half")
         raise ValueError("stop")
     assert output.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["a.txt"]
@@ -35,7 +35,7 @@ def test_a_file_that_failed_leaves_nothing_and_spares_what_was_there(tmp_path: P
 
 def test_a_name_taken_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     output = tmp_path / "a.txt"
-    with pytest.raises(OutputError, match="appeared while"), whole(output, overwrite=False) as temporary:
+    with pytest.raises(OutputError, match="appeared while"), atomic_write(output, overwrite=False) as temporary:
         temporary.write_text("ours")
         output.write_text("theirs")
     assert output.read_text() == "theirs"
@@ -44,7 +44,7 @@ def test_a_name_taken_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
 def test_a_disk_that_refuses_is_an_output_error(tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match=r"full: cannot be written"),
-        whole(tmp_path / "full", overwrite=False),
+        atomic_write(tmp_path / "full", overwrite=False),
         open("/dev/full", "w") as full,
     ):
         full.write("x" * 100_000)
@@ -115,7 +115,7 @@ def test_names_that_cannot_be_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["\U0001f600" * 50 + ".png", os.fsdecode(b"bad\xff\n%03d.png"), "-a b'\"[1]:c.png"])
 def test_any_name_is_a_name(tmp_path: Path, name: str) -> None:
     check_output(tmp_path / name, sources=identified([tmp_path / "in.png"]), overwrite=False)
-    with whole(tmp_path / name, overwrite=False) as temporary:
+    with atomic_write(tmp_path / name, overwrite=False) as temporary:
         temporary.write_text("x")
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
@@ -127,7 +127,7 @@ def test_a_name_too_long_to_be_one_is_refused(tmp_path: Path) -> None:
 
 def test_two_outputs_whose_names_begin_alike_are_written_at_once(tmp_path: Path) -> None:
     names = [tmp_path / f"{'n' * 120}{number}.png" for number in (1, 2)]
-    with whole(names[0], overwrite=False) as one, whole(names[1], overwrite=False) as other:
+    with atomic_write(names[0], overwrite=False) as one, atomic_write(names[1], overwrite=False) as other:
         one.write_text("1")
         other.write_text("2")
     assert [name.read_text() for name in names] == ["1", "2"] and len(list(tmp_path.iterdir())) == 2

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.records import ClassGroup, ClassName, Colour, Geometry, Options
 from pipeline.rendering import compositing
-from pipeline.rendering.frame_renderer import Painter, Seen, Shown
+from pipeline.rendering.frame_renderer import Explanation, FrameRenderer, ShownTitle
 
 Array = np.ndarray[Any, Any]
 CLASSES = [ClassName(index=i, wnid=None, label=label) for i, label in enumerate(("ant", "bee", "cat"))]
@@ -17,16 +17,18 @@ GEOMETRY = Geometry(scaled_width_px=32, scaled_height_px=32, width_px=32, height
 STILL = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
 
 
-def painter(**options: Any) -> Painter:
+def painter(**options: Any) -> FrameRenderer:
     canvas = compositing.arrange("side-by-side", 32, 32, explanations=1, colour=Colour(matrix="rgb", full_range=True))
     asked = [ClassGroup(label=label, wnid=None, members=(2,)) for label in options.get("targets", ())] or None
-    return Painter(Options(**options), CLASSES, GEOMETRY, canvas, targets=asked, map_of=lambda seen, target: seen.features[0][..., target])
+    return FrameRenderer(
+        Options(**options), CLASSES, GEOMETRY, canvas, targets=asked, map_of=lambda seen, target: seen.features[0][..., target]
+    )
 
 
-def seen(scores: tuple[float, float, float], level: float, pixels: Array = STILL) -> Seen:
+def seen(scores: tuple[float, float, float], level: float, pixels: Array = STILL) -> Explanation:
     """A frame whose map of class n is n + 1 times `level` in one cell and 0 in the other."""
     best, features = int(np.argmax(scores)), level * np.array([[[1, 2, 3], [0, 0, 0]]], np.float32)
-    return Seen(
+    return Explanation(
         scores=np.array(scores, np.float32),
         targets=np.array([best]),
         maps=features[None, ..., best],
@@ -39,7 +41,7 @@ def seen(scores: tuple[float, float, float], level: float, pixels: Array = STILL
 ANT, BEE = (0.6, 0.4, 0.0), (0.4, 0.6, 0.0)
 
 
-def shown_by(painted: Painter, frames: list[tuple[Any, float]], *, begin: int = 0) -> list[Shown]:
+def shown_by(painted: FrameRenderer, frames: list[tuple[Any, float]], *, begin: int = 0) -> list[ShownTitle]:
     return [painted.remember(seen(*frame), (begin + number) * 0.1) for number, frame in enumerate(frames)]
 
 
@@ -101,5 +103,5 @@ def test_what_is_remembered_goes_on_from_its_state() -> None:
         assert second.restore(first.state()) is not None and second.shown is not None
         assert second.shown.targets[0] == whole[at - 1].targets[0]
         for one, other in zip(shown_by(second, frames[at:], begin=at), whole[at:], strict=True):
-            for name in Shown._fields:
+            for name in ShownTitle._fields:
                 np.testing.assert_array_equal(getattr(one, name), getattr(other, name))

@@ -433,7 +433,7 @@ def test_a_hit_opens_the_video_at_its_time(visit: Open, video: Path) -> None:
         page="kitchen_output.html",
         duration_seconds=30.0,
         frames=750,
-        seen=[html.Seen(stretch.name.label, stretch.start_seconds, stretch.best_score)],
+        seen=[html.Sighting(stretch.name.label, stretch.start_seconds, stretch.best_score)],
     )
     page = html.ArchivePage(title="out", counts={"done": 1}, refreshed="now", items=[item])
     html.write_archive_page(video.parent / "archive.html", page, overwrite=False)
@@ -474,7 +474,7 @@ def test_hostile_names_in_sets_and_archives_are_text(visit: Open, beside: Path, 
     top = [Prediction(name=label, score=0.5)]
     picture = html.PictureItem(name=name, original="pictures/0.jpg", heat="pictures/2.jpg", top=top, error=name)
     html.write_pictures_page(beside / "a.html", html.PicturesPage(title=name, items=[picture], facts={name: name}), overwrite=False)
-    seen = [html.Seen(name, 1.0, 0.5)]
+    seen = [html.Sighting(name, 1.0, 0.5)]
     item = html.ArchiveItem(name=name, kind="video", state=name, output="javascript:alert(1)", top=top, seen=seen, error=name)
     html.write_archive_page(
         beside / "b.html", html.ArchivePage(title=name, counts={name: 1}, refreshed=name, items=[item]), overwrite=False

@@ -51,7 +51,7 @@ def test_a_training_that_has_hardly_begun_has_a_curve(tmp_path: Path, rows: list
 
 
 @pytest.mark.parametrize("look", [charts.LIGHT, charts.DARK])
-def test_the_confusion_is_deep_where_pictures_are(look: charts.Look) -> None:
+def test_the_confusion_is_deep_where_pictures_are(look: charts.Style) -> None:
     counts = np.array([[10, 0, 0], [0, 6, 4], [0, 0, 10]])
     picture = pixels(charts.confusion(counts, ["a", "b", "c"], ["a", "b", "c"], look=look))
     full = near(picture, look.first)

@@ -270,7 +270,7 @@ def test_names_in_sets_and_archives_stay_text(tmp_path: Path, name: str) -> None
         item = html.PictureItem(name=text, original=file_name(text), heat=b"x", top=top, error=text)
         html.write_pictures_page(tmp_path / "a.html", html.PicturesPage(title=text, items=[item], facts={text: text}), overwrite=True)
         paths = {"output": file_name(text), "page": file_name(text), "poster": file_name(text)}
-        seen = [html.Seen(label.label, 1.0, 0.5)]
+        seen = [html.Sighting(label.label, 1.0, 0.5)]
         kept = html.ArchiveItem(name=text, kind="video", state=text, top=top, seen=seen, error=text, **paths)
         archive = html.ArchivePage(title=text, counts={text: 1}, refreshed=text, items=[kept])
         html.write_archive_page(tmp_path / "b.html", archive, overwrite=True)

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 
 from pipeline.records import ClassGroup, ClassName
-from pipeline.results.explanations import COLUMNS, Track
+from pipeline.results.explanations import COLUMNS, Explanations
 
 CLASSES = [ClassName(index=n, wnid=None, label=label) for n, label in enumerate(["cat", "dog", "cup", "rest"])]
 
 
-def track(rows: Sequence[tuple[float, dict[int, float]]], top_k: int = 2, cuts: Sequence[float] = ()) -> Track:
-    made = Track(Path("v.mp4"), top_k)
+def track(rows: Sequence[tuple[float, dict[int, float]]], top_k: int = 2, cuts: Sequence[float] = ()) -> Explanations:
+    made = Explanations(Path("v.mp4"), top_k)
     for time_seconds, scores in rows:
         said = np.array([scores.get(n, 0.0) for n in range(len(CLASSES))], np.float32)
         made.add(time_seconds, said, cut=time_seconds in cuts)
     return made
 
 
-def shown(made: Track, last_seconds: float = 0.5) -> list[tuple[str, float, float, int, float, float]]:
+def shown(made: Explanations, last_seconds: float = 0.5) -> list[tuple[str, float, float, int, float, float]]:
     return [
         (s.name.label, s.start_seconds, s.end_seconds, s.frames, round(s.mean_score, 4), round(s.best_score, 4))
         for s in made.stretches(CLASSES, last_seconds=last_seconds)
@@ -80,7 +80,7 @@ def test_parts_put_together_are_the_whole() -> None:
 
 
 def test_a_row_tells_what_was_measured_and_what_was_shown() -> None:
-    made, resumed, joined = Track(Path("v.mp4"), 1), Track(Path("v.mp4"), 1), Track(Path("v.mp4"), 1)
+    made, resumed, joined = Explanations(Path("v.mp4"), 1), Explanations(Path("v.mp4"), 1), Explanations(Path("v.mp4"), 1)
     made.add(0.0, np.array([0.5, 0.3, 0.2, 0.0], np.float32))
     made.add(0.1, np.array([0.2, 0.7, 0.1, 0.0], np.float32), shown=(0, 0.4))
     found = [(row["label"], row["score"], row["shown_index"], row["shown_label"], row["shown_score"]) for row in made.rows(CLASSES)]
@@ -96,13 +96,13 @@ def test_what_was_asked_for_has_its_mean_over_all_parts() -> None:
     """A stopped run goes on from its state, and parts are put together: the mean is that of all frames."""
     rows = np.random.default_rng(1).random((10, 2)).astype(np.float32)
 
-    def made(numbers: range, before: Track | None = None) -> Track:
-        result = before or Track(Path("v.mp4"), 2)
+    def made(numbers: range, before: Explanations | None = None) -> Explanations:
+        result = before or Explanations(Path("v.mp4"), 2)
         for number in numbers:
             result.add(number / 4, np.zeros(len(CLASSES), np.float32), asked=rows[number])
         return result
 
-    resumed, parts = Track(Path("v.mp4"), 2), made(range(6))
+    resumed, parts = Explanations(Path("v.mp4"), 2), made(range(6))
     resumed.restore(made(range(4)).state(since=0))
     parts.extend(made(range(6, 10)))
     for whole in (made(range(10)), made(range(4, 10), resumed), parts):
@@ -116,7 +116,7 @@ THINGS = ClassGroup(label="thing", wnid="n2", members=(2, 3))
 NAMES = {"n1": "pet", "n2": "thing"}
 
 
-def kinds_shown(made: Track, last_seconds: float = 0.5) -> list[tuple[str, float, float, int, float, float]]:
+def kinds_shown(made: Explanations, last_seconds: float = 0.5) -> list[tuple[str, float, float, int, float, float]]:
     return [
         (NAMES[s.wnid], s.start_seconds, s.end_seconds, s.frames, round(s.mean_score, 4), round(s.best_score, 4))
         for s in made.kind_stretches([PETS, THINGS], last_seconds=last_seconds)

@@ -22,7 +22,7 @@ def begin(*arguments: object, cwd: Path, code: str = "", **environment: str) -> 
     return start("batch", *QUICK, *arguments, cwd=cwd, code=code, **environment)
 
 
-def night(*arguments: object, cwd: Path, code: str = "", seconds: float = 180, **environment: str) -> Ended:
+def run_batch(*arguments: object, cwd: Path, code: str = "", seconds: float = 180, **environment: str) -> Ended:
     return end(begin(*arguments, cwd=cwd, code=code, **environment), seconds=seconds)
 
 

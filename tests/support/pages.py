@@ -20,7 +20,7 @@ from PIL import Image
 
 from pipeline.records import ClassName, Prediction
 from pipeline.reports import charts, html
-from pipeline.results.explanations import Track
+from pipeline.results.explanations import Explanations
 
 HOSTILE = [
     "</script><img src=x onerror=alert(1)>",
@@ -59,7 +59,7 @@ def video_page(
     classes = classes or class_names()
     pool = random.choice(len(classes), min(14, len(classes)), replace=False)
     begins = [0, *sorted(int(f) for f in random.choice(np.arange(1, frames), min(frames // 50 + 1, 40), replace=False))]
-    track = Track(Path("input"), 3)
+    track = Explanations(Path("input"), 3)
     for begin, end in zip(begins, [*begins[1:], frames], strict=True):
         seen = random.choice(pool, 4, replace=False)
         level = np.array([0.6, 0.2, 0.08, 0.03]) * random.uniform(0.5, 1, 4)
@@ -138,7 +138,7 @@ def archive_item(number: int, classes: Sequence[ClassName]) -> html.ArchiveItem:
         frames=round(25 * seconds) if seconds else 1,
         top=predictions(number, classes),
         seen=[
-            html.Seen(classes[c].label, round(float(random.uniform(0, seconds)), 3) if seconds else 0.0, float(random.uniform(0.05, 1)))
+            html.Sighting(classes[c].label, round(float(random.uniform(0, seconds)), 3) if seconds else 0.0, float(random.uniform(0.05, 1)))
             for c in chosen
         ],
     )

@@ -117,7 +117,7 @@ def test_the_heat_of_unseen_shapes_lies_on_them(session: sessions.Session) -> No
 
 
 def test_the_file_carries_names_and_what_was_learned_from(trained: transfer_learning.Trained, data: Path) -> None:
-    card = metadata.read_card(trained.plan.output)
+    card = metadata.read_metadata(trained.plan.output)
     assert card is not None and card.finished and card.labels == list(shapes.CLASSES) and card.base == zoo.DEFAULT
     assert sorted(each.name for each in card.learned) == sorted(str(p.relative_to(data)) for p in data.rglob("*.jpg"))
     assert sum(each.part == "val" for each in card.learned) == 9
@@ -164,7 +164,7 @@ def test_the_scaling_inside_the_file_is_that_of_the_network(mode: Pixels) -> Non
 
 
 def test_a_model_pools_as_its_card_says(trained: transfer_learning.Trained, tmp_path: Path) -> None:
-    card = metadata.read_card(trained.plan.output)
+    card = metadata.read_metadata(trained.plan.output)
     assert card is not None and card.pooling == "mean"
     windows = {}
     for pooling in ("mean", "window", None):  # None: a file that was made before cards said so
@@ -184,7 +184,7 @@ def test_a_model_pools_as_its_card_says(trained: transfer_learning.Trained, tmp_
 
 def test_a_file_that_is_no_model_of_ours_has_no_card(tmp_path: Path) -> None:
     (tmp_path / "a.keras").write_bytes(b"nothing")
-    assert metadata.read_card(tmp_path / "a.keras") is None and metadata.read_card(tmp_path / "b.keras") is None
+    assert metadata.read_metadata(tmp_path / "a.keras") is None and metadata.read_metadata(tmp_path / "b.keras") is None
 
 
 # ------------------------------------------------------------------------------------------------ the same again, and going on
@@ -197,7 +197,7 @@ def test_the_same_seed_gives_the_same_model_and_going_on_too(augment: bool, data
     whole = train(data, tmp_path / "whole.keras", recipe)
     with pytest.raises(KeyboardInterrupt):
         train(data, tmp_path / "torn.keras", recipe, watcher=Watcher(stop_after=2))
-    left = metadata.read_card(tmp_path / "torn.keras")
+    left = metadata.read_metadata(tmp_path / "torn.keras")
     assert left is not None and not left.finished and len(left.history) == 2
     said = loading.load_classifier(ModelChoice(model=str(tmp_path / "torn.keras"))).warnings
     assert ["interrupted" in warning for warning in said] == [True]
@@ -234,7 +234,7 @@ def test_the_best_epoch_is_kept_and_is_as_good_as_it_was_said_to_be(tmp_path: Pa
     (data / "val" / "other").rename(data / "val" / "cross")
     told = train(data, output, replace(QUICK, epochs=3))
     assert told.best["epoch"] == 1 and told.history[2]["val_loss"] > 1.2 * told.best["val_loss"]
-    card = metadata.read_card(output)
+    card = metadata.read_metadata(output)
     assert card is not None
     kept = sessions.open_session(loading.load_classifier(ModelChoice(model=str(output))), Options())
     losses = []
@@ -361,7 +361,7 @@ def test_a_training_that_is_stopped_or_killed_goes_on(
         said = process.stderr.read()
     assert process.returncode == code
     assert number == signal.SIGKILL or "with --resume goes on" in said
-    left = metadata.read_card(tmp_path / "m.keras")
+    left = metadata.read_metadata(tmp_path / "m.keras")
     assert left is not None and not left.finished and len(left.history) >= 1
     done = visualize_command("train", data, "-o", "m.keras", *settings, "--resume", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from pipeline.batch.messages import ORDERS, Advanced, Broken, Ended, Event, Lost, Order, Ready, Result, Setup
+from pipeline.batch.messages import ORDERS, Advanced, Broken, Ended, Event, Lost, Ready, Result, Setup, Task
 from pipeline.files import processes
 from pipeline.records import Progress
 
@@ -59,7 +59,7 @@ class _Member:
     starts: int = 1
 
 
-class LocalEngine:
+class LocalExecutor:
     """Worker processes on this machine. One that dies is replaced; where MOST_STARTS in a row die before they are ready, it is Broken."""
 
     def __init__(self, setup: Setup, count: int, *, log: Path) -> None:
@@ -79,7 +79,7 @@ class LocalEngine:
         its.close()
         return _Member(process, ours)
 
-    def give(self, worker: int, order: Order) -> None:
+    def give(self, worker: int, order: Task) -> None:
         with suppress(OSError):  # it has just died, and that is told as an event
             self._members[worker].pipe.send(order)
 
@@ -148,7 +148,7 @@ def _main(pipe: Connection, setup: Setup, log: Path, environment: Mapping[str, s
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)  # what native code says of itself
         os.dup2(file.fileno(), 2)
-    inbox: queue.SimpleQueue[Order] = queue.SimpleQueue()
+    inbox: queue.SimpleQueue[Task] = queue.SimpleQueue()
     draining = threading.Event()
     threading.Thread(target=_receive, args=(pipe, inbox, draining), daemon=True).start()
     from pipeline.errors import HeatreelError
@@ -186,11 +186,11 @@ def _main(pipe: Connection, setup: Setup, log: Path, environment: Mapping[str, s
         thread.join()
 
 
-def _receive(pipe: Connection, inbox: queue.SimpleQueue[Order], draining: threading.Event) -> None:
+def _receive(pipe: Connection, inbox: queue.SimpleQueue[Task], draining: threading.Event) -> None:
     try:
         while True:
             message = pipe.recv()
-            if isinstance(message, Order):
+            if isinstance(message, Task):
                 inbox.put(message)
             else:
                 draining.set()

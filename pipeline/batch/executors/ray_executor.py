@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.batch.executors import local_executor
-from pipeline.batch.messages import ORDERS, Advanced, Broken, Ended, Engine, Event, Lost, Order, Ready, Result, Setup
+from pipeline.batch.messages import ORDERS, Advanced, Broken, Ended, Event, Executor, Lost, Ready, Result, Setup, Task
 from pipeline.errors import CommandError, HeatreelError
 from pipeline.files import processes
 from pipeline.files.processes import Process
@@ -47,7 +47,7 @@ _QUIET = {
 }
 
 
-def open_engine(setup: Setup, count: int | None, *, address: str | None) -> Engine:
+def open_executor(setup: Setup, count: int | None, *, address: str | None) -> Executor:
     """Join the cluster at `address`, "host:port" or "auto", from one of its nodes; None: start one on this machine, until it is closed.
 
     `count` None: a worker for each GPU of the cluster, else for each workers.CORES cores. Raises CommandError when there is no Ray, no such
@@ -66,7 +66,7 @@ def open_engine(setup: Setup, count: int | None, *, address: str | None) -> Engi
         nodes = [(n["Resources"].get("CPU", 0.0), n["Resources"].get("GPU", 0.0)) for n in ray.nodes() if n["Alive"]]
         count, cores, gpus = shares(nodes, count, device=setup.device)
         granted = setup.cores or (None if address is None else max(1, int(cores)))  # on a cluster no more than was asked of it
-        return RayEngine(ray, _absolute(replace(setup, cores=granted)), count, cores=cores, gpus=gpus)
+        return RayExecutor(ray, _absolute(replace(setup, cores=granted)), count, cores=cores, gpus=gpus)
     except BaseException:
         ray.shutdown()
         raise
@@ -176,7 +176,7 @@ class _Question:
     token: str = ""
 
 
-class RayEngine:
+class RayExecutor:
     """Actors on a cluster. One whose process dies is started again by Ray, on another node where its own is lost."""
 
     def __init__(self, ray: Any, setup: Setup, count: int, *, cores: float, gpus: float) -> None:
@@ -196,7 +196,7 @@ class RayEngine:
         self._asked: dict[Any, _Question] = {}
         self._look_after = 0.0
 
-    def give(self, worker: int, order: Order) -> None:
+    def give(self, worker: int, order: Task) -> None:
         if self._members[worker].state == "ready":  # else it has just died, and that is told as an event
             maps = None if order.maps is None else order.maps.absolute()
             self._ask(worker, "do", replace(order, maps=maps), token=order.token)
@@ -385,7 +385,7 @@ class Seat:
             return Broken(worker=0, error=f"the node {Process.here().host} lacks a package: {error}", exit_code=1)
         return Process.here()
 
-    def do(self, order: Order) -> Result:
+    def do(self, order: Task) -> Result:
         def progress(reached: Progress) -> None:
             self._reached[order.token] = reached.frames_done, reached.frames_total
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipeline.batch.messages import Order, Result, Setup
+from pipeline.batch.messages import Result, Setup, Task
 from pipeline.cam import batching
 from pipeline.errors import BusyError, ChangedError, HeatreelError, InputError, Stopped, ToolError, is_disk_full
 from pipeline.explain import planning, run_pages, segment_journal, sessions, video_job, video_parts
 from pipeline.explain.sessions import Session
-from pipeline.files.atomic import whole
+from pipeline.files.atomic import atomic_write
 from pipeline.models import class_names, loading
-from pipeline.records import ClassName, Found, KindStretch, Outcome, Progress, Stretch
-from pipeline.results.explanations import Track, write_predictions
+from pipeline.records import ClassName, Found, KindInterval, LabelInterval, Outcome, Progress
+from pipeline.results.explanations import Explanations, write_predictions
 
 
 class Worker:
@@ -33,7 +33,7 @@ class Worker:
         self._settings = setup.settings
         self._kinds = class_names.groups_of(self.session.classifier.classes)
 
-    def do(self, order: Order, *, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:
+    def do(self, order: Task, *, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:
         try:
             return self._done(order, progress, stopping)
         except (HeatreelError, OSError) as error:
@@ -43,7 +43,7 @@ class Worker:
         except Exception as error:  # one file must not end the night
             return _result(order, error, how="error")
 
-    def _done(self, order: Order, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:
+    def _done(self, order: Task, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:
         before = _read_receipt(order, self._settings)
         if before is not None:
             segment_journal.discard(order.output)  # what was killed between the two left its folder
@@ -71,10 +71,10 @@ class Worker:
             outcome, track = video_job.visualize_video(job, session, progress=progress, made=made, stopping=stopping)
         return self._result(order, outcome, track)
 
-    def _made(self, order: Order, session: Session) -> Callable[[Outcome, Track, Path], None]:
+    def _made(self, order: Task, session: Session) -> Callable[[Outcome, Explanations, Path], None]:
         """Writes what goes with a video before that has its name: predictions, and the receipt, by which it is known to be finished."""
 
-        def made(outcome: Outcome, track: Track, file: Path) -> None:
+        def made(outcome: Outcome, track: Explanations, file: Path) -> None:
             if order.predictions is not None:
                 classes, targets = session.classifier.classes, session.targets
                 write_predictions(order.predictions, [track], classes, targets=targets, overwrite=True, name_inputs=False)
@@ -87,13 +87,14 @@ class Worker:
 
         return made
 
-    def _result(self, order: Order, outcome: Outcome, track: Track) -> Result:
+    def _result(self, order: Task, outcome: Outcome, track: Explanations) -> Result:
         classes = self.session.classifier.classes
         outcome = replace(outcome, elapsed_seconds=outcome.elapsed_seconds + order.spent_seconds)
         last_seconds = 0.0 if outcome.duration_seconds is None else track.last_frame_seconds(outcome.duration_seconds)
         if outcome.duration_seconds is None:
             stretches = [
-                Stretch(name=p.name, start_seconds=0, end_seconds=0, frames=1, mean_score=p.score, best_score=p.score) for p in outcome.top
+                LabelInterval(name=p.name, start_seconds=0, end_seconds=0, frames=1, mean_score=p.score, best_score=p.score)
+                for p in outcome.top
             ]
         else:
             stretches = track.stretches(classes, last_seconds=last_seconds)
@@ -107,7 +108,7 @@ class Worker:
         )
 
 
-def _write_poster(order: Order, track: Track) -> None:
+def _write_poster(order: Task, track: Explanations) -> None:
     """The picture in the middle. It stands for the output where many are shown, and nothing depends on it."""
     if order.poster is not None and track.thumbnails:
         middle = 0 if order.found.kind == "image" else len(track.thumbnails) // 2
@@ -123,7 +124,7 @@ def _check_as_found(found: Found) -> None:
         raise ChangedError(f"{found.path}: was changed since it was found")
 
 
-def _of_error(order: Order, error: HeatreelError | OSError) -> Result:
+def _of_error(order: Task, error: HeatreelError | OSError) -> Result:
     """What an error comes to. One for which the source may be blamed is none, where that is not what was found any more."""
     if isinstance(error, Stopped):
         return Result(token=order.token, how="stopped")
@@ -147,7 +148,7 @@ def _is_changed(found: Found) -> bool:
     return False
 
 
-def _result(order: Order, error: BaseException, *, how: Any, final: bool = False, text: str | None = None) -> Result:
+def _result(order: Task, error: BaseException, *, how: Any, final: bool = False, text: str | None = None) -> Result:
     known = isinstance(error, HeatreelError)
     details = error.details if isinstance(error, ToolError) else "" if known else "".join(traceback.format_exception(error))
     said = text or (str(error) if known else f"{order.found.path}: {type(error).__name__}: {error}")
@@ -159,11 +160,11 @@ def _result(order: Order, error: BaseException, *, how: Any, final: bool = False
 
 def _write_receipt(receipt: Path, result: Result, settings: str, found: Found, file: Path) -> None:
     value = {"for": _what_for(settings, found), "file": _seal(file), "result": {**asdict(result), "token": ""}}
-    with whole(receipt, overwrite=True) as temporary:
+    with atomic_write(receipt, overwrite=True) as temporary:
         temporary.write_text(json.dumps(value))
 
 
-def _read_receipt(order: Order, settings: str) -> Result | None:
+def _read_receipt(order: Task, settings: str) -> Result | None:
     """The result of a run that was killed after the output had its name, and before that was written down; else None."""
     if order.receipt is None or order.part >= 0:
         return None
@@ -172,8 +173,8 @@ def _read_receipt(order: Order, settings: str) -> Result | None:
         if value["for"] != _what_for(settings, order.found) or value["file"] != _seal(order.output):
             return None
         result = value["result"]
-        stretches = [Stretch(**{**s, "name": ClassName(**s["name"])}) for s in result.pop("stretches")]
-        kinds = [KindStretch(**s) for s in result.pop("kinds", ())]  # a program that knew none wrote the receipt
+        stretches = [LabelInterval(**{**s, "name": ClassName(**s["name"])}) for s in result.pop("stretches")]
+        kinds = [KindInterval(**s) for s in result.pop("kinds", ())]  # a program that knew none wrote the receipt
         return Result(**{**result, "token": order.token, "stretches": stretches, "kinds": kinds})
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -34,7 +34,7 @@ from typing import Any, Literal, get_args, overload
 
 from pipeline.errors import OutputError, is_disk_full
 from pipeline.files.processes import Process, is_running
-from pipeline.records import ClassName, Found, KindStretch, Stretch
+from pipeline.records import ClassName, Found, KindInterval, LabelInterval
 
 State = Literal["ready", "running", "waiting", "split", "done", "failed", "missing", "stale", "copy"]
 LEFT: tuple[State, ...] = ("ready", "running", "waiting", "split")  # what is not at its end
@@ -149,7 +149,7 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
+class Lease:
     """One attempt at a job, the how manieth of them in `attempt`.
 
     `first`: nothing was begun of it since it was entered. `owned`: what is at `output` is ours, and may be replaced. `part` counts from
@@ -544,7 +544,7 @@ class Ledger:
 
     def claim(
         self, *, run: int, settings: int, owner: Process, exists: Callable[[bytes], bool], alone: bool = True, begun: bool = False
-    ) -> Claim | None:
+    ) -> Lease | None:
         """The next job that is ready, now running: what is to be joined first, then parts, then files as they were entered.
 
         None when none is ready. `owner` is the process that will do it; unless it does that `alone`, what has crashed a worker before
@@ -565,7 +565,7 @@ class Ledger:
             parts = _count_parts(db, row["source"], settings, done=True) if row["part"] == WHOLE else 0
             values = {key: row[key] for key in _CLAIMED}
             values |= {"first": row["run"] is None, "whole": bool(row["undivided"]), "mtime_ns": int(row["mtime_ns"])}
-            return Claim(token=token, attempt=attempt, owned=owned, parts=parts, **values)
+            return Lease(token=token, attempt=attempt, owned=owned, parts=parts, **values)
 
     def wake(self, *, run: int, monotonic: float) -> float | None:
         """Jobs of this run whose pause is over become ready. Returns when the next pause ends, by the same clock; None if there is none."""
@@ -589,12 +589,12 @@ class Ledger:
 
     def finish(
         self,
-        claim: Claim,
+        claim: Lease,
         *,
         outcome: Mapping[str, Any],
-        stretches: Sequence[Stretch],
+        stretches: Sequence[LabelInterval],
         frames: int,
-        kinds: Sequence[KindStretch] = (),
+        kinds: Sequence[KindInterval] = (),
         error: str | None = None,
     ) -> bool:
         """Done: the outcome, the stretches of classes and kinds, and the state, all or nothing. The output must be on disk already.
@@ -627,7 +627,7 @@ class Ledger:
 
     def fail(
         self,
-        claim: Claim,
+        claim: Lease,
         *,
         error_class: str | None = None,
         error_text: str | None = None,
@@ -669,7 +669,7 @@ class Ledger:
                 _drop_parts(db, *held)
             return state
 
-    def change(self, claim: Claim, *, size_bytes: int, mtime_ns: int, ready_after: float | None = None) -> bool:
+    def change(self, claim: Lease, *, size_bytes: int, mtime_ns: int, ready_after: float | None = None) -> bool:
         """The source is another one than was claimed: the whole is ready again, or waiting as in `fail`, with nothing charged."""
         with self._writing() as db:
             held = _held(db, claim)
@@ -761,7 +761,7 @@ class Ledger:
             for relative, mtime_ns, done, output in rows
         ]
 
-    def free_copies(self, claim: Claim) -> None:
+    def free_copies(self, claim: Lease) -> None:
         """The source of a claim is gone: the first of its copies is made in its place."""
         with self._writing() as db:
             known = _known(db, claim.relative)
@@ -818,7 +818,7 @@ class Ledger:
 
     # -------------------------------------------------------------------------------------------- parts
 
-    def split(self, claim: Claim, bounds: Sequence[tuple[float, float | None]]) -> bool:
+    def split(self, claim: Lease, bounds: Sequence[tuple[float, float | None]]) -> bool:
         """A whole becomes parts from bound to bound, in seconds (None: the end), which are ready before other files.
 
         False as in `finish`. Raises ValueError without bounds, and for a part.
@@ -838,7 +838,7 @@ class Ledger:
             )
             return True
 
-    def give_up_splitting(self, claim: Claim) -> bool:
+    def give_up_splitting(self, claim: Lease) -> bool:
         """By the claim of a part, or of the whole when its parts cannot be joined: the whole is ready, to be done in one go."""
         with self._writing() as db:
             held = _held(db, claim)
@@ -852,7 +852,7 @@ class Ledger:
             )
             return True
 
-    def parts(self, claim: Claim) -> list[JobRow]:
+    def parts(self, claim: Lease) -> list[JobRow]:
         """The parts of a claimed whole, in their order."""
         rows = self._read(
             f"{_ROW} FROM job JOIN source ON source.id = source WHERE part >= 0 AND (source, settings) = "
@@ -914,7 +914,7 @@ class Ledger:
                 fields[kind] |= {"files_left": files, "bytes_left": size_bytes}
         return {kind: Sizes(**values) for kind, values in fields.items()}
 
-    def stretches(self, job: int) -> list[Stretch]:
+    def stretches(self, job: int) -> list[LabelInterval]:
         """What was seen in a job's video, from the first to the last; the index of a class is not stored, and is its id here."""
         rows = self._read(
             "SELECT class.id, wnid, label, start_seconds, end_seconds, frames, mean_score, best_score "
@@ -924,7 +924,7 @@ class Ledger:
         found = []
         for row in map(dict, rows):
             name = ClassName(index=row.pop("id"), wnid=row.pop("wnid"), label=row.pop("label"))
-            found.append(Stretch(name=name, **row))
+            found.append(LabelInterval(name=name, **row))
         return found
 
     def classes(self) -> list[tuple[int, str | None, str]]:
@@ -1024,7 +1024,7 @@ def _known(db: sqlite3.Connection, relative: bytes) -> Any:
     return db.execute("SELECT id, size_bytes, mtime_ns FROM source WHERE relative = ?", (relative,)).fetchone()
 
 
-def _same_file(known: Any, seen: Found | Claim) -> bool:
+def _same_file(known: Any, seen: Found | Lease) -> bool:
     return (known["size_bytes"], int(known["mtime_ns"])) == (seen.size_bytes, seen.mtime_ns)
 
 
@@ -1154,13 +1154,13 @@ def lies_below(relative: bytes, folders: set[bytes]) -> bool:
     return b"" in folders or relative in folders or any(ancestor in folders for ancestor in ancestors)
 
 
-def _held(db: sqlite3.Connection, claim: Claim) -> tuple[int, int] | None:
+def _held(db: sqlite3.Connection, claim: Lease) -> tuple[int, int] | None:
     """Source and settings of a job that is still this claim's."""
     row = db.execute("SELECT source, settings FROM job WHERE id = ? AND token = ?", (claim.job, claim.token)).fetchone()
     return None if row is None else (row[0], row[1])
 
 
-def _is_outdated(db: sqlite3.Connection, claim: Claim) -> bool:
+def _is_outdated(db: sqlite3.Connection, claim: Lease) -> bool:
     """Whether the source was found changed since it was claimed; then its job is ready again. Parts have been dropped at that moment."""
     if _same_file(_known(db, claim.relative), claim):
         return False
@@ -1170,7 +1170,7 @@ def _is_outdated(db: sqlite3.Connection, claim: Claim) -> bool:
 
 def _leave(
     db: sqlite3.Connection,
-    claim: Claim | Lost,
+    claim: Lease | Lost,
     state: State,
     *,
     how: str,
@@ -1214,7 +1214,7 @@ def _supersede(db: sqlite3.Connection, source: int, job: int) -> None:
         db.execute(f"DELETE FROM {table} WHERE job IN (SELECT id FROM job WHERE {others} AND state = 'stale')", (source, job))
 
 
-def _write_stretches(db: sqlite3.Connection, job: int, stretches: Sequence[Stretch], kinds: Sequence[KindStretch]) -> None:
+def _write_stretches(db: sqlite3.Connection, job: int, stretches: Sequence[LabelInterval], kinds: Sequence[KindInterval]) -> None:
     for table in ("stretch", "kind_stretch"):
         db.execute(f"DELETE FROM {table} WHERE job = ?", (job,))
     classes: dict[ClassName, int] = {}
