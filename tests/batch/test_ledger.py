@@ -640,7 +640,8 @@ from pipeline.batch.store.ledger import open_ledger
 from pipeline.files.processes import Process
 from pipeline.records import ClassName, LabelInterval
 owner, done = Process.here(), []
-seen = LabelInterval(name=ClassName(index=0, wnid=None, label="x"), start_seconds=0, end_seconds=1, frames=3, mean_score=0.2, best_score=0.4)
+name = ClassName(index=0, wnid=None, label="x")
+seen = LabelInterval(name=name, start_seconds=0, end_seconds=1, frames=3, mean_score=0.2, best_score=0.4)
 print("here", flush=True)
 input()
 with open_ledger(Path(sys.argv[1]), exclusive=sys.argv[2] == "exclusive") as book:
