@@ -6,16 +6,14 @@ import sysconfig
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from harness import Usage, run
 
+from pipeline.arrays import Array
 from pipeline.explain import demo_clip
 from pipeline.media import ffmpeg_process
-
-Array = np.ndarray[Any, Any]
 
 VISUALIZE = str(Path(sysconfig.get_path("scripts")) / "visualize")
 FPS = Fraction(25)

@@ -15,10 +15,12 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import cv2
 import numpy as np
+
+from pipeline.arrays import Array
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -29,8 +31,6 @@ from pipeline.explain import demo_clip, sessions
 from pipeline.media import images, resizing
 from pipeline.models import loading, pixel_normalization, zoo
 from pipeline.records import Method, ModelChoice, Options
-
-Array = np.ndarray[Any, Any]
 
 PHOTOGRAPHS = ("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "astronaut.png")
 

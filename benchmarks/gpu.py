@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 import pipeline  # noqa: F401 - before TensorFlow, as everywhere
+from pipeline.arrays import Array
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -34,7 +35,6 @@ from measure import SIZES
 from pipeline.cam import maps
 from pipeline.models import batch_norm_folding, embedded_network, loading, network, pixel_normalization, zoo
 
-Array = np.ndarray[Any, Any]
 SIZE_PX = 224
 
 

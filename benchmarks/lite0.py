@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from pipeline.arrays import Array
+
 SCALE, SHIFT = 1 / 128, -127 / 128  # pixels in [0, 255] to what the first convolution reads
 
 

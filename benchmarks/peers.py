@@ -30,9 +30,10 @@ import numpy as np
 from clips import beginning, make_clip, pictures, visualize_video
 from harness import Row, alternating, cpus, report, spread
 from networks import Networks, embedded
-from one_peer import FORWARD, MAPS, WHOLE, Array, Peer
+from one_peer import FORWARD, MAPS, WHOLE, Peer
 from whole_programs import PROGRAMS
 
+from pipeline.arrays import Array
 from pipeline.media import ffmpeg_process
 
 HERE = Path(__file__).parent

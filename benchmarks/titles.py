@@ -12,10 +12,10 @@ import argparse
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from pipeline.arrays import Array
 from pipeline.cam import maps
 from pipeline.explain import sessions
 from pipeline.media import frame_reader, probing, resizing
@@ -23,7 +23,6 @@ from pipeline.models import loading, zoo
 from pipeline.records import ModelChoice, Options
 from pipeline.rendering import scenes
 
-Array = np.ndarray[Any, Any]
 # --smooth, TITLE_SECONDS, WEAK_PART
 WAYS = ((0, 0, 0), (0.5, 0, 0), (0.7, 0, 0), (0.9, 0, 0), (0.7, 0.2, 0), (0.7, 0.2, 0.3), (0.7, 0.3, 0), (0.7, 0.4, 0))
 

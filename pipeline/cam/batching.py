@@ -6,13 +6,13 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
+from pipeline.arrays import Array
 from pipeline.errors import HeatreelError
 
-Array = np.ndarray[Any, Any]
 Item = TypeVar("Item")
 Rest = TypeVar("Rest")
 Batch = TypeVar("Batch")

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipeline.arrays import Array
 from pipeline.cam import batching
 
 if TYPE_CHECKING:
@@ -508,7 +509,7 @@ def _masked(picture: tf.Tensor, channels: tf.Tensor) -> tf.Tensor:
     return picture[None] * tf.math.divide_no_nan(masks - low, high - low)
 
 
-def _columns(class_weights: np.ndarray[Any, Any], asked: _Asked) -> tf.Tensor:
+def _columns(class_weights: Array, asked: _Asked) -> tf.Tensor:
     """Of a Dense kernel (channels, classes) each target's column, of a group the mean by its classes' parts: (batch, t, channels)."""
     if asked.parts is None:
         return tf.gather(tf.constant(class_weights.T, tf.float32), asked.classes)

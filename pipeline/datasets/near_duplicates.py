@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from pipeline.arrays import Array
 
 SIDE = 16  # a fingerprint has SIDE * SIDE bits
 LOOK_PX = 320  # the longer side of what a picture is compared with others by

@@ -8,11 +8,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from pipeline.arrays import Array
 from pipeline.cam import batching
 from pipeline.datasets import class_folders, near_duplicates
 from pipeline.datasets.class_folders import Example
@@ -22,8 +23,6 @@ from pipeline.media import images, resizing
 from pipeline.models import input_geometry, metadata, zoo
 from pipeline.models.pixel_normalization import untuned
 from pipeline.records import Geometry
-
-Array = np.ndarray[Any, Any]
 
 READING_BATCH = 32
 MOST_SHUFFLED_BYTES = 256 << 20  # of pictures in memory, of each size

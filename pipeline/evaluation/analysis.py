@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pipeline.arrays import Array
 from pipeline.cam import batching, maps
 from pipeline.datasets import near_duplicates, pixel_cache
 from pipeline.datasets.class_folders import Dataset, Example
@@ -30,7 +31,6 @@ from pipeline.rendering.frame_renderer import THUMBNAIL_PX, as_thumbnail
 from pipeline.reports import charts, html
 from pipeline.results.explanations import write_table
 
-Array = np.ndarray[Any, Any]
 Small = tuple[str | bytes, str | bytes | None]  # a picture and its heat, as JPEG or as a name of a file
 Kind = Literal["the same file", "nearly the same", "mirrored"]
 Counter = Callable[[str, int], AbstractContextManager[Callable[[], None]]]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
@@ -20,7 +19,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import Normalizer
 
-Array = np.ndarray[Any, Any]
+from pipeline.arrays import Array
 
 CALIBRATION_BINS = 10
 WANTED_ACCURACIES = (0.90, 0.95, 0.99)

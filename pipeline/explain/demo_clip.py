@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
+from pipeline.arrays import Array
 from pipeline.errors import InputError
 from pipeline.files.atomic import atomic_write, check_output
 from pipeline.media import encoders, images, resizing, segment_writer
@@ -30,7 +30,7 @@ SECONDS = SHOT_SECONDS * len(SHOTS)
 PHOTOGRAPHS = {"cat.jpg": "chelsea.png", "coffee.jpg": "coffee.png", "rocket.jpg": "rocket.jpg", "motorcycle.jpg": "motorcycle_left.png"}
 
 
-def photograph(name: str) -> np.ndarray[Any, Any]:
+def photograph(name: str) -> Array:
     """RGB uint8 (height, width, 3) of a picture in scikit-image's data folder. Raises InputError when it is not there."""
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
@@ -38,7 +38,7 @@ def photograph(name: str) -> np.ndarray[Any, Any]:
     return np.asarray(images.read_still(Path(spec.origin).parent / "data" / name))
 
 
-def clip_pictures() -> Iterator[np.ndarray[Any, Any]]:
+def clip_pictures() -> Iterator[Array]:
     """Every picture of the clip, RGB uint8 (HEIGHT, WIDTH, 3), with a hard cut between the shots."""
     count = round(SHOT_SECONDS * FPS)
     for name, begin, end in SHOTS:
@@ -49,7 +49,7 @@ def clip_pictures() -> Iterator[np.ndarray[Any, Any]]:
             yield _seen_by_camera(photo, *(b + (e - b) * ease for b, e in zip(begin, end, strict=True)))
 
 
-def _seen_by_camera(photo: np.ndarray[Any, Any], x: float, y: float, width: float) -> np.ndarray[Any, Any]:
+def _seen_by_camera(photo: Array, x: float, y: float, width: float) -> Array:
     full_height, full_width = photo.shape[:2]
     view_width = min(width * full_width, full_height * WIDTH / HEIGHT)
     view_height = view_width * HEIGHT / WIDTH
@@ -61,7 +61,7 @@ def _seen_by_camera(photo: np.ndarray[Any, Any], x: float, y: float, width: floa
     return cv2.warpAffine(photo, to_photo, (WIDTH, HEIGHT), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
-def encode_pictures(pictures: Iterable[np.ndarray[Any, Any]], path: Path, *, width: int, height: int, fps: Fraction, output: Path) -> None:
+def encode_pictures(pictures: Iterable[Array], path: Path, *, width: int, height: int, fps: Fraction, output: Path) -> None:
     """Write pictures, RGB uint8 (height, width, 3), as H.264 of high quality, `fps` in a second, without sound; messages name `output`."""
     target = segment_writer.Target(
         output=output,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.arrays import Array
 from pipeline.cam import batching
 from pipeline.errors import HeatreelError
 from pipeline.explain.planning import Job
@@ -20,8 +21,6 @@ from pipeline.media import frame_reader, images, integrity, resizing
 from pipeline.records import Geometry, Outcome, VideoSource, percent, printable
 from pipeline.rendering import compositing
 from pipeline.results.explanations import Explanations, top_predictions
-
-Array = np.ndarray[Any, Any]
 
 THUMBNAIL_PX = 320
 

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
+from pipeline.arrays import Array
 from pipeline.cam import batching, maps
 from pipeline.errors import ChangedError, CommandError, HeatreelError, InputError
 from pipeline.explain.planning import Job
@@ -28,8 +29,6 @@ from pipeline.records import ClassGroup, Colour, Frame, Geometry, Options, Outco
 from pipeline.rendering import compositing
 from pipeline.rendering.frame_renderer import THUMBNAIL_PX, Explanation, FrameRenderer, as_thumbnail
 from pipeline.results.explanations import Explanations, RawMaps, top_predictions
-
-Array = np.ndarray[Any, Any]
 
 T = TypeVar("T")
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from pipeline.arrays import Array
 from pipeline.cam import batching, maps
 from pipeline.errors import ChangedError, CommandError, InputError, OutputError, Stopped, ToolError
 from pipeline.explain.planning import Job
@@ -32,7 +33,6 @@ from pipeline.rendering.compositing import Canvas
 from pipeline.rendering.frame_renderer import Explanation, FrameRenderer
 from pipeline.results.explanations import STATE_VERSION, Explanations, RawMaps
 
-Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 
 UNKNOWN_LENGTH_SECONDS = 240.0

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from pipeline.arrays import Array
 from pipeline.errors import CommandError, HeatreelError, InputError, KindError, OutputError
 from pipeline.files.file_types import (
     HEAD_BYTES,
@@ -246,7 +247,7 @@ def _refuse_noise(path: Path, image: Image.Image) -> None:
         raise InputError(f"{path}: is a TIFF of separate colour planes with more than 8 bits, which is not read here")
 
 
-def _decoded(path: Path, image: Image.Image, decoded: np.ndarray[Any, Any] | None = None) -> Image.Image:
+def _decoded(path: Path, image: Image.Image, decoded: Array | None = None) -> Image.Image:
     """Upright RGB; where bool (height, width) `decoded` says so, without what was never written by the decoder."""
     _refuse_noise(path, image)
     try:
@@ -325,7 +326,7 @@ def _load_on_white(image: Image.Image) -> None:
     _give_up_rest(image)
 
 
-def _agreeing(first: Image.Image, second: Image.Image) -> np.ndarray[Any, Any]:
+def _agreeing(first: Image.Image, second: Image.Image) -> Array:
     """Bool (height, width): where two pictures of one size are the same."""
     same = np.empty((first.height, first.width), bool)
     for top in range(0, first.height, _STRIP_ROWS):  # in strips: two large pictures as arrays would take gigabytes
@@ -345,7 +346,7 @@ def _completed_jpeg(path: Path) -> Image.Image | None:
         return None
 
 
-def _filled(rgb: Image.Image, decoded: np.ndarray[Any, Any]) -> Image.Image:
+def _filled(rgb: Image.Image, decoded: Array) -> Image.Image:
     """Gray where nothing was decoded; in what is interlaced the nearest pixel above and to the left that an earlier pass has brought."""
     pixels, known = np.array(rgb), decoded.copy()
     if _is_interlaced(decoded):
@@ -360,14 +361,14 @@ def _filled(rgb: Image.Image, decoded: np.ndarray[Any, Any]) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def _is_interlaced(decoded: np.ndarray[Any, Any]) -> bool:
+def _is_interlaced(decoded: Array) -> bool:
     """Whether what was decoded lies in more than one piece, from above or, as in a BMP, from below."""
     some = decoded.any(axis=1).astype(int)
     partly = decoded.any(axis=1) & ~decoded.all(axis=1)
     return int(np.abs(np.diff(some)).sum()) > 1 or int(partly.sum()) > 1
 
 
-def _missing(error: Exception, decoded: np.ndarray[Any, Any]) -> str:
+def _missing(error: Exception, decoded: Array) -> str:
     share = float(decoded.mean())
     ends = "truncated" in str(error).lower()
     where = "the file ends" if ends else "the file is damaged"
@@ -413,7 +414,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(gray).convert("RGB")
 
 
-def _black_and_white(image: Image.Image, values: np.ndarray[Any, Any]) -> tuple[float, float]:
+def _black_and_white(image: Image.Image, values: Array) -> tuple[float, float]:
     """The values that are black and white: 0 and all bits set of 16-bit gray, 0 and 1 of floating point.
 
     Where the numbers say something else: 0 and 255 or 65535 if these fit, or else the darkest and the brightest.
@@ -454,7 +455,7 @@ def _through_profile(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def thumbnail(image: Image.Image, longest_px: int) -> np.ndarray[Any, Any]:
+def thumbnail(image: Image.Image, longest_px: int) -> Array:
     """RGB uint8, its longer side `longest_px` or less."""
     small = image.copy()
     small.thumbnail((longest_px, longest_px))
@@ -467,12 +468,12 @@ def with_height(image: Image.Image, height_px: int | None) -> Image.Image:
     return image.resize((max(1, round(image.width * height_px / image.height)), height_px), Image.Resampling.LANCZOS)
 
 
-def merged(planes: Iterable[np.ndarray[Any, Any]]) -> Image.Image:
+def merged(planes: Iterable[Array]) -> Image.Image:
     """A picture of planes R, G, B, each uint8 (height, width)."""
     return Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
 
 
-def save_still(planes: np.ndarray[Any, Any], path: Path) -> None:
+def save_still(planes: Array, path: Path) -> None:
     """Write planes R, G, B, uint8 (3, height, width), in the format of the suffix.
 
     Raises OutputError when the format does not hold a picture of that size.
@@ -582,7 +583,7 @@ def open_animation(path: Path, *, max_megapixels: float | None = None) -> Pictur
 
 def read_sequence(
     sequence: PictureSequence, *, first: int = 0, last: int | None = None, damaged: Callable[[int, str], None] = lambda *_: None
-) -> Iterator[np.ndarray[Any, Any]]:
+) -> Iterator[Array]:
     """RGB uint8 (height, width, 3) of the frames from number `first` on, before number `last`, one in memory at a time.
 
     Of a frame that is cut off what decodes, and `damaged` is told its number and what is missing. Raises InputError where nothing does,

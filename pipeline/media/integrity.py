@@ -15,6 +15,7 @@ import av
 import ffmpeg
 import numpy as np
 
+from pipeline.arrays import Array
 from pipeline.media import ffmpeg_process, probing
 from pipeline.records import VideoSource, clock
 
@@ -56,7 +57,7 @@ def _promised_end(source: VideoSource) -> float | None:
     return None if source.duration_seconds is None else source.start_seconds + source.duration_seconds
 
 
-def _missing(packets_seconds: Sequence[float], there: np.ndarray[Any, Any]) -> list[float]:
+def _missing(packets_seconds: Sequence[float], there: Array) -> list[float]:
     """The packets that no frame stands for. With a frame for each none is missing, whatever a damaged clock says."""
     if len(there) >= len(packets_seconds):
         return []
@@ -73,7 +74,7 @@ def _packet_times(source: VideoSource) -> tuple[list[float], int]:
     return sorted(times), count
 
 
-def _where(missing: Sequence[float], unread: int, there: np.ndarray[Any, Any]) -> str:
+def _where(missing: Sequence[float], unread: int, there: Array) -> str:
     spans: list[str] = []
     for t in missing:
         before = there[there < t]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Iterable
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import av
 import av.filter
@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from pipeline.arrays import Array
 from pipeline.media.frame_reader import planes_of
 from pipeline.records import Colour, Frame, Geometry
 
@@ -24,9 +25,7 @@ PICTURES_COLOUR = Colour(matrix="bt709", full_range=False)
 PICTURES_COLOUR_TAGS = {"range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "iec61966-2-1"}
 
 
-def frames_of_pictures(
-    pictures: Iterable[np.ndarray[Any, Any]], *, times_seconds: Iterable[Fraction], time_base: Fraction
-) -> Generator[Frame]:
+def frames_of_pictures(pictures: Iterable[Array], *, times_seconds: Iterable[Fraction], time_base: Fraction) -> Generator[Frame]:
     """RGB pictures, each (height, width, 3) uint8, as frames in PICTURES_COLOUR, each at its time, a multiple of `time_base`."""
     reformatter = VideoReformatter()
     for moment, rgb in zip(times_seconds, pictures, strict=False):
@@ -50,7 +49,7 @@ def frame_of(photograph: Image.Image) -> Frame:
     return Frame(planes_of(picture), 0, Fraction(1), picture)
 
 
-def network_picture(photograph: Frame, geometry: Geometry) -> np.ndarray[Any, Any]:
+def network_picture(photograph: Frame, geometry: Geometry) -> Array:
     """What the network sees of a frame in PHOTOGRAPH_COLOUR, as NetworkPictures gives it. Many threads may call it."""
     scaler = getattr(_kept, "scaler", None)
     if scaler is None or scaler.geometry != geometry:
@@ -77,7 +76,7 @@ class NetworkPictures:
         self._made_for: tuple[str, int, int] | None = None
         self._graph: av.filter.Graph
 
-    def __call__(self, frame: Frame) -> np.ndarray[Any, Any]:
+    def __call__(self, frame: Frame) -> Array:
         """RGB uint8 (height, width, 3), bicubic with antialiasing."""
         g = self.geometry
         picture = _field(frame) if self._interlaced else frame.picture

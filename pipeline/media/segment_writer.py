@@ -19,6 +19,7 @@ import av
 import ffmpeg
 import numpy as np
 
+from pipeline.arrays import Array
 from pipeline.errors import OutputError
 from pipeline.media import ffmpeg_process, probing
 from pipeline.media.encoders import CONTAINERS, Encoder
@@ -82,7 +83,7 @@ class Original:
 # ------------------------------------------------------------------------------------------------ segments
 
 
-def write_segment(frames: Iterable[tuple[np.ndarray[Any, Any], int]], target: Target, path: Path) -> array[int]:
+def write_segment(frames: Iterable[tuple[Array, int]], target: Target, path: Path) -> array[int]:
     """Encode frames to a file that begins at time 0, and read it back; returns the pts that were sent.
 
     Each frame is its 4:2:0 planes one behind the other, uint8 (width * height * 3 / 2,), with its pts in the target's time base. It has
@@ -106,7 +107,7 @@ def write_segment(frames: Iterable[tuple[np.ndarray[Any, Any], int]], target: Ta
     return sent
 
 
-def _feed(child: ffmpeg_process.Child, frames: Iterable[tuple[np.ndarray[Any, Any], int]], target: Target, sent: array[int]) -> None:
+def _feed(child: ffmpeg_process.Child, frames: Iterable[tuple[Array, int]], target: Target, sent: array[int]) -> None:
     assert child.process.stdin is not None
     descriptor = child.process.stdin.fileno()
     ffmpeg_process.widen(descriptor)
@@ -156,9 +157,7 @@ _TEXT_SUBTITLES = frozenset({"subrip", "srt", "ass", "ssa", "mov_text", "webvtt"
 _SUBTITLES_AS: Mapping[str, str] = {"mp4": "mov_text", "mov": "mov_text", "webm": "webvtt"}
 
 
-def join(
-    pieces: Sequence[Piece], times_seconds: np.ndarray[Any, Any], target: Target, original: Original, output: Path, *, folder: Path
-) -> list[str]:
+def join(pieces: Sequence[Piece], times_seconds: Array, target: Target, original: Original, output: Path, *, folder: Path) -> list[str]:
     """Join segments by stream copy, with what the source has besides pictures; returns what had to be changed or left out.
 
     All pieces lie in that folder or below it, named with letters and digits. `times_seconds` float64 (frames,) are the times of all frames,
@@ -189,7 +188,7 @@ def _run(command: Sequence[str], folder: Path) -> ffmpeg_process.Child:
     return child
 
 
-def _verified(command: Sequence[str], folder: Path, target: Target, times_seconds: np.ndarray[Any, Any], output: Path) -> None:
+def _verified(command: Sequence[str], folder: Path, target: Target, times_seconds: Array, output: Path) -> None:
     """Read back what the command has made; where it is not right, let the ffmpeg that was installed with this program do it.
 
     Older ones (5.1) begin Matroska with the priming samples of its sound, and move the pictures with them.
@@ -232,9 +231,7 @@ def _write_list(folder: Path, pieces: Sequence[Piece], time_base: Fraction) -> N
 _LIST = "list.ffconcat"
 
 
-def _join_command(
-    pieces: Sequence[Piece], target: Target, original: Original, output: Path, times_seconds: np.ndarray[Any, Any]
-) -> list[str]:
+def _join_command(pieces: Sequence[Piece], target: Target, original: Original, output: Path, times_seconds: Array) -> list[str]:
     container = CONTAINERS[output.suffix.lower()]
     zero = _zero(pieces, target, original)
     # ffmpeg moves all of Matroska until nothing is negative, unless the inputs are moved; but then it cuts decoded sound wrongly.
@@ -258,7 +255,7 @@ def _join_command(
     return ffmpeg_process.command(ffmpeg.output(*streams, ffmpeg_process.file_url(output), **options))
 
 
-def _setts(times_seconds: np.ndarray[Any, Any], last_seconds: float) -> str:
+def _setts(times_seconds: Array, last_seconds: float) -> str:
     """The bitstream filter that says how long the last frame is shown.
 
     MP4's edit list ends where the latest packet ends, but for the last packet in the file, which may be another one: to it, as well.
@@ -388,7 +385,7 @@ def cut(video: Path, start_seconds: float, end_seconds: float, output: Path) -> 
 # ------------------------------------------------------------------------------------------------ reading back
 
 
-def verify(path: Path, output: Path, expected_seconds: np.ndarray[Any, Any]) -> None:
+def verify(path: Path, output: Path, expected_seconds: Array) -> None:
     """Raises OutputError unless the file's video has exactly the frames at those times, float64 (frames,); messages name `output`."""
     try:
         with probing.open_container(path, decoders=False) as container:

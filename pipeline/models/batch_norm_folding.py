@@ -15,9 +15,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from pipeline.arrays import Array
 from pipeline.models.network import Call, Network
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

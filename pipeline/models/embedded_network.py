@@ -20,6 +20,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from pipeline.arrays import Array
 from pipeline.errors import ModelError
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -38,7 +39,7 @@ BLOCKS = (  # repeats, kernel, stride, expansion, channels
 )
 BATCH_NORM_EPSILON = 1e-3
 
-Weights = Mapping[str, "np.ndarray[Any, Any]"]
+Weights = Mapping[str, Array]
 
 
 def weights_path() -> Path:
@@ -55,7 +56,7 @@ def weights_path() -> Path:
     return Path(spec.origin).parent / WEIGHTS_FILE
 
 
-def read_weights(path: Path | None = None) -> dict[str, np.ndarray[Any, Any]]:
+def read_weights(path: Path | None = None) -> dict[str, Array]:
     """The checkpoint as name -> array (float32 weights in PyTorch's layout, int64 counters).
 
     Raises ModelError when the file is not byte for byte the published one, or cannot be read.
@@ -112,7 +113,7 @@ class _TensorUnpickler(pickle.Unpickler):
         return _Storage(key, dtype)
 
 
-def read_legacy_checkpoint(file: IO[bytes]) -> dict[str, np.ndarray[Any, Any]]:
+def read_legacy_checkpoint(file: IO[bytes]) -> dict[str, Array]:
     """Read a state dict in the serialization that PyTorch used before 1.6.
 
     Five pickles (magic number, protocol, machine, the state dict, the storage keys), then for each key an int64 count and the
@@ -129,12 +130,12 @@ def read_legacy_checkpoint(file: IO[bytes]) -> dict[str, np.ndarray[Any, Any]]:
         raise ModelError(f"not a whole checkpoint in PyTorch's old form ({type(error).__name__}: {error})") from error
 
 
-def _elements(file: IO[bytes], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+def _elements(file: IO[bytes], dtype: np.dtype[Any]) -> Array:
     count = int(np.frombuffer(file.read(8), "<i8")[0])
     return np.frombuffer(file.read(count * dtype.itemsize), dtype, count)
 
 
-def _tensor(view: _View, elements: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _tensor(view: _View, elements: Array) -> Array:
     last = view.offset + sum((n - 1) * s for n, s in zip(view.shape, view.stride, strict=True))
     if min((*view.stride, *view.shape, view.offset), default=0) < 0 or last >= elements.size:
         raise ModelError("a tensor of the checkpoint lies outside its storage")
@@ -203,6 +204,6 @@ def _convolution(x: Any, weights: Weights, conv: str, norm: str, *, stride: int,
     return layers.ReLU(6, name=name)(y) if relu else y
 
 
-def _given(values: np.ndarray[Any, Any]) -> Callable[..., np.ndarray[Any, Any]]:
+def _given(values: Array) -> Callable[..., Array]:
     # An initializer that hands over the weights: building with random ones first and overwriting them costs start-up time.
     return lambda shape, dtype=None: np.ascontiguousarray(values.reshape(shape), np.float32)

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipeline.arrays import Array
 from pipeline.errors import CommandError, ModelError
 
 Activation = Literal["softmax", "sigmoid", "linear"]
@@ -81,7 +82,7 @@ class Network:
     target: Slot
     logits: Slot
     activation: Activation
-    class_weights: np.ndarray[Any, Any] | None
+    class_weights: Array | None
     variables: tuple[Any, ...]
     pooled: Slot | None = None
     window: tuple[int, int] | None = None
@@ -131,7 +132,7 @@ class Network:
             return True  # it was built so
         return all(_knows_no_size(call) for call in (*self.body, *self.head) if any(map(_spatial, call.inputs)))
 
-    def weights(self) -> list[tuple[Any, np.ndarray[Any, Any]]]:
+    def weights(self) -> list[tuple[Any, Array]]:
         """The variables with their values now, but for the very large ones.
 
         As constants of a traced function (by a StatelessScope) they are laid out for the CPU's kernels once, and not at every call. What
@@ -444,7 +445,7 @@ def _activation_of(operation: Any) -> Activation | None:
     return name if name in ("softmax", "sigmoid") else None  # type: ignore[return-value]
 
 
-def _class_weights(head: Sequence[Call]) -> np.ndarray[Any, Any] | None:
+def _class_weights(head: Sequence[Call]) -> Array | None:
     """The Dense kernel where the head is nothing but global average pooling, inert layers and one Dense."""
     pooling = [c for c in head if isinstance(c.operation, keras.layers.GlobalAveragePooling2D)]
     dense = [c for c in head if isinstance(c.operation, keras.layers.Dense)]

@@ -11,16 +11,16 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from pipeline.arrays import Array
 from pipeline.errors import CommandError
 from pipeline.records import Colour, LabelPlace, Layout, percent
 
-Array = np.ndarray[Any, Any]
 Planes = tuple[Array, Array, Array]
 
 _KR_KB = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}

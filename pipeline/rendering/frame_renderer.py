@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from pipeline.arrays import Array
 from pipeline.records import ClassGroup, ClassName, Frame, Geometry, Options, Thumbnail
 from pipeline.rendering import compositing, scenes
 from pipeline.results.explanations import top_predictions
-
-Array = np.ndarray[Any, Any]
 
 THUMBNAIL_PX = 180
 

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from pipeline.arrays import Array
 
 # Mean change of hue, saturation and value, in levels of 255: the content detector of PySceneDetect and its default threshold
 # (https://www.scenedetect.com/docs/latest/api/detectors.html).

@@ -24,12 +24,11 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from pipeline.arrays import Array
 from pipeline.errors import CommandError
 from pipeline.files.atomic import atomic_write
 from pipeline.records import ClassName, LabelInterval, Prediction, Thumbnail, natural_key, printable
 from pipeline.reports import timeline
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,11 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-Array = np.ndarray[Any, Any]
+from pipeline.arrays import Array
 
 BINS, LANES = 600, 8
 LANE_PX, GAP_PX = 26, 8  # a ribbon at full score, and the room above it

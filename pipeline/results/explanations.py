@@ -14,11 +14,10 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from pipeline.arrays import Array
 from pipeline.errors import OutputError
 from pipeline.files.atomic import atomic_write
 from pipeline.records import ClassGroup, ClassName, Interval, KindInterval, LabelInterval, Outcome, Prediction, Thumbnail
-
-Array = np.ndarray[Any, Any]
 
 SHOWN_SCORE = 0.05  # what is less likely is not worth finding
 KEPT_SCORE = 0.01  # what is less likely is not counted in the sum of a kind's classes

@@ -22,6 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipeline.arrays import Array
 from pipeline.cam import maps
 from pipeline.datasets import class_folders
 from pipeline.datasets.pixel_cache import Album, Pictures, doubts, read_pictures
@@ -35,7 +36,6 @@ from pipeline.models.pixel_normalization import CAFFE_MEAN_BGR, TORCH_MEAN, TORC
 from pipeline.records import ModelChoice, Pixels, Recipe
 from pipeline.reports import charts
 
-Array = np.ndarray[Any, Any]
 Row = Mapping[str, float]
 
 UNITS, DROPOUT = 64, 0.5

@@ -20,6 +20,7 @@ from keras import layers
 from PIL import Image
 from support.embedded_reference import PICTURES, REFERENCE, draw_picture
 
+from pipeline.arrays import Array
 from pipeline.cam import maps
 from pipeline.explain.sessions import explain_within_memory
 from pipeline.models import embedded_network
@@ -28,8 +29,6 @@ from pipeline.models.network import Network, split
 
 if TYPE_CHECKING:
     from pipeline.models.loading import Classifier
-
-Array = np.ndarray[Any, Any]
 
 
 def pictures(count: int, height: int = 15, width: int = 15, seed: int = 2) -> Array:

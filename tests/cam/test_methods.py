@@ -12,11 +12,11 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from pipeline.arrays import Array
 from pipeline.cam import maps
 from pipeline.models.network import Network, split
 from pipeline.records import Method
 
-Array = np.ndarray[Any, Any]
 METHODS: tuple[str, ...] = get_args(Method)
 WITH_GRADIENT = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam")
 

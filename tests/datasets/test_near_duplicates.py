@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from pipeline.arrays import Array
 from pipeline.datasets import near_duplicates
 from pipeline.explain import demo_clip
-
-Array = np.ndarray[Any, Any]
 
 PHOTOGRAPHS = ("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "astronaut.png", "camera.png", "coins.png", "page.png")
 

@@ -30,7 +30,6 @@ from pipeline.media import images
 from pipeline.models import class_names, loading, metadata
 from pipeline.records import ClassName, ModelChoice, Options
 
-Array = np.ndarray[Any, Any]
 ROOT = Path(__file__).parents[2]
 SHAPES = ("circle", "square")
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytest
 
+from pipeline.arrays import Array
 from pipeline.evaluation import metrics
-
-Array = np.ndarray[Any, Any]
 
 #                  right, sure   right, unsure  wrong         wrong, sure   right
 SCORES = np.array([[0.97, 0.03], [0.61, 0.39], [0.3, 0.7], [0.92, 0.08], [0.25, 0.75]], np.float32)

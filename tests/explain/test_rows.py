@@ -21,12 +21,12 @@ from PIL import Image
 from support import clips, corpus
 from support.corpus import ROWS, Row
 
+from pipeline.arrays import Array
 from pipeline.errors import HeatreelError
 from pipeline.explain import planning, sessions, video_job
 from pipeline.records import Options
 
 ROOT = Path(__file__).parents[2]
-Array = np.ndarray[Any, Any]
 Planes = tuple[Array, Array, Array]
 Open = Callable[..., sessions.Session]
 Said = Mapping[str, Any]

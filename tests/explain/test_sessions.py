@@ -24,6 +24,7 @@ from support import clips
 from support.decoding import audio_packets, decoded
 from support.jobs import job_for
 
+from pipeline.arrays import Array
 from pipeline.cam import batching, maps
 from pipeline.errors import InputError, OutputError, Stopped, ToolError
 from pipeline.explain import demo_clip, planning, sessions, video_job
@@ -222,7 +223,7 @@ def test_two_batches_are_at_the_network_at_once_and_come_out_in_order(open_sessi
         time.sleep(0 if pixels[0, 0, 0, 0] % 2 else 0.05)  # the second of two is done first
         return session.explain(pixels)
 
-    def batches() -> Iterator[np.ndarray[Any, Any]]:
+    def batches() -> Iterator[Array]:
         for number in range(6):
             drawn.append(number)
             yield np.full((2, 64, 64, 3), number, np.uint8)

@@ -24,6 +24,7 @@ import tifffile
 from PIL import Image, ImageCms, ImageFile
 from support import clips
 
+from pipeline.arrays import Array
 from pipeline.datasets import class_folders
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.explain import planning
@@ -404,7 +405,7 @@ def test_what_decodes_of_a_picture_that_is_cut_off(tmp_path: Path, part: float) 
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
-def adam7(rgb: np.ndarray[Any, Any]) -> bytes:
+def adam7(rgb: Array) -> bytes:
     """An interlaced PNG (https://www.w3.org/TR/png-3/#8Interlace), which Pillow does not write."""
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
     raw = b"".join(b"\0" + row.tobytes() for y, x, down, right in passes for row in rgb[y::down, x::right])

@@ -17,6 +17,7 @@ from PIL import Image
 from support import clips, corpus
 from support.decoding import audio_packets, decoded
 
+from pipeline.arrays import Array
 from pipeline.errors import CommandError, InputError, OutputError, ToolError
 from pipeline.explain import demo_clip
 from pipeline.media import encoders, frame_reader, probing, resizing, segment_writer
@@ -24,7 +25,7 @@ from pipeline.models.input_geometry import frame_geometry
 from pipeline.records import Colour, Frame, VideoSource
 
 Clip = Callable[[str], Path]
-Written = tuple[np.ndarray[Any, Any], int]
+Written = tuple[Array, int]
 
 
 def copied(frames: Iterator[Frame]) -> Iterator[Written]:
@@ -235,7 +236,7 @@ def test_network_pictures_are_pillows_bicubic(clip: Clip) -> None:
     assert np.abs(ours - reference).mean() < 1.0
 
 
-def cubic_weights(length: int, wanted: int) -> np.ndarray[Any, Any]:
+def cubic_weights(length: int, wanted: int) -> Array:
     """Keys' kernel with a = -0.5, as wide as a step where the picture becomes smaller; float64 (wanted, length), by the formula."""
     step = length / wanted
     centres = (np.arange(wanted)[:, None] + 0.5) * step
@@ -433,13 +434,13 @@ def test_sound_that_a_container_cannot_hold_is_transcoded_and_said(clip: Clip, t
     assert write_all(frames, target_like(source, tmp_path / "out.mkv", frames[0]), source) == []
 
 
-def pq(nits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def pq(nits: Array) -> Array:
     """SMPTE ST 2084, equation 5.2: the inverse EOTF."""
     y = np.clip(nits / 10000, 0, 1) ** (2610 / 16384)
     return ((3424 / 4096 + 2413 / 128 * y) / (1 + 2392 / 128 * y)) ** (2523 / 32)
 
 
-def hdr_clip(path: Path, rgb: np.ndarray[Any, Any]) -> None:
+def hdr_clip(path: Path, rgb: Array) -> None:
     """A picture shown with its white at 203 cd/m2, as PQ in BT.2020, 10 bits; computed here, without ffmpeg's filters."""
     # ITU-R BT.2087, table 2: BT.709 primaries to BT.2020. A BT.709 display shows v ** 2.4 (ITU-R BT.1886).
     wide = rgb**2.4 @ np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]]).T

@@ -11,11 +11,11 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from pipeline.arrays import Array
 from pipeline.cam import maps
 from pipeline.models.batch_norm_folding import Folded, fold
 from pipeline.models.network import Network, split
 
-Array = np.ndarray[Any, Any]
 SIDE, CHANNELS = 13, 4
 
 

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from support.embedded_reference import PICTURES, REFERENCE, checksum, draw_picture
 
+from pipeline.arrays import Array
 from pipeline.errors import ModelError
 from pipeline.models import class_names, embedded_network, network
 
@@ -25,12 +26,12 @@ def model() -> keras.Model:
     return embedded_network.build()
 
 
-def softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def softmax(logits: Array) -> Array:
     powers = np.exp(logits.astype(np.float64) - logits.max())
     return powers / powers.sum()
 
 
-def photograph(name: str, width: int, height: int) -> np.ndarray[Any, Any]:
+def photograph(name: str, width: int, height: int) -> Array:
     spec = find_spec("skimage")
     assert spec is not None and spec.origin is not None
     with Image.open(Path(spec.origin).parent / "data" / name) as image:

@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 from keras import layers
 
+from pipeline.arrays import Array
 from pipeline.cam import maps
 from pipeline.errors import CommandError, ModelError
 from pipeline.explain import demo_clip
 from pipeline.models import class_names, loading, summary, zoo
 from pipeline.models.pixel_normalization import scale_pixels
 from pipeline.records import ModelChoice
-
-Array = np.ndarray[Any, Any]
 
 
 def body(size: int | None = 32) -> list[Any]:

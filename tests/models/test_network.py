@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from pipeline.arrays import Array
 from pipeline.errors import CommandError, ModelError
 from pipeline.models.network import Network, split
 
@@ -236,11 +237,11 @@ def weighted(model: keras.Model) -> keras.Model:
     return model
 
 
-def pixels(count: int = 3, side: int = SIDE) -> np.ndarray[Any, Any]:
+def pixels(count: int = 3, side: int = SIDE) -> Array:
     return np.random.default_rng(5).normal(0, 1, (count, side, side, 3)).astype(np.float32)
 
 
-def scores_by_split(network: Network, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def scores_by_split(network: Network, x: Array) -> Array:
     return np.asarray(network.scores(network.run_head(network.run_body(x))))
 
 

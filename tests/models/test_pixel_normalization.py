@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipeline.arrays import Array
 from pipeline.datasets.pixel_cache import Album
 from pipeline.explain import video_job
 from pipeline.models import zoo
 from pipeline.models.pixel_normalization import scale_pixels
 from pipeline.records import Geometry, Pixels
 
-Array = np.ndarray[Any, Any]
 ZOO = [entry for entry in zoo.ENTRIES.values() if entry.builder is not None]
 # Not squares, and with the two ends of the range: a swapped axis or colour shows.
 PICTURES = np.concatenate([np.zeros((1, 5, 7, 3)), np.full((1, 5, 7, 3), 255), np.random.default_rng(3).uniform(0, 255, (2, 5, 7, 3))])

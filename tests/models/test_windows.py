@@ -11,10 +11,9 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from pipeline.arrays import Array
 from pipeline.cam import maps
 from pipeline.models.network import Network, split, with_window
-
-Array = np.ndarray[Any, Any]
 
 
 def pictures(count: int, height: int = 20, width: int = 28) -> Array:

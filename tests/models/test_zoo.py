@@ -14,13 +14,12 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from pipeline.arrays import Array
 from pipeline.cam import maps
 from pipeline.errors import ModelError
 from pipeline.models import batch_norm_folding, zoo
 from pipeline.models.network import Network, split
 from pipeline.models.pixel_normalization import scale_pixels
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.arrays import Array
 from pipeline.errors import CommandError
 from pipeline.models import class_names
 from pipeline.records import Colour, percent
@@ -16,7 +17,6 @@ from pipeline.rendering import compositing as c
 RGB = Colour(matrix="rgb", full_range=True)
 BT709 = Colour(matrix="bt709", full_range=False)
 BT601_FULL = Colour(matrix="bt601", full_range=True)
-Array = np.ndarray[Any, Any]
 
 
 def planes_of(width: int, height: int, colour: Colour, seed: int = 0) -> c.Planes:
@@ -151,7 +151,7 @@ def test_enlarging_does_not_leave_the_range_of_the_map() -> None:
     assert (levels.min(), levels.max()) == (102, 204)
 
 
-def keys_matrix(cells: int, pixels: int) -> np.ndarray[Any, Any]:
+def keys_matrix(cells: int, pixels: int) -> Array:
     """Bicubic weights with half-pixel centres, a = -0.75, the edge repeated: float64 (pixels, cells), by Keys 1981, equation 4."""
     matrix = np.zeros((pixels, cells))
     for pixel in range(pixels):

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.arrays import Array
 from pipeline.records import ClassGroup, ClassName, Colour, Geometry, Options
 from pipeline.rendering import compositing
 from pipeline.rendering.frame_renderer import Explanation, FrameRenderer, ShownTitle
 
-Array = np.ndarray[Any, Any]
 CLASSES = [ClassName(index=i, wnid=None, label=label) for i, label in enumerate(("ant", "bee", "cat"))]
 GEOMETRY = Geometry(scaled_width_px=32, scaled_height_px=32, width_px=32, height_px=32)
 STILL = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)

@@ -15,13 +15,14 @@ from typing import Any
 import av
 import numpy as np
 
+from pipeline.arrays import Array
 from pipeline.media import ffmpeg_process
 
 BITS, BLOCK = 8, 16  # the barcode: BITS squares of BLOCK pixels in the upper left corner, white for 1
 WIDTH, HEIGHT = 256, 144
 
 
-def picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray[Any, Any]:
+def picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> Array:
     """RGB uint8 (height, width, 3): the number as a barcode, above a disc that moves over a coloured gradient."""
     y, x = np.mgrid[:height, :width]
     rgb = np.stack([60 + x * 120 // width, 90 + y * 90 // height, np.full_like(x, 120)], axis=2).astype(np.uint8)
@@ -31,7 +32,7 @@ def picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray
     return rgb
 
 
-def read_number(luma: np.ndarray[Any, Any]) -> int:
+def read_number(luma: Array) -> int:
     """The number in a decoded luma plane; the middle of each square decides."""
     quarter = BLOCK // 4
     squares = [luma[quarter : BLOCK - quarter, b * BLOCK + quarter : (b + 1) * BLOCK - quarter] for b in range(BITS)]

@@ -20,9 +20,9 @@ import av
 import numpy as np
 from PIL import Image
 
+from pipeline.arrays import Array
 from support.clips import HEIGHT, WIDTH, constant, ffmpeg, picture, variable, write_clip
 
-Array = np.ndarray[Any, Any]
 Colours = Sequence[tuple[int, int, int]]
 
 COUNT, RATE = 20, 25

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 
+from pipeline.arrays import Array
 
-def decoded(path: Path) -> tuple[list[float], list[np.ndarray[Any, Any]]]:
+
+def decoded(path: Path) -> tuple[list[float], list[Array]]:
     """Times and luma planes by PyAV's own decoder: the independent reading."""
     with av.open(str(path)) as container:
         stream = next(s for s in container.streams.video)
@@ -17,7 +18,7 @@ def decoded(path: Path) -> tuple[list[float], list[np.ndarray[Any, Any]]]:
     return [time for time, _ in frames], [luma for _, luma in frames]
 
 
-def luma_of(frame: av.VideoFrame) -> np.ndarray[Any, Any]:
+def luma_of(frame: av.VideoFrame) -> Array:
     plane = frame.planes[0]
     return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width].copy()
 

@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.arrays import Array
+
 REFERENCE = Path(__file__).with_name("embedded_reference.npz")
 PICTURES = ((1, 224, 224), (2, 224, 224), (3, 256, 320), (4, 320, 256), (5, 97, 161))  # seed, height, width
 
 
-def draw_picture(seed: int, height: int, width: int) -> np.ndarray[Any, Any]:
+def draw_picture(seed: int, height: int, width: int) -> Array:
     """RGB uint8 (height, width, 3): rectangles of random colours on random patches, with noise."""
     rng = np.random.Generator(np.random.PCG64(seed))
     patches = rng.integers(0, 256, (height // 48 + 1, width // 48 + 1, 3)).repeat(48, 0).repeat(48, 1)[:height, :width]
@@ -30,7 +32,7 @@ def draw_picture(seed: int, height: int, width: int) -> np.ndarray[Any, Any]:
     return np.clip(patches + rng.integers(-25, 26, patches.shape), 0, 255).astype(np.uint8)
 
 
-def checksum(picture: np.ndarray[Any, Any]) -> int:
+def checksum(picture: Array) -> int:
     return zlib.crc32(picture.tobytes())
 
 

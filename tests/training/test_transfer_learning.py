@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import keras
@@ -20,6 +19,7 @@ import shapes
 import tensorflow as tf
 from PIL import Image
 
+from pipeline.arrays import Array
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.explain import planning, segment_journal, sessions
 from pipeline.media import images, resizing
@@ -28,7 +28,6 @@ from pipeline.models.pixel_normalization import scale_pixels
 from pipeline.records import ModelChoice, Options, Pixels, Recipe
 from pipeline.training import transfer_learning
 
-Array = np.ndarray[Any, Any]
 QUICK = Recipe(base=zoo.DEFAULT, augment=False, epochs=6, seed=3)
 CLI = [sys.executable, str(Path(__file__).parents[2] / "cli.py")]
 
