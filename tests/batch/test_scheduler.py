@@ -35,11 +35,12 @@ from pipeline.models import class_names
 from pipeline.records import Found, KindInterval, LabelInterval, Options
 from pipeline.results import explanations
 
-AT_ONCE = "from pipeline import batch\nbatch.BACKOFF_SECONDS = (0.1, 0.1)\nbatch.BUSY_SECONDS = 0.2\n"
+AT_ONCE = "from pipeline.batch import scheduler\nscheduler.BACKOFF_SECONDS = (0.1, 0.1)\nscheduler.BUSY_SECONDS = 0.2\n"
+SOON_STALLED = "from pipeline.media import ffmpeg_process\nffmpeg_process.STALL_SECONDS = 2.0\n"
 # Hours go back at every look at the clock.
 CLOCK_BACK = """
 import datetime, itertools, time
-from pipeline import ledger
+from pipeline.batch.store import ledger
 hours = itertools.count()
 class Back(datetime.datetime):
     @classmethod
@@ -362,7 +363,7 @@ def dying(moment: str) -> str:
     die = "if claim.kind == 'video' and claim.part < 0: os.kill(os.getpid(), signal.SIGKILL)"
     before, after = (die, "pass") if moment == "before" else ("pass", die)
     return (
-        "from pipeline import ledger\nreal = ledger.Ledger.finish\n"
+        "from pipeline.batch.store import ledger\nreal = ledger.Ledger.finish\n"
         f"def finish(self, claim, **named):\n    {before}\n    kept = real(self, claim, **named)\n    {after}\n    return kept\n"
         "ledger.Ledger.finish = finish\n"
     )
@@ -455,7 +456,7 @@ def test_poison_takes_no_neighbour_with_it(tmp_path: Path, tmp_path_factory: pyt
     }
     does = "".join(f'*"{name}.mp4"*pipe:1*) {what};; ' for name, what in cases.items())
     path = wrapper(bin_folder, "never", does=f"true;; {does} *never*) true")
-    late = everywhere(tmp_path_factory.mktemp("late") / "site", "from pipeline import children\nchildren.STALL_SECONDS = 2.0\n")
+    late = everywhere(tmp_path_factory.mktemp("late") / "site", SOON_STALLED)
     ended = run_batch("given", "-o", "out", cwd=tmp_path, code=AT_ONCE, PATH=path, PYTHONPATH=late, seconds=240)
     assert ended.code == 1, ended.err
     standing = states(out)
@@ -595,7 +596,7 @@ def test_sources_that_change_meanwhile(tmp_path: Path) -> None:
 
 def test_a_picture_that_changes_while_it_is_read(tmp_path: Path, open_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = picture(tmp_path / "p.png")
-    real = sessions.stills.read_what_decodes
+    real = sessions.images.read_what_decodes
 
     def read(given: Path, **more: Any) -> Any:
         read_picture = real(given, **more)
@@ -647,7 +648,7 @@ def test_two_runs_share_the_work_and_a_third_wants_something_else(tmp_path: Path
     # A run on another host, in a container that is gone: nobody sees it die, but it gives no sign of life.
     with contextlib.closing(sqlite3.connect(ledger_of(out), isolation_level=None)) as db:
         db.execute("INSERT INTO run SELECT 99, settings, '', '', 'gone', '', 1, 1, 7, '', NULL, NULL FROM run LIMIT 1")
-    code = "from pipeline import batch\nbatch.SILENCE_SECONDS = 3.0\n"
+    code = "from pipeline.batch import scheduler\nscheduler.SILENCE_SECONDS = 3.0\n"
     waited = run_batch("given", "-o", "out", "--method", "hirescam", "--limit", "1", cwd=tmp_path, code=code)
     assert waited.code == 0 and "waiting up to 3 s for a sign of life" in waited.err and "1 done in" in waited.err
     assert "3 are left" in waited.err

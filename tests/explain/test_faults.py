@@ -195,22 +195,27 @@ def test_thirty_kills_change_nothing(tmp_path: Path, kind: str) -> None:
 
 
 KILLED_AT = {
-    "a segment has its name and no line": ("journal._append", "'file' in given[1] and given[0].name == 'journal.jsonl'", "before"),
-    "all is joined and nothing has its name": ("movie.join", "True", "after"),
-    "the maps have their name": ("predictions.RawMaps.write", "True", "after"),
-    "the predictions have theirs": ("predictions.write_predictions", "True", "after"),
-    "the video has its own, and the segments are there": ("outputs._rename_to_new", "given[1].suffix == '.mp4'", "after"),
+    "a segment has its name and no line": (
+        "explain.segment_journal._append",
+        "'file' in given[1] and given[0].suffix == '.jsonl'",
+        "before",
+    ),
+    "all is joined and nothing has its name": ("media.segment_writer.join", "True", "after"),
+    "the maps have their name": ("results.explanations.RawMaps.write", "True", "after"),
+    "the predictions have theirs": ("results.explanations.write_predictions", "True", "after"),
+    "the video has its own, and the segments are there": ("files.atomic._rename_to_new", "given[1].suffix == '.mp4'", "after"),
 }
 
 
 def killing(place: str) -> str:
     """Code after which the command kills itself there."""
     name, condition, moment = KILLED_AT[place]
-    module, (owner, _, attribute) = name.partition(".")[0], name.rpartition(".")
+    room, module, *_ = name.split(".")
+    owner, _, attribute = name.partition(".")[2].rpartition(".")
     die = f"if {condition}: os.kill(os.getpid(), signal.SIGKILL)"
     before, after = (die, "pass") if moment == "before" else ("pass", die)
     return (
-        f"from pipeline import {module}\nreal = {owner}.{attribute}\n"
+        f"from pipeline.{room} import {module}\nreal = {owner}.{attribute}\n"
         f"def dying(*given, **named):\n    {before}\n    result = real(*given, **named)\n    {after}\n    return result\n"
         f"{owner}.{attribute} = dying"
     )
@@ -597,7 +602,7 @@ def test_a_signal_ends_it_though_an_encoder_stands_still(place: Path) -> None:
 @pytest.mark.slow
 def test_a_second_signal_ends_it_at_once(place: Path) -> None:
     """What would wake the main thread at the first signal is taken away."""
-    taken = "from pipeline import children\nchildren.kill_all = lambda: None"
+    taken = "from pipeline.media import ffmpeg_process\nffmpeg_process.kill_all = lambda: None"
     process = start("video", *LONG_SEGMENTS, "v.mp4", "-o", "out.mp4", cwd=place, code=taken)
     pid = frozen(process, place / "out.mp4")
     try:

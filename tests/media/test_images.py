@@ -274,14 +274,14 @@ def test_bombs_are_refused_without_the_memory_they_ask_for(tmp_path: Path) -> No
     code = """
 import sys
 from pathlib import Path
-from pipeline import stills
+from pipeline.media import images
 from pipeline.errors import InputError
 for name in sys.argv[1:]:
-    for read in (stills.check_still, stills.read_still, stills.read_what_decodes, stills.kind_of):
+    for read in (images.check_still, images.read_still, images.read_what_decodes, images.kind_of):
         try: result = read(Path(name))
         except InputError as error: result = error
     assert read(Path(name)) != 'animated' and not hasattr(result, 'size')
-    try: sys.exit(f'{name}: {stills.read_still(Path(name))}')
+    try: sys.exit(f'{name}: {images.read_still(Path(name))}')
     except InputError as error: pass
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 """

@@ -133,8 +133,9 @@ def test_a_hardware_encoder_that_does_not_work_makes_way(monkeypatch: pytest.Mon
 
 SEEN_BY_ONEDNN = """
 import numpy as np
-from pipeline import embedded, maps, network
-maps.scorer(network.split(embedded.build()))(np.zeros((1, 64, 64, 3), np.uint8))
+from pipeline.cam import maps
+from pipeline.models import embedded_network, network
+maps.scorer(network.split(embedded_network.build()))(np.zeros((1, 64, 64, 3), np.uint8))
 """
 
 
