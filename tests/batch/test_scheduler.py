@@ -607,12 +607,12 @@ def test_a_picture_that_changes_while_it_is_read(tmp_path: Path, open_session: A
     job = plan_order(path, kind="image", output=tmp_path / "out.png", maps=None, options=options)
     info = path.stat()
     found = Found(path=path, relative=b"p.png", kind="image", size_bytes=info.st_size, mtime_ns=info.st_mtime_ns)
-    monkeypatch.setattr(sessions.stills, "read_what_decodes", read)
+    monkeypatch.setattr(sessions.images, "read_what_decodes", read)
     with pytest.raises(ChangedError, match=r"p\.png: changed while it was read"):
         sessions.visualize_image(job, open_session())
     assert names(tmp_path) == ["p.png"]
     order = messages.Task(token="t", found=found, output=tmp_path / "out.png", overwrite=True)
-    monkeypatch.setattr(sessions.stills, "read_what_decodes", real)
+    monkeypatch.setattr(sessions.images, "read_what_decodes", real)
     path.write_bytes(path.read_bytes()[:100])  # it is being written, and for the moment damaged
     made = worker.Worker.__new__(worker.Worker)
     made.session, made._settings = open_session(), ""
