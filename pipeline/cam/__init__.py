@@ -1,0 +1,1 @@
+"""Class activation maps: tensors in, tensors out."""

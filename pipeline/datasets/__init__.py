@@ -1,0 +1,1 @@
+"""Labelled pictures: class folders, near-duplicates, pixels kept ready for a network."""

@@ -1,0 +1,1 @@
+"""The job `analyze`: how often a classifier is right, where it errs, and what explains that."""

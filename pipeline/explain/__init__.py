@@ -1,0 +1,1 @@
+"""The jobs `image`, `video`, `predict` and `demo`, from a path to a finished file."""

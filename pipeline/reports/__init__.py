@@ -1,0 +1,1 @@
+"""Pages and charts to look at. Alone knows Jinja and Matplotlib."""

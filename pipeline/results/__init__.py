@@ -1,0 +1,1 @@
+"""What the network said of each frame, and the files that keep it."""
