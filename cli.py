@@ -1092,7 +1092,7 @@ def train(
 ) -> None:
     """Teach a network your own classes, from a folder of class folders; the file it writes works with -m everywhere."""
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
-        from pipeline.explain import planning
+        from pipeline.training import training_plan
 
         recipe = Recipe(
             base=base,
@@ -1106,7 +1106,7 @@ def train(
             seed=seed,
             max_megapixels=max_megapixels,
         )
-        plan = planning.plan_training(data, output=output, recipe=recipe, resume=resume, overwrite=overwrite)
+        plan = training_plan.plan_training(data, output=output, recipe=recipe, resume=resume, overwrite=overwrite)
         with terminal.passing(f"loading the model {base}"), terminal.starting_up():
             from pipeline.models import loading
             from pipeline.training import transfer_learning
@@ -1184,12 +1184,12 @@ def analyze(
         overwrite=overwrite,
     )
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
-        from pipeline.explain import planning
+        from pipeline.evaluation import analysis_plan
         from pipeline.rendering.compositing import colormap as known_colormap
 
         zoo.check_choice(choice, ())
         known_colormap(options.colormap)
-        plan = planning.plan_analysis(data, output=output, threshold=threshold, examples=examples, options=options)
+        plan = analysis_plan.plan_analysis(data, output=output, threshold=threshold, examples=examples, options=options)
         with terminal.passing(f"loading the model {_name_of(choice)}"):
             with terminal.starting_up():
                 from pipeline.cam import batching

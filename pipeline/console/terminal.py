@@ -198,7 +198,7 @@ class Terminal:
 
     def put_analysis(self, found: dict[str, Any]) -> None:
         """JSON, or what one wants to know first: accuracy, classes, the best threshold, what to look at, and where the page is."""
-        from pipeline.explain.planning import ANALYSIS_FILES
+        from pipeline.evaluation.analysis_plan import ANALYSIS_FILES
 
         for warning in found["warnings"]:
             self.say(printable(f"warning: {warning}"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import InputError, KindError
+from pipeline.files import file_types
 from pipeline.files.file_types import PICTURE_SUFFIXES
 from pipeline.media import images
 from pipeline.records import natural_key, printable
@@ -57,8 +58,10 @@ class Dataset:
 def open_dataset(root: Path, *, max_megapixels: float | None = None) -> Dataset:
     """Look at every picture's header. Hidden files are passed over, and so is what has neither the suffix nor the content of a picture.
 
-    Raises InputError when it is no folder, holds no class folders, or classes whose names differ in case or Unicode form alone.
+    Raises InputError when it is an address or no folder, when it holds no class folders, or classes whose names differ in case or Unicode
+    form alone.
     """
+    file_types.refuse_address(root)
     parts = _parts(root)
     labels = sorted({folder.name for folders in parts.values() for folder in folders}, key=natural_key)
     if not labels:

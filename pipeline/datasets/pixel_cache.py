@@ -16,9 +16,8 @@ import tensorflow as tf
 from pipeline.arrays import Array
 from pipeline.cam import batching
 from pipeline.datasets import class_folders, near_duplicates
-from pipeline.datasets.class_folders import Example
+from pipeline.datasets.class_folders import Dataset, Example
 from pipeline.errors import HeatreelError, InputError, OutputError
-from pipeline.explain.planning import TrainingPlan
 from pipeline.media import images, resizing
 from pipeline.models import input_geometry, metadata, zoo
 from pipeline.models.pixel_normalization import untuned
@@ -100,12 +99,14 @@ class Pictures(NamedTuple):
         return hashlib.sha256(json.dumps(told).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def read_pictures(plan: TrainingPlan, entry: zoo.Entry, folder: Path, read: Callable[[int, int], None]) -> Pictures:
-    """Put every picture of a plan into a new folder, as a network of that entry sees it; `read` is told how many are done of how many.
+def read_pictures(
+    data: Dataset, entry: zoo.Entry, folder: Path, *, max_megapixels: float | None, read: Callable[[int, int], None]
+) -> Pictures:
+    """Put every picture of the data into a new folder, as a network of that entry sees it; `read` is told how many are done of how many.
 
     Raises InputError when too few of a class can be read, OutputError when the disk refuses.
     """
-    examples, size = plan.data.examples, (entry.input_px, entry.input_px)
+    examples, size = data.examples, (entry.input_px, entry.input_px)
     fitted = functools.partial(
         input_geometry.frame_geometry, fit="whole", input_px=size, short_side_px=entry.short_side_px, stride=entry.stride
     )
@@ -120,7 +121,7 @@ def read_pictures(plan: TrainingPlan, entry: zoo.Entry, folder: Path, read: Call
             numbers = [number for number, example in enumerate(examples) if example.part == part]
 
             def read_one(number: int) -> tuple[Array, near_duplicates.Look]:
-                return read_example(examples[number], fitted, max_megapixels=plan.recipe.max_megapixels)
+                return read_example(examples[number], fitted, max_megapixels=max_megapixels)
 
             def failed(number: int, error: HeatreelError) -> None:
                 unreadable.append((examples[number].name, str(error)))
@@ -136,9 +137,9 @@ def read_pictures(plan: TrainingPlan, entry: zoo.Entry, folder: Path, read: Call
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
     readable = [example for number, example in enumerate(examples) if number in learned]
-    class_folders.check_trainable(replace(plan.data, examples=readable))
+    class_folders.check_trainable(replace(data, examples=readable))
     if not len(albums["val"].numbers):
-        raise InputError(f"{plan.data.root}: no picture of the validation part can be read")
+        raise InputError(f"{data.root}: no picture of the validation part can be read")
     return Pictures(albums["train"], albums["val"], examples, learned, looks, unreadable)
 
 

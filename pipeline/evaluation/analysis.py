@@ -19,8 +19,8 @@ from pipeline.datasets import near_duplicates, pixel_cache
 from pipeline.datasets.class_folders import Dataset, Example
 from pipeline.errors import CommandError, HeatreelError, InputError
 from pipeline.evaluation import metrics
+from pipeline.evaluation.analysis_plan import AnalysisPlan
 from pipeline.explain import sessions
-from pipeline.explain.planning import AnalysisPlan
 from pipeline.explain.run_pages import MOST_EMBEDDED
 from pipeline.explain.sessions import Session
 from pipeline.files.atomic import atomic_write

@@ -12,17 +12,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from pipeline.datasets import class_folders
-from pipeline.errors import CommandError, HeatreelError, InputError, KindError, OutputError
-from pipeline.explain import segment_journal
+from pipeline.errors import CommandError, HeatreelError, InputError, KindError
 from pipeline.files import atomic, file_types
 from pipeline.files.file_types import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.media import encoders, images, probing
-from pipeline.models import metadata, zoo
-from pipeline.records import Options, Recipe, VideoSource, natural_key
+from pipeline.records import Options, VideoSource, natural_key
 
 DEFAULT_FPS = Fraction(25)
-TRAINING_STATE = "state.npz"  # what an interrupted training goes on from, in the hidden folder of its output
 LOOKED_AT = (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES)
 
 
@@ -108,15 +104,8 @@ def plan_predictions(paths: Sequence[Path], *, max_megapixels: float | None = No
     return plan
 
 
-def _check_named(path: Path) -> None:
-    """Raises InputError for an address, and for "-"."""
-    why = file_types.why_no_file(str(path))
-    if why:
-        raise InputError(f"{str(path).replace(':/', '://', 1)}: {why}")  # a Path keeps one slash of two
-
-
 def _prediction(path: Path, max_megapixels: float | None) -> Job:
-    _check_named(path)
+    file_types.refuse_address(path)
     suffix = path.suffix.lower()
     named_still = suffix in PICTURE_SUFFIXES and suffix != ".gif"
     if named_still or not os.path.isfile(path) or images.kind_of(path) in ("still", "animated webp"):  # noqa: PTH113  # see _is_folder
@@ -169,50 +158,15 @@ def plan_videos(paths: Sequence[Path], *, output: Path | None, options: Options)
 
 
 def _video(options: Options, path: Path, output: Path, maps: Path | None) -> Job:
-    _check_named(path)
+    file_types.refuse_address(path)
     pictures = _sequence(path, options)
     return Job(input=path, output=output, maps=maps, source=None if pictures else _probed(path, options), pictures=pictures)
 
 
 def _image(options: Options, path: Path, output: Path, maps: Path | None) -> Job:
-    _check_named(path)
+    file_types.refuse_address(path)
     said = images.check_still(path, max_megapixels=options.max_megapixels)
     return Job(input=path, output=output, maps=maps, warnings=said)
-
-
-ANALYSIS_FILES = ("scores.csv", "confusion.png", "calibration.png", "coverage.png", "analysis.json", "report.html")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnalysisPlan:
-    """Labelled pictures to judge a model by, and where what is found goes: ANALYSIS_FILES in the folder `output`.
-
-    `threshold` is one that is asked for besides the best; `examples` is how many pictures of each kind a page shows of a class.
-    """
-
-    data: class_folders.Dataset
-    output: Path
-    threshold: float | None = None
-    examples: int = 6
-
-
-def plan_analysis(data: Path, *, output: Path | None, threshold: float | None, examples: int, options: Options) -> AnalysisPlan:
-    """Look at every picture's header. Raises CommandError where the call is wrong, InputError and OutputError as usual."""
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise CommandError(f"--threshold {threshold:g}: not between 0 and 1")
-    if examples < 0:
-        raise CommandError(f"--examples {examples}: less than 0")
-    named = Path(os.path.abspath(data))  # noqa: PTH100  # Path.resolve would name what a link leads to
-    folder = output or (data if data.name == named.name else named).with_name(f"{named.name}_analysis")
-    if folder.resolve().is_relative_to(data.resolve()):
-        raise CommandError(f"--output {folder}: lies in {data}, where every folder is a class", remedy="name a folder elsewhere")
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: is a file", remedy="name a folder with --output")
-    for name in ANALYSIS_FILES:
-        atomic.check_output(folder / name, sources=frozenset(), overwrite=options.overwrite)
-    _check_named(data)
-    found = class_folders.open_dataset(data, max_megapixels=options.max_megapixels)
-    return AnalysisPlan(data=found, output=folder, threshold=threshold, examples=examples)
 
 
 def plan_order(path: Path, *, kind: Literal["video", "image"], output: Path, maps: Path | None, options: Options) -> Job:
@@ -284,46 +238,3 @@ def _plan(paths: Sequence[Path], named: Sequence[Path], options: Options, make: 
         else:
             plan.append(job)
     return plan
-
-
-# ------------------------------------------------------------------------------------------------ training
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingPlan:
-    """A training that nothing stands against: the pictures with their parts, and where the model and its learning curve go."""
-
-    data: class_folders.Dataset
-    recipe: Recipe
-    output: Path
-    curve: Path
-    resume: bool = False
-
-
-def plan_training(root: Path, *, output: Path | None, recipe: Recipe, resume: bool = False, overwrite: bool = False) -> TrainingPlan:
-    """Look at the data and at where the model is to go, before anything heavy. `output` None is ROOT.keras beside the data.
-
-    Raises InputError for data that cannot be trained on, OutputError for an output that must not be replaced, CommandError for a name that
-    is no .keras file.
-    """
-    if zoo.is_file(recipe.base):
-        raise CommandError(f"--base {recipe.base}: is a file", remedy="name a model of the zoo; `visualize models` lists them")
-    if zoo.entry(recipe.base).builder is None and recipe.weights:
-        raise CommandError(f"--weights {recipe.weights}: the embedded model has its own weights")
-    output = output or root.absolute().with_name(f"{root.absolute().name}.keras")
-    if output.suffix != ".keras":
-        raise CommandError(f"--output {output}: a model is written as .keras", remedy="name a file that ends so")
-    curve = output.with_name(f"{output.stem}_learning_curve.png")
-    goes_on = resume and (segment_journal.folder_of(output) / TRAINING_STATE).is_file()
-    card = metadata.read_metadata(output) if output.is_file() else None
-    unfinished = card is not None and not card.finished
-    if unfinished and not (goes_on or overwrite):
-        raise OutputError(f"{output}: a training of it was interrupted", remedy="add --resume to go on, or --overwrite to begin anew")
-    for path in (output, curve):
-        atomic.check_output(path, sources=frozenset(), overwrite=overwrite or (goes_on and unfinished))
-    _check_named(root)
-    found = class_folders.open_dataset(root, max_megapixels=recipe.max_megapixels)
-    class_folders.check_trainable(found)
-    return TrainingPlan(
-        data=class_folders.split(found, val=recipe.val, seed=recipe.seed), recipe=recipe, output=output, curve=curve, resume=resume
-    )

@@ -29,12 +29,12 @@ from pipeline.datasets.pixel_cache import Album, Pictures, doubts, read_pictures
 from pipeline.errors import CommandError
 from pipeline.evaluation import metrics
 from pipeline.explain import segment_journal
-from pipeline.explain.planning import TRAINING_STATE, TrainingPlan
 from pipeline.files.atomic import atomic_write
 from pipeline.models import batch_norm_folding, loading, metadata, network, zoo
 from pipeline.models.pixel_normalization import CAFFE_MEAN_BGR, TORCH_MEAN, TORCH_STD
 from pipeline.records import ModelChoice, Pixels, Recipe
 from pipeline.reports import charts
+from pipeline.training.training_plan import TRAINING_STATE, TrainingPlan
 
 Row = Mapping[str, float]
 
@@ -122,7 +122,7 @@ def _train(plan: TrainingPlan, folder: Path, watcher: Watcher, started: float) -
     shutil.rmtree(folder / "pictures", ignore_errors=True)
     if not plan.resume:
         (folder / TRAINING_STATE).unlink(missing_ok=True)  # of a training that nobody goes on with
-    pictures = read_pictures(plan, entry, folder / "pictures", watcher.read)
+    pictures = read_pictures(plan.data, entry, folder / "pictures", max_megapixels=recipe.max_megapixels, read=watcher.read)
     warnings = [*plan.data.warnings, *doubts(pictures)]
     net = _build(entry, recipe, len(plan.data.labels))
     weights = class_folders.class_weights(pictures.labels("train").tolist(), uneven=UNEVEN)

@@ -24,7 +24,7 @@ from support.pages import Elements
 from pipeline.console.terminal import Terminal
 from pipeline.datasets import class_folders, near_duplicates
 from pipeline.errors import CommandError, InputError, OutputError
-from pipeline.evaluation import analysis
+from pipeline.evaluation import analysis, analysis_plan
 from pipeline.explain import planning, predicting, sessions
 from pipeline.media import images
 from pipeline.models import class_names, loading, metadata
@@ -104,7 +104,7 @@ def learned_from(root: Path, name: str, part: Any) -> metadata.Learned:
 
 def analyzed(model: Path, data: Path, output: Path | None = None, *, threshold: float | None = None, **given: Any) -> analysis.Analysis:
     options, choice = Options(**given), ModelChoice(model=str(model))
-    plan = planning.plan_analysis(data, output=output, threshold=threshold, examples=3, options=options)
+    plan = analysis_plan.plan_analysis(data, output=output, threshold=threshold, examples=3, options=options)
     session = sessions.open_session(loading.load_classifier(choice), options)
     return analysis.analyze(
         plan, session, choice=choice, command="visualize analyze", counter=lambda _title, _count: nullcontext(lambda: None)
@@ -192,7 +192,7 @@ def test_the_page_shows_pictures_beside_their_heat(found: analysis.Analysis) -> 
 
 def test_nothing_is_replaced_unasked(found: analysis.Analysis, trained: Path) -> None:
     with pytest.raises(OutputError, match=r"exists already; add --overwrite"):
-        planning.plan_analysis(found.plan.data.root, output=None, threshold=None, examples=6, options=Options())
+        analysis_plan.plan_analysis(found.plan.data.root, output=None, threshold=None, examples=6, options=Options())
     assert found.plan.output.name == "shapes_analysis" and found.plan.output.parent == found.plan.data.root.parent
 
 

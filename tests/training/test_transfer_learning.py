@@ -21,12 +21,12 @@ from PIL import Image
 
 from pipeline.arrays import Array
 from pipeline.errors import CommandError, InputError, OutputError
-from pipeline.explain import planning, segment_journal, sessions
+from pipeline.explain import segment_journal, sessions
 from pipeline.media import images, resizing
 from pipeline.models import loading, metadata, summary, zoo
 from pipeline.models.pixel_normalization import scale_pixels
 from pipeline.records import ModelChoice, Options, Pixels, Recipe
-from pipeline.training import transfer_learning
+from pipeline.training import training_plan, transfer_learning
 
 QUICK = Recipe(base=zoo.DEFAULT, augment=False, epochs=6, seed=3)
 CLI = [sys.executable, str(Path(__file__).parents[2] / "cli.py")]
@@ -58,7 +58,7 @@ class Watcher:
 def train(
     data: Path, output: Path, recipe: Recipe = QUICK, *, watcher: Watcher | None = None, **options: bool
 ) -> transfer_learning.Trained:
-    return transfer_learning.train(planning.plan_training(data, output=output, recipe=recipe, **options), watcher or Watcher())
+    return transfer_learning.train(training_plan.plan_training(data, output=output, recipe=recipe, **options), watcher or Watcher())
 
 
 def weights(path: Path) -> list[Array]:
