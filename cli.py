@@ -1529,11 +1529,11 @@ def _done(
     jobs: Sequence[Job], session: Session, terminal: Terminal, made: Callable[[Outcome, Explanations, Path], None], *, pictures: bool
 ) -> Iterator[tuple[Outcome, Explanations | None]]:
     """Every job in order with what became of it: pictures many at a time, videos one by one."""
-    from pipeline.explain import sessions
+    from pipeline.explain import image_job
 
     if pictures:
         with _passes(jobs, session, terminal) or nullcontext():
-            for job, done in sessions.visualize_images(jobs, session):
+            for job, done in image_job.visualize_images(jobs, session):
                 terminal.check()
                 yield _failed(job, done, session, terminal) if isinstance(done, HeatreelError) else done
         return
@@ -1547,7 +1547,7 @@ def _passes(jobs: Sequence[Job], session: Session, terminal: Terminal) -> Abstra
     """A bar over passes of the network for a method that makes many of them for a picture; None where none is needed."""
     from pipeline.explain import sessions
 
-    passes = sessions.passes_of(session)
+    passes = sessions.count_scorecam_passes(session)
     if passes is None:
         return None
     each, made = passes

@@ -20,7 +20,7 @@ from pipeline.datasets.class_folders import Dataset, Example
 from pipeline.errors import CommandError, HeatreelError, InputError
 from pipeline.evaluation import metrics
 from pipeline.evaluation.analysis_plan import AnalysisPlan
-from pipeline.explain import sessions
+from pipeline.explain import image_job, sessions
 from pipeline.explain.run_pages import MOST_EMBEDDED
 from pipeline.explain.sessions import Session
 from pipeline.files.atomic import atomic_write
@@ -392,7 +392,7 @@ def _paint(analysis: Analysis, shown: Mapping[int, bool], session: Session, tick
         path = analysis.scored.examples[number].path
         try:
             if shown[number]:
-                return number, *sessions.pair_of(sessions.paint_image(path, small))
+                return number, *image_job.make_thumbnails(image_job.read_and_render(path, small))
             image = images.read_still(path, max_megapixels=session.options.max_megapixels)
         except InputError:  # it was there a moment ago; the page has its name and its scores
             return None

@@ -16,7 +16,7 @@ from support import clips
 from support.jobs import job_for
 
 from pipeline.errors import CommandError, OutputError
-from pipeline.explain import demo_clip, planning, run_pages, sessions, video_job, video_parts
+from pipeline.explain import demo_clip, image_job, planning, run_pages, sessions, video_job, video_parts
 from pipeline.records import Options
 from pipeline.results.explanations import Explanations
 
@@ -74,7 +74,7 @@ def test_a_thumbnail_shows_the_picture_and_its_heat(tmp_path: Path, open_session
     """Three thumbnails of a picture: the whole, the picture alone, the heat alone, in true colours."""
     cat = demo_clip.photograph("chelsea.png")
     Image.fromarray(cat).save(tmp_path / "cat.png")
-    _, track = sessions.visualize_image(job_for(tmp_path / "cat.png", tmp_path / "o.png", report=True), open_session(report=True))
+    _, track = image_job.visualize_image(job_for(tmp_path / "cat.png", tmp_path / "o.png", report=True), open_session(report=True))
     (tmp_path / "t.jpg").write_bytes(track.thumbnails[1].jpeg)
     original = np.asarray(Image.open(tmp_path / "t.jpg")).astype(int)
     expected = np.asarray(Image.fromarray(cat).resize(original.shape[1::-1], Image.Resampling.BICUBIC)).astype(int)
@@ -106,7 +106,7 @@ def test_a_sheet_and_a_chart(tmp_path: Path, open_session: Open) -> None:
 def test_pictures_that_failed_are_on_the_page_too(tmp_path: Path, open_session: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(demo_clip.photograph("chelsea.png")).save(tmp_path / "cat.png")
     session = open_session(report=True)
-    outcome, track = sessions.visualize_image(job_for(tmp_path / "cat.png", tmp_path / "out" / "o.png", report=True), session)
+    outcome, track = image_job.visualize_image(job_for(tmp_path / "cat.png", tmp_path / "out" / "o.png", report=True), session)
     bad = type(outcome)(input=tmp_path / "bad.png", model="m", method="gradcam", error="bad.png: the file is empty")
     page = run_pages.write_pictures_page([(bad, None), (outcome, track)], session.options, command="visualize image", overwrite=False)
     assert page == tmp_path / "out" / "report.html"

@@ -40,7 +40,7 @@ def test_a_pending_file_waits_for_its_name(tmp_path: Path) -> None:
     assert [p.name for p in output.parent.iterdir()] == [pending.path.name] != ["a.txt"]
     pending.commit()
     assert [p.name for p in output.parent.iterdir()] == ["a.txt"] and output.read_text() == "done"
-    with pytest.raises(OutputError, match="a.txt: cannot be written: full"), PendingFile(output, overwrite=True) as pending:
+    with pytest.raises(OutputError, match=r"a\.txt: cannot be written: full"), PendingFile(output, overwrite=True) as pending:
         pending.path.write_text("half")
         raise OSError(28, "full")
     with PendingFile(output, overwrite=False) as pending:
