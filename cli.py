@@ -1416,9 +1416,9 @@ def _run(
     def made(outcome: Outcome, track: Explanations, _file: Path) -> None:
         write([track] if alone else ())
         if options.keeps_thumbnails:
-            from pipeline.explain import run_pages
+            from pipeline.explain import result_pages
 
-            run_pages.write(outcome, track, session, command=_command(), overwrite=options.overwrite)
+            result_pages.write(outcome, track, session, command=_command(), overwrite=options.overwrite)
 
     try:
         for outcome, track in _done(jobs, session, terminal, made, pictures=pictures):
@@ -1434,9 +1434,9 @@ def _run(
     done = _jobs_done(jobs, outcomes)
     files = _files_beside(done, options)
     if options.report and pictures:
-        from pipeline.explain import run_pages
+        from pipeline.explain import result_pages
 
-        page = run_pages.write_pictures_page(shown, options, command=_command(), overwrite=options.overwrite)
+        page = result_pages.write_pictures_page(shown, options, command=_command(), overwrite=options.overwrite)
         files = [("page", page), *files] if page else files
     pages_made = [path for kind, path in files if kind == "page"]
     shows = (pages_made or [job.output for job in done]) if opens else ()
@@ -1504,7 +1504,7 @@ def _predict(
     if jobs:
         with terminal.passing(f"loading the model {_name_of(choices[0])}"):
             with terminal.starting_up():
-                from pipeline.explain import predicting, sessions
+                from pipeline.explain import prediction_job, sessions
                 from pipeline.models import loading
 
             terminal.say(f"running on {loading.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
@@ -1512,9 +1512,9 @@ def _predict(
             with terminal.passing(f"loading the model {_name_of(choice)}"):
                 classifier = loading.load_classifier(choice)
             with terminal.counter(f"{classifier.name}", len(jobs)) as tick:
-                answers.append(predicting.predict(jobs, tick=tick, **sessions.scoring(classifier, options)))
+                answers.append(prediction_job.predict(jobs, tick=tick, **sessions.scoring(classifier, options)))
         if grid is not None:
-            predicting.write_grid(grid, answers, overwrite=options.overwrite)
+            prediction_job.write_grid(grid, answers, overwrite=options.overwrite)
     outcomes = [*refused, *(answer.outcome for each in zip(*answers, strict=True) for answer in each)]
     if csv is not None:
         from pipeline.results.explanations import write_ranking

@@ -1,6 +1,6 @@
 """How fast `predict` goes through photographs, against its two limits: reading them, and the network's forward pass.
 
-python benchmarks/predicting.py [--count N] [--photos FOLDER] [--repeat N]
+python benchmarks/prediction_job.py [--count N] [--photos FOLDER] [--repeat N]
 
 Prints pictures a second of reading alone, of the forward pass alone, and of both together, alternating; then the ratio of the whole to the
 network, and to the slower of the two. Without a folder, JPEGs of 500 x 375 are made of scikit-image's photographs.
@@ -23,7 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from PIL import Image
 
 from pipeline.cam import batching
-from pipeline.explain import demo_clip, planning, predicting, sessions
+from pipeline.explain import demo_clip, planning, prediction_job, sessions
 from pipeline.models import loading, zoo
 from pipeline.records import ModelChoice, Options
 
@@ -60,12 +60,12 @@ def main() -> None:
         batch = np.random.default_rng(0).integers(0, 256, (scoring["batch_size"], seen.height_px, seen.width_px, 3), np.uint8)
         batches = [batch] * -(-len(jobs) // len(batch))
         nothing = {**scoring, "score": lambda pixels: np.zeros((len(pixels), 1000), np.float32)}
-        predicting.predict(jobs[:64], **scoring)  # the first use of a shape is start-up
+        prediction_job.predict(jobs[:64], **scoring)  # the first use of a shape is start-up
         rounds = [
             (
-                rate(len(jobs), lambda: predicting.predict(jobs, **nothing)),
+                rate(len(jobs), lambda: prediction_job.predict(jobs, **nothing)),
                 rate(len(batches) * len(batch), lambda: list(batching.computed(scoring["score"], batches))),
-                rate(len(jobs), lambda: predicting.predict(jobs, **scoring)),
+                rate(len(jobs), lambda: prediction_job.predict(jobs, **scoring)),
             )
             for _ in range(options.repeat)
         ]

@@ -21,7 +21,7 @@ from pipeline.errors import CommandError, HeatreelError, InputError
 from pipeline.evaluation import metrics
 from pipeline.evaluation.analysis_plan import AnalysisPlan
 from pipeline.explain import image_job, sessions
-from pipeline.explain.run_pages import MOST_EMBEDDED
+from pipeline.explain.result_pages import MOST_EMBEDDED
 from pipeline.explain.sessions import Session
 from pipeline.files.atomic import atomic_write
 from pipeline.media import images

@@ -25,7 +25,7 @@ from pipeline.console.terminal import Terminal
 from pipeline.datasets import class_folders, near_duplicates
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.evaluation import analysis, analysis_plan
-from pipeline.explain import planning, predicting, sessions
+from pipeline.explain import planning, prediction_job, sessions
 from pipeline.media import images
 from pipeline.models import class_names, loading, metadata
 from pipeline.records import ClassName, ModelChoice, Options
@@ -159,7 +159,7 @@ def test_the_table_has_predicts_scores(found: analysis.Analysis, trained: Path) 
         rows = {row["input"]: row for row in csv.DictReader(file)}
     plan = [job for job in planning.plan_predictions([found.plan.data.root]) if isinstance(job, planning.Job)]
     scoring = sessions.scoring(loading.load_classifier(ModelChoice(model=str(trained))), Options(top_k=2))
-    answers = [each.outcome for each in predicting.predict(plan, **scoring) if each.outcome.error is None]
+    answers = [each.outcome for each in prediction_job.predict(plan, **scoring) if each.outcome.error is None]
     assert len(rows) == len(answers) == 51
     for outcome in answers:
         row = rows[str(outcome.input.relative_to(found.plan.data.root))]

@@ -23,7 +23,7 @@ from support.commands import COMMAND, visualize
 
 from pipeline.cam import batching, maps
 from pipeline.console.terminal import Terminal
-from pipeline.explain import demo_clip, planning, predicting
+from pipeline.explain import demo_clip, planning, prediction_job
 from pipeline.explain import sessions as visualization
 from pipeline.media import images, resizing
 from pipeline.records import ClassName, Options, Outcome, Prediction
@@ -48,9 +48,9 @@ def photographs(tmp_path: Path) -> Path:
     return folder
 
 
-def answers_for(paths: list[Path], classifier: Any, **options: Any) -> list[predicting.Answer]:
+def answers_for(paths: list[Path], classifier: Any, **options: Any) -> list[prediction_job.Answer]:
     plan = planning.plan_predictions(paths)
-    return predicting.predict(
+    return prediction_job.predict(
         [job for job in plan if isinstance(job, planning.Job)], **visualization.scoring(classifier, Options(**options))
     )
 
@@ -72,7 +72,7 @@ def test_two_small_batches_are_at_the_network_at_once(given: str, photographs: P
         return scoring["score"](pixels)
 
     path = photographs if given == "pictures" else clip("variable.mp4")
-    answers = predicting.predict(
+    answers = prediction_job.predict(
         [job for job in planning.plan_predictions([path]) if isinstance(job, planning.Job)], **{**scoring, "score": score}
     )
     assert most == batching.AT_ONCE and max(sizes) == maps.batch_size() and sum(sizes) == sum(a.outcome.frames or 0 for a in answers)
@@ -150,7 +150,7 @@ def test_the_prediction_of_a_picture_that_is_cut_off_is_partial(tmp_path: Path, 
     cat.save(tmp_path / "cat.jpg", quality=95)
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cat.jpg").read_bytes()[: (tmp_path / "cat.jpg").stat().st_size * 4 // 5])
     jobs = [job for job in planning.plan_predictions([tmp_path]) if isinstance(job, planning.Job)]
-    whole, cut = (answer.outcome for answer in predicting.predict(jobs, **visualization.scoring(classifier, Options())))
+    whole, cut = (answer.outcome for answer in prediction_job.predict(jobs, **visualization.scoring(classifier, Options())))
     assert not whole.partial and whole.error is None and cut.partial and "cat" in cut.top[0].name.label
     told = r"cut\.jpg: the file ends after about \d\d % of its rows; the rest is gray; the prediction is of what decodes$"
     assert cut.error is not None and re.search(told, cut.error)

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.explain.predicting import write_picture_grid
+from pipeline.explain.prediction_job import write_picture_grid
 from pipeline.explain.sessions import Session
 from pipeline.files.atomic import page_of, pictures_page_of
 from pipeline.media import ffmpeg_process
