@@ -1418,7 +1418,7 @@ def _run(
         if options.keeps_thumbnails:
             from pipeline.explain import result_pages
 
-            result_pages.write(outcome, track, session, command=_command(), overwrite=options.overwrite)
+            result_pages.write_video_extras(outcome, track, session, command=_command(), overwrite=options.overwrite)
 
     try:
         for outcome, track in _done(jobs, session, terminal, made, pictures=pictures):
@@ -1504,7 +1504,7 @@ def _predict(
     if jobs:
         with terminal.passing(f"loading the model {_name_of(choices[0])}"):
             with terminal.starting_up():
-                from pipeline.explain import prediction_job, sessions
+                from pipeline.explain import prediction_job
                 from pipeline.models import loading
 
             terminal.say(f"running on {loading.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
@@ -1512,9 +1512,11 @@ def _predict(
             with terminal.passing(f"loading the model {_name_of(choice)}"):
                 classifier = loading.load_classifier(choice)
             with terminal.counter(f"{classifier.name}", len(jobs)) as tick:
-                answers.append(prediction_job.predict(jobs, tick=tick, **sessions.scoring(classifier, options)))
+                answers.append(prediction_job.predict(jobs, prediction_job.make_scorer(classifier, options), tick=tick))
         if grid is not None:
-            prediction_job.write_grid(grid, answers, overwrite=options.overwrite)
+            from pipeline.explain import result_pages
+
+            result_pages.write_prediction_grid(grid, answers, overwrite=options.overwrite)
     outcomes = [*refused, *(answer.outcome for each in zip(*answers, strict=True) for answer in each)]
     if csv is not None:
         from pipeline.results.explanations import write_ranking

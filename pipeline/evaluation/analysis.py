@@ -21,7 +21,7 @@ from pipeline.errors import CommandError, HeatreelError, InputError
 from pipeline.evaluation import metrics
 from pipeline.evaluation.analysis_plan import AnalysisPlan
 from pipeline.explain import image_job, sessions
-from pipeline.explain.result_pages import MOST_EMBEDDED
+from pipeline.explain.result_pages import MAX_EMBEDDED
 from pipeline.explain.sessions import Session
 from pipeline.files.atomic import atomic_write
 from pipeline.media import images
@@ -240,7 +240,7 @@ def _score(
     tick: Callable[[], None],
 ) -> Scored:
     """Every picture once through the network, as `predict` sends it; what cannot be read is added to `unreadable`."""
-    describe = sessions.describing(session.classifier)
+    describe = sessions.make_describer(session.classifier)
 
     def read(number: int) -> tuple[Array, near_duplicates.Look]:
         return pixel_cache.read_example(data.examples[number], session.geometry, max_megapixels=session.options.max_megapixels)
@@ -385,7 +385,7 @@ def _paint(analysis: Analysis, shown: Mapping[int, bool], session: Session, tick
     """
     # The panel has twice the size of what is shown of it, whatever the picture's own.
     small = replace(session, options=replace(session.options, top_k=0, height_px=2 * THUMBNAIL_PX, layout="side-by-side"))
-    folder = None if len(shown) <= MOST_EMBEDDED else analysis.plan.output / "pictures"
+    folder = None if len(shown) <= MAX_EMBEDDED else analysis.plan.output / "pictures"
     overwrite = session.options.overwrite
 
     def painted(number: int) -> tuple[int, Thumbnail, Thumbnail | None] | None:

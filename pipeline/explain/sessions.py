@@ -42,20 +42,8 @@ class Session:
     turn: AbstractContextManager[Any] = field(default_factory=nullcontext)
 
     def geometry(self, width: int, height: int) -> Geometry:
-        model, options = self.classifier, self.options
-        short = options.short_side_px or model.short_side_px
-        wanted = [
-            side if short == model.short_side_px else _nearest(side * short / model.short_side_px, model.stride) for side in model.input_px
-        ]
-        return input_geometry.frame_geometry(
-            width,
-            height,
-            fit=options.fit,
-            input_px=(wanted[0], wanted[1]),
-            short_side_px=short,
-            stride=model.stride,
-            any_size=model.any_size,
-        )
+        """How a frame of that size is fitted to the network."""
+        return fit_frame(self.classifier, self.options, width, height)
 
     def seen(self, pixels: Array) -> list[Explanation]:
         """Explain a batch of pictures, uint8 (batch, height, width, 3)."""
@@ -96,7 +84,24 @@ class Session:
         )
 
 
-def _nearest(length: float, stride: int) -> int:
+def fit_frame(classifier: Classifier, options: Options, width: int, height: int) -> Geometry:
+    """How a frame of that size is fitted to a network; where --short-side asks for another size, in whole strides."""
+    short = options.short_side_px or classifier.short_side_px
+    sides: Sequence[int] = classifier.input_px
+    if short != classifier.short_side_px:
+        sides = [_round_to(side * short / classifier.short_side_px, classifier.stride) for side in sides]
+    return input_geometry.frame_geometry(
+        width,
+        height,
+        fit=options.fit,
+        input_px=(sides[0], sides[1]),
+        short_side_px=short,
+        stride=classifier.stride,
+        any_size=classifier.any_size,
+    )
+
+
+def _round_to(length: float, stride: int) -> int:
     return max(1, round(length / stride)) * stride
 
 
@@ -106,7 +111,7 @@ def open_session(classifier: Classifier, options: Options) -> Session:
     if options.short_side_px and not classifier.any_size:
         size = "x".join(map(str, classifier.input_px))
         raise CommandError(f"--short-side {options.short_side_px}: {classifier.name} takes pictures of {size} pixels and no others")
-    scale = _scaling(classifier)
+    scale = normalizer(classifier)
     more: dict[str, Any] = {"method": options.method, "preprocess": scale}
     members = [group.members for group in targets] if targets else None
     explainers = [maps.explainer(net, targets=members, keep_features=options.holds_title, **more) for net in classifier.networks]
@@ -124,35 +129,20 @@ def count_scorecam_passes(session: Session) -> tuple[int, Callable[[], int]] | N
     return groups * maps.SCORECAM_CHANNELS, lambda: int(maps.scorecam_passes().numpy())
 
 
-def scoring(classifier: Classifier, options: Options) -> dict[str, Any]:
-    """What predict.predict needs of a classifier: its name, classes, scores and the geometry of its frames."""
-    nothing: Any = None
-    session = Session(classifier=classifier, explain=nothing, map_of=nothing, targets=None, options=options)
-    score = maps.scorer(classifier.networks[0], preprocess=_scaling(classifier))
-    return {
-        "name": classifier.name,
-        "score": lambda pixels: score(pixels).numpy(),
-        "geometry": session.geometry,
-        "classes": classifier.classes,
-        "top_k": options.top_k,
-        "batch_size": maps.batch_size(),
-        "every": options.every,
-        "max_megapixels": options.max_megapixels,
-    }
+def make_describer(classifier: Classifier) -> Callable[[Array], tuple[Array, Array]]:
+    """From pictures uint8 (batch, height, width, 3) to scores as `predict` gives them, float32 (batch, classes), and pooled features
+    float32 (batch, channels)."""
+    describe = maps.describer(classifier.networks[0], preprocess=normalizer(classifier))
 
-
-def describing(classifier: Classifier) -> Callable[[Array], tuple[Array, Array]]:
-    """From pictures uint8 (batch, height, width, 3) to what `predict` says of them, (batch, classes), and features (batch, channels)."""
-    describe = maps.describer(classifier.networks[0], preprocess=_scaling(classifier))
-
-    def described(pixels: Array) -> tuple[Array, Array]:
+    def describe_batch(pixels: Array) -> tuple[Array, Array]:
         scores, features = describe(pixels)
         return scores.numpy(), features.numpy()
 
-    return described
+    return describe_batch
 
 
-def _scaling(classifier: Classifier) -> Callable[[Any], Any]:
+def normalizer(classifier: Classifier) -> Callable[[Any], Any]:
+    """The scaling of pixels that the classifier was trained with."""
     return functools.partial(pixel_normalization.scale_pixels, mode=classifier.pixels)
 
 

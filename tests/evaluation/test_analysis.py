@@ -158,8 +158,8 @@ def test_the_table_has_predicts_scores(found: analysis.Analysis, trained: Path) 
     with (found.plan.output / "scores.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["input"]: row for row in csv.DictReader(file)}
     plan = [job for job in planning.plan_predictions([found.plan.data.root]) if isinstance(job, planning.Job)]
-    scoring = sessions.scoring(loading.load_classifier(ModelChoice(model=str(trained))), Options(top_k=2))
-    answers = [each.outcome for each in prediction_job.predict(plan, **scoring) if each.outcome.error is None]
+    scorer = prediction_job.make_scorer(loading.load_classifier(ModelChoice(model=str(trained))), Options(top_k=2))
+    answers = [each.outcome for each in prediction_job.predict(plan, scorer) if each.outcome.error is None]
     assert len(rows) == len(answers) == 51
     for outcome in answers:
         row = rows[str(outcome.input.relative_to(found.plan.data.root))]
@@ -249,7 +249,7 @@ def test_of_train_and_val_the_figures_are_of_val(trained: Path, tmp_path: Path) 
 
 
 def test_many_pictures_lie_beside_the_page(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analysis, "MOST_EMBEDDED", 5)
+    monkeypatch.setattr(analysis, "MAX_EMBEDDED", 5)
     found = analyzed(trained, draw_folder(tmp_path / "data", 4))
     sources = {a["src"] for tag, a in Elements(found.page.read_text(encoding="utf-8")).elements if tag == "img" and a.get("loading")}
     beside = {f"pictures/{path.name}" for path in (found.plan.output / "pictures").iterdir()}

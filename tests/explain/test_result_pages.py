@@ -37,7 +37,7 @@ def test_a_videos_page_is_made_with_it(tmp_path: Path, open_session: Open) -> No
 
     def made(outcome: Any, track: Explanations, _: Path) -> None:
         assert not outcome.output.exists()
-        result_pages.write(outcome, track, session, command="visualize <video>", overwrite=False)
+        result_pages.write_video_extras(outcome, track, session, command="visualize <video>", overwrite=False)
 
     outcome, track = video_job.visualize_video(job_for(tmp_path / "v.mp4", tmp_path / "o.mp4", **QUICK), session, made=made)
     data = data_of(tmp_path / "o.html")
@@ -91,7 +91,7 @@ def test_a_sheet_and_a_chart(tmp_path: Path, open_session: Open) -> None:
     options = {**QUICK, "report": False, "timeline": tmp_path / "t.svg", "contact_sheet": tmp_path / "s.png", "contact_frames": 4}
     session = open_session(**options)
     outcome, track = video_job.visualize_video(job_for(tmp_path / "v.mp4", tmp_path / "o.mp4", **options), session)
-    result_pages.write(outcome, track, session, command="", overwrite=False)
+    result_pages.write_video_extras(outcome, track, session, command="", overwrite=False)
     assert [t.time_seconds for t in track.thumbnails] == pytest.approx([0.0, 0.52, 1.0, 1.52], abs=1e-6)
     assert (tmp_path / "t.svg").read_text().startswith("<svg") and not (tmp_path / "o.html").exists()
     with Image.open(tmp_path / "s.png") as sheet:
@@ -113,7 +113,7 @@ def test_pictures_that_failed_are_on_the_page_too(tmp_path: Path, open_session: 
     text = page.read_text()
     assert "bad.png: the file is empty" in text and outcome.top[0].name.label in text
     assert base64.b64encode(track.thumbnails[2].jpeg).decode() in text
-    monkeypatch.setattr(result_pages, "MOST_EMBEDDED", 1)  # as of hundreds
+    monkeypatch.setattr(result_pages, "MAX_EMBEDDED", 1)  # as of hundreds
     result_pages.write_pictures_page([(bad, None), (outcome, None)], session.options, command="", overwrite=True)
     assert 'src="../cat.png"' in page.read_text() and 'src="o.png"' in page.read_text() and "base64" not in page.read_text()
     assert result_pages.write_pictures_page([(bad, None)], session.options, command="", overwrite=False) is None

@@ -27,7 +27,7 @@ from support.jobs import job_for
 from pipeline.arrays import Array
 from pipeline.cam import batching, maps
 from pipeline.errors import InputError, OutputError, Stopped, ToolError
-from pipeline.explain import demo_clip, image_job, planning, sessions, video_job
+from pipeline.explain import demo_clip, image_job, planning, prediction_job, sessions, video_job
 from pipeline.files import atomic
 from pipeline.media import encoders, images, resizing
 from pipeline.models import class_names
@@ -271,7 +271,7 @@ def test_a_kind_is_explained_as_one(cat: Path, tmp_path: Path, open_session: Ope
     image_job.visualize_image(job_for(cat, tmp_path / "out.png", **options), session)
     saved, geometry = np.load(tmp_path / "m.npz"), session.geometry(451, 300)
     pixels = resizing.network_picture(resizing.frame_of(images.read_still(cat)), geometry)[None]
-    [scores] = sessions.scoring(session.classifier, session.options)["score"](pixels)
+    [scores] = prediction_job.make_scorer(session.classifier, session.options).score(pixels)
     cats = [281, 282, 283, 284, 285, 286, 287]  # tabby, tiger cat, Persian, Siamese, Egyptian, cougar, lynx
     np.testing.assert_allclose(saved["scores"], [[scores[cats].sum(), scores[281]]], atol=1e-5)
     assert saved["targets"].tolist() == [[cats[int(scores[cats].argmax())], 281]] and scores[cats].sum() > scores.max() + 0.01

@@ -79,7 +79,7 @@ class Worker:
                 classes, targets = session.classifier.classes, session.targets
                 write_predictions(order.predictions, [track], classes, targets=targets, overwrite=True, name_inputs=False)
             if order.poster is not None:
-                result_pages.write(outcome, track, session, command=order.command, overwrite=True)
+                result_pages.write_video_extras(outcome, track, session, command=order.command, overwrite=True)
                 _write_poster(order, track)
             if order.receipt is not None:
                 result = self._result(order, outcome, track)
