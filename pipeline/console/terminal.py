@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pipeline.batch.scheduler import Overview, Summary
     from pipeline.batch.status_report import Status
     from pipeline.explain.planning import Job
-    from pipeline.training.transfer_learning import Trained
+    from pipeline.training.transfer_learning import TrainingResult
 
 
 POLL_SECONDS = 0.25
@@ -247,7 +247,7 @@ class Terminal:
         finally:
             display.close()
 
-    def put_trained(self, trained: Trained) -> None:
+    def put_trained(self, trained: TrainingResult) -> None:
         """What a training has come to."""
         for warning in trained.warnings:
             self.say(printable(f"warning: {warning}"))

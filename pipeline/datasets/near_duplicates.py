@@ -19,7 +19,7 @@ import numpy as np
 from pipeline.arrays import Array
 
 SIDE = 16  # a fingerprint has SIDE * SIDE bits
-LOOK_PX = 320  # the longer side of what a picture is compared with others by
+THUMBNAIL_PX = 320  # the longer side at which a signature is made
 
 AGREEMENT, CORRELATION = 0.5, 0.7  # of copies of a photograph
 FLAT_AGREEMENT, FLAT_CORRELATION = 0.25, 0.98  # of a drawing: in most places no edge says anything
@@ -28,7 +28,7 @@ STRUCTURE = 0.5  # of a photograph as many neighbouring places, or more, differ 
 _ROWS = 2048  # compared at a time
 
 
-def fingerprint(rgb: Array) -> bytes:
+def difference_hash(rgb: Array) -> bytes:
     """The difference hash of a picture, RGB uint8 (height, width, 3): 256 bits, each whether a place is darker than the one to its right.
 
     N. Krawetz, "Kind of Like That" (2013), with 256 bits in place of 64.
@@ -38,28 +38,28 @@ def fingerprint(rgb: Array) -> bytes:
     return np.packbits(small[:, 1:] > small[:, :-1]).tobytes()
 
 
-class Look(NamedTuple):
-    """What is kept of a picture to find it again.
+class PictureSignature(NamedTuple):
+    """What a picture is recognised by, also when it was scaled or compressed.
 
-    `sha256` is its file's, 16 hex digits as in a model's card; where the picture is at hand there are also the fingerprint of its mirror
+    `sha256` is its file's, 16 hex digits as in a model's metadata; where the picture is at hand there are also the hash of its mirror
     image, and a thumbnail uint8 (SIDE, SIDE, 3).
     """
 
     sha256: str
-    fingerprint: bytes
-    mirrored: bytes | None = None
+    difference_hash: bytes
+    mirrored_hash: bytes | None = None
     thumbnail: Array | None = None
 
 
-def look(rgb: Array, sha256: str) -> Look:
-    """Of a picture, RGB uint8 (height, width, 3)."""
+def make_signature(rgb: Array, sha256: str) -> PictureSignature:
+    """The signature of a picture, RGB uint8 (height, width, 3), whose file has that SHA-256."""
     rgb = np.ascontiguousarray(rgb)
     small = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return Look(sha256, fingerprint(rgb), fingerprint(rgb[:, ::-1]), small)
+    return PictureSignature(sha256, difference_hash(rgb), difference_hash(rgb[:, ::-1]), small)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pairs:
+class DuplicatePairs:
     """Pictures that are nearly the same, by number: int (pairs,).
 
     `same` bool: the same file, byte for byte; `mirrored` bool: the other way round.
@@ -76,18 +76,18 @@ class Pairs:
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return zip(self.first.tolist(), self.second.tolist(), strict=True)
 
-    def where(self, chosen: Array) -> Pairs:
+    def where(self, chosen: Array) -> DuplicatePairs:
         """Those of a mask bool (pairs,)."""
-        return Pairs(first=self.first[chosen], second=self.second[chosen], same=self.same[chosen], mirrored=self.mirrored[chosen])
+        return DuplicatePairs(first=self.first[chosen], second=self.second[chosen], same=self.same[chosen], mirrored=self.mirrored[chosen])
 
 
-def near(looks: Sequence[Look], others: Sequence[Look] | None = None) -> Pairs:
-    """All pairs among pictures that are at hand, `first` before `second`; or with `others` of which `second` counts, at hand or not."""
-    table, within = _Table(looks), others is None
+def find_pairs(signatures: Sequence[PictureSignature], others: Sequence[PictureSignature] | None = None) -> DuplicatePairs:
+    """All pairs among pictures at hand, `first` before `second`; or with `others`, at hand or not, into which `second` counts."""
+    table, within = _Table(signatures), others is None
     against = table if others is None else _Table(others)
     found: list[tuple[Array, ...]] = []
-    for begin in range(0, len(looks) if len(against) else 0, _ROWS):
-        rows = np.arange(begin, min(begin + _ROWS, len(looks)))
+    for begin in range(0, len(signatures) if len(against) else 0, _ROWS):
+        rows = np.arange(begin, min(begin + _ROWS, len(signatures)))
         same = table.sha256[rows, None] == against.sha256
         direct = _alike(table, rows, against, table.prints, table.thumbnails)
         turned = _alike(table, rows, against, table.mirrored, table.thumbnails[:, :, ::-1])
@@ -97,19 +97,19 @@ def near(looks: Sequence[Look], others: Sequence[Look] | None = None) -> Pairs:
         at, second = np.nonzero(hit)
         found.append((rows[at], second, same[at, second], (turned & ~direct & ~same)[at, second]))
     columns = [np.concatenate(column) for column in zip(*found, strict=True)] if found else [np.zeros(0, int)] * 4
-    return Pairs(first=columns[0], second=columns[1], same=columns[2].astype(bool), mirrored=columns[3].astype(bool))
+    return DuplicatePairs(first=columns[0], second=columns[1], same=columns[2].astype(bool), mirrored=columns[3].astype(bool))
 
 
 class _Table:
-    """Many looks as arrays: bits as -1 and 1, thumbnails float32 (pictures, SIDE, SIDE, 3)."""
+    """Many signatures as arrays: bits as -1 and 1, thumbnails float32 (pictures, SIDE, SIDE, 3)."""
 
-    def __init__(self, looks: Sequence[Look]) -> None:
-        self.sha256 = np.array([each.sha256 for each in looks], dtype=str)
-        self.prints = _signs([each.fingerprint for each in looks])
-        self.mirrored = _signs([each.mirrored or each.fingerprint for each in looks])
-        self.at_hand = np.array([each.thumbnail is not None for each in looks], bool)
+    def __init__(self, signatures: Sequence[PictureSignature]) -> None:
+        self.sha256 = np.array([each.sha256 for each in signatures], dtype=str)
+        self.prints = _signs([each.difference_hash for each in signatures])
+        self.mirrored = _signs([each.mirrored_hash or each.difference_hash for each in signatures])
+        self.at_hand = np.array([each.thumbnail is not None for each in signatures], bool)
         blank = np.zeros((SIDE, SIDE, 3), np.uint8)
-        thumbnails = [blank if each.thumbnail is None else each.thumbnail for each in looks]
+        thumbnails = [blank if each.thumbnail is None else each.thumbnail for each in signatures]
         self.thumbnails = np.array(thumbnails, np.float32).reshape(-1, SIDE, SIDE, 3)
         self.structured = _structure(self.thumbnails) >= STRUCTURE
 

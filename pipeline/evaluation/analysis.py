@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.arrays import Array
 from pipeline.cam import batching, maps
-from pipeline.datasets import near_duplicates, pixel_cache
+from pipeline.datasets import labelled_pictures, near_duplicates
 from pipeline.datasets.class_folders import Dataset, Example
 from pipeline.errors import CommandError, HeatreelError, InputError
 from pipeline.evaluation import metrics
@@ -54,7 +54,7 @@ class Scored:
     truth: Array
     scores: Array
     features: Array
-    looks: Sequence[near_duplicates.Look]
+    looks: Sequence[near_duplicates.PictureSignature]
     parts: Sequence[str]
     trained: Array
 
@@ -242,14 +242,16 @@ def _score(
     """Every picture once through the network, as `predict` sends it; what cannot be read is added to `unreadable`."""
     describe = sessions.make_describer(session.classifier)
 
-    def read(number: int) -> tuple[Array, near_duplicates.Look]:
-        return pixel_cache.read_example(data.examples[number], session.geometry, max_megapixels=session.options.max_megapixels)
+    def read(number: int) -> labelled_pictures.LabelledPicture:
+        return labelled_pictures.read_labelled_picture(
+            data.examples[number], session.geometry, max_megapixels=session.options.max_megapixels
+        )
 
     def failed(number: int, error: HeatreelError) -> None:
         unreadable.append((data.examples[number].name, str(error)))
         tick()
 
-    seen: dict[int, tuple[Array, Array, near_duplicates.Look]] = {}
+    seen: dict[int, tuple[Array, Array, near_duplicates.PictureSignature]] = {}
     batches = batching.batches(range(len(data.examples)), read, batch_size=maps.batch_size(), failed=failed)
     for batch, described in batching.computed(lambda given: (given[1], describe(given[0])), batches):
         for (number, look), scores, features in zip(batch, *described, strict=True):
@@ -274,7 +276,9 @@ def _score(
     )
 
 
-def _parts(examples: Sequence[Example], looks: Sequence[near_duplicates.Look], learned: Sequence[metadata.Learned]) -> list[str]:
+def _parts(
+    examples: Sequence[Example], looks: Sequence[near_duplicates.PictureSignature], learned: Sequence[metadata.Learned]
+) -> list[str]:
     """As the model's file has it, by name and content or else by content; where it has nothing, as the folders do."""
     if not learned:
         return [example.part or "" for example in examples]
@@ -304,7 +308,7 @@ def _judge(
         warnings.append(
             f"{len(damaged)} damaged and left out: {'; '.join(reason for _, reason in damaged[:3])}{' ...' * (len(damaged) > 3)}"
         )
-    pairs = near_duplicates.near(scored.looks)
+    pairs = near_duplicates.find_pairs(scored.looks)
     copies = _copies(scored, pairs, learned, session.classifier.classes)
     leaked = {number for copy in copies if copy.across for number in (copy.first, copy.second) if isinstance(number, int)}
     clean = [number for number in judged.tolist() if number not in leaked]
@@ -327,7 +331,7 @@ def _judge(
     )
 
 
-def _suspects(scored: Scored, pairs: near_duplicates.Pairs) -> list[metrics.Suspect]:
+def _suspects(scored: Scored, pairs: near_duplicates.DuplicatePairs) -> list[metrics.Suspect]:
     """Among all pictures; those that the model was trained on it may have learned by heart, label and all."""
     scores, trained = scored.scores.copy(), np.flatnonzero(scored.trained)
     if len(trained):
@@ -336,7 +340,9 @@ def _suspects(scored: Scored, pairs: near_duplicates.Pairs) -> list[metrics.Susp
     return metrics.suspects(scores, scored.truth, scored.features, copies=pairs, groups=scored.trained.astype(int))
 
 
-def _copies(scored: Scored, pairs: near_duplicates.Pairs, learned: Sequence[metadata.Learned], classes: Sequence[ClassName]) -> list[Copy]:
+def _copies(
+    scored: Scored, pairs: near_duplicates.DuplicatePairs, learned: Sequence[metadata.Learned], classes: Sequence[ClassName]
+) -> list[Copy]:
     """Pairs across training and validation first, then those under two labels, then the rest."""
     taught = np.array([part == "train" for part in scored.parts], bool)
     found = [
@@ -351,16 +357,16 @@ def _copies(scored: Scored, pairs: near_duplicates.Pairs, learned: Sequence[meta
     ]
     at_hand = {look.sha256 for look in scored.looks}
     elsewhere = [each for each in learned if each.part == "train" and each.sha256 not in at_hand]
-    known = [near_duplicates.Look(each.sha256, bytes.fromhex(each.fingerprint)) for each in elsewhere]
+    known = [near_duplicates.PictureSignature(each.sha256, bytes.fromhex(each.fingerprint)) for each in elsewhere]
     untaught = np.flatnonzero(~taught).tolist()
-    for first, second, kind in _kinds(near_duplicates.near([scored.looks[number] for number in untaught], known)):
+    for first, second, kind in _kinds(near_duplicates.find_pairs([scored.looks[number] for number in untaught], known)):
         number, other = untaught[first], elsewhere[second]
         labels = (int(scored.truth[number]), other.label if other.label < len(classes) else -1)
         found.append(Copy(first=number, second=other.name, kind=kind, across=True, classes=labels))
     return sorted(found, key=lambda copy: (not copy.across, not copy.two_labels))
 
 
-def _kinds(pairs: near_duplicates.Pairs) -> Iterator[tuple[int, int, Kind]]:
+def _kinds(pairs: near_duplicates.DuplicatePairs) -> Iterator[tuple[int, int, Kind]]:
     for (first, second), same, mirrored in zip(pairs, pairs.same, pairs.mirrored, strict=True):
         yield first, second, "the same file" if same else "mirrored" if mirrored else "nearly the same"
 

@@ -39,7 +39,7 @@ def plan_analysis(data: Path, *, output: Path | None, threshold: float | None, e
         raise CommandError(f"--examples {examples}: less than 0")
     folder = output or _default_output(data)
     _check_folder(folder, data, overwrite=options.overwrite)
-    found = class_folders.open_dataset(data, max_megapixels=options.max_megapixels)
+    found = class_folders.load_dataset(data, max_megapixels=options.max_megapixels)
     return AnalysisPlan(data=found, output=folder, threshold=threshold, examples=examples)
 
 

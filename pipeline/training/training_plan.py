@@ -38,9 +38,9 @@ def plan_training(root: Path, *, output: Path | None, recipe: Recipe, resume: bo
         raise CommandError(f"--output {output}: a model is written as .keras", remedy="name a file that ends so")
     curve = output.with_name(f"{output.stem}_learning_curve.png")
     _check_outputs(output, curve, resume=resume, overwrite=overwrite)
-    found = class_folders.open_dataset(root, max_megapixels=recipe.max_megapixels)
+    found = class_folders.load_dataset(root, max_megapixels=recipe.max_megapixels)
     class_folders.check_trainable(found)
-    data = class_folders.split(found, val=recipe.val, seed=recipe.seed)
+    data = class_folders.split_dataset(found, val=recipe.val, seed=recipe.seed)
     return TrainingPlan(data=data, recipe=recipe, output=output, curve=curve, resume=resume)
 
 

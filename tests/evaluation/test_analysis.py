@@ -97,7 +97,7 @@ def carrying(model: Path, path: Path, learned: list[metadata.Learned]) -> Path:
 
 def learned_from(root: Path, name: str, part: Any) -> metadata.Learned:
     path = root / name
-    fingerprint = near_duplicates.fingerprint(np.asarray(images.read_still(path))).hex()
+    fingerprint = near_duplicates.difference_hash(np.asarray(images.read_still(path))).hex()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return metadata.Learned(name=name, label=SHAPES.index(path.parent.name), part=part, sha256=digest, fingerprint=fingerprint)
 
@@ -263,7 +263,7 @@ def data_of(tmp_path: Path, *names: str) -> class_folders.Dataset:
     for name in names:
         (tmp_path / name).mkdir()
         drawn("circle", 1).save(tmp_path / name / "a.png")
-    return class_folders.open_dataset(tmp_path)
+    return class_folders.load_dataset(tmp_path)
 
 
 def test_folders_are_named_by_label_or_wnid(tmp_path: Path) -> None:
