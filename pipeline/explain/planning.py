@@ -39,6 +39,7 @@ class Job:
 
     @property
     def is_still(self) -> bool:
+        """Whether it is a single picture."""
         return self.source is None and self.pictures is None
 
     def frames_estimate(self, options: Options) -> int | None:

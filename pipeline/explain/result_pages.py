@@ -108,6 +108,7 @@ def _link_files(outcome: Outcome, folder: Path) -> tuple[str | None, str | None]
 
 
 def build_video_page(outcome: Outcome, track: Explanations, session: Session, *, command: str) -> html.VideoPage:
+    """The record of a video's page; `command` is what was typed."""
     assert outcome.output is not None and outcome.duration_seconds is not None, "a video that is made"
     indices, scores = track.top
     options, classes = session.options, session.classifier.classes

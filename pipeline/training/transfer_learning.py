@@ -47,6 +47,7 @@ class TrainingResult:
     warnings: Sequence[str]
 
     def as_json(self) -> dict[str, Any]:
+        """The JSON object of the contract."""
         return {
             "input": str(self.plan.data.root),
             "output": str(self.plan.output),
@@ -150,7 +151,7 @@ def _save(setup: TrainingSetup, state: TrainingState, started: float) -> Trainin
         val=val_count,
         history=state.history,
         best=best,
-        interval=metrics.interval(round(best["val_accuracy"] * val_count), val_count),
+        interval=metrics.wilson_interval(round(best["val_accuracy"] * val_count), val_count),
         elapsed_seconds=time.perf_counter() - started,
         unreadable=[*plan.data.unreadable, *pictures.unreadable],
         warnings=warnings,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.arrays import Array
-from pipeline.evaluation import metrics
+from pipeline.evaluation import label_errors, metrics
 
 #                  right, sure   right, unsure  wrong         wrong, sure   right
 SCORES = np.array([[0.97, 0.03], [0.61, 0.39], [0.3, 0.7], [0.92, 0.08], [0.25, 0.75]], np.float32)
@@ -31,8 +31,8 @@ def test_the_interval_is_wilsons(right: int, count: int) -> None:
     z, p = 1.959963984540054, right / count
     middle = (p + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(p * (1 - p) / count + z * z / (4 * count * count))
-    assert metrics.interval(right, count) == pytest.approx((max(0, middle - half), min(1, middle + half)), abs=1e-9)
-    assert metrics.interval(0, 0) == (0, 1)
+    assert metrics.wilson_interval(right, count) == pytest.approx((max(0, middle - half), min(1, middle + half)), abs=1e-9)
+    assert metrics.wilson_interval(0, 0) == (0, 1)
 
 
 def test_the_figures_of_five_pictures() -> None:
@@ -76,7 +76,7 @@ def test_calibration_is_that_of_going_through_tenths() -> None:
     assert [(b.confidence, b.accuracy, b.count) for b in found.calibration] == [pytest.approx(each) for each in expected]
     assert found.calibration_error == pytest.approx(error) and error > 0.01
     for each in found.calibration:
-        assert each.interval == metrics.interval(round(each.accuracy * each.count), each.count)
+        assert each.interval == metrics.wilson_interval(round(each.accuracy * each.count), each.count)
 
 
 def kept(scores: Array, truth: Array, threshold: float) -> tuple[int, int]:
@@ -109,10 +109,10 @@ def test_what_cannot_be_reached_and_what_leaves_nothing() -> None:
 
 
 def test_examples_are_the_extremes_of_each_class() -> None:
-    found = metrics.examples(SCORES, TRUTH, count=2)
+    found = metrics.choose_examples(SCORES, TRUTH, count=2)
     assert found[0] == metrics.Examples(right=[0, 1], least=[1, 2], wrong=[2])
     assert found[1] == metrics.Examples(right=[4], least=[4, 3], wrong=[3])
-    assert metrics.examples(SCORES, TRUTH, count=0)[0] == metrics.Examples(right=[], least=[], wrong=[])
+    assert metrics.choose_examples(SCORES, TRUTH, count=0)[0] == metrics.Examples(right=[], least=[], wrong=[])
 
 
 # ------------------------------------------------------------------------------------------------ labels that may be wrong
@@ -130,10 +130,10 @@ def clusters(sizes: Sequence[int], seed: int = 1) -> tuple[Array, Array, Array]:
 def test_planted_labels_are_found_and_no_others() -> None:
     features, labels, scores = clusters([30, 30, 30])
     clean = labels.copy()
-    assert metrics.suspects(scores, clean, features) == []
+    assert label_errors.find_suspects(scores, clean, features) == []
     surest = [int(np.flatnonzero(clean == c)[scores[clean == c, c].argmax()]) for c in range(3)]
     labels[surest[0]], labels[surest[2]] = 1, 0
-    found = metrics.suspects(scores, labels, features)
+    found = label_errors.find_suspects(scores, labels, features)
     assert {(each.number, each.looks_like, each.neighbours, each.of) for each in found} == {(surest[0], 0, 10, 10), (surest[2], 2, 10, 10)}
     assert [each.score for each in found] == sorted((float(scores[n, clean[n]]) for n in (surest[0], surest[2])), reverse=True)
 
@@ -142,13 +142,13 @@ def test_confidence_without_neighbours_is_no_suspicion_nor_neighbours_without_co
     features, labels, scores = clusters([20, 20])
     sure = scores.copy()
     sure[3] = [0.01, 0.99]  # confidently the other class, among its own
-    assert 3 in metrics._confidently_otherwise(sure, labels) and metrics.suspects(sure, labels, features) == []
+    assert 3 in label_errors._find_doubted(sure, labels) and label_errors.find_suspects(sure, labels, features) == []
     planted = labels.copy()
     planted[3] = 1
     unsure = scores.copy()
     unsure[3] = [0.52, 0.48]  # looks like its neighbours, and the model is not sure
-    assert metrics.suspects(scores, planted, features)[0].number == 3
-    assert metrics.suspects(unsure, planted, features) == []
+    assert label_errors.find_suspects(scores, planted, features)[0].number == 3
+    assert label_errors.find_suspects(unsure, planted, features) == []
 
 
 def test_copies_of_a_picture_do_not_speak_for_it() -> None:
@@ -156,16 +156,16 @@ def test_copies_of_a_picture_do_not_speak_for_it() -> None:
     numbers = list(range(7))  # seven copies of one picture, all of them with the wrong label
     features[numbers], scores[numbers] = features[0], scores[:20][scores[:20, 0].argmax()]
     labels[numbers] = 1
-    assert metrics.suspects(scores, labels, features) == []  # as they are, they outvote the others
+    assert label_errors.find_suspects(scores, labels, features) == []  # as they are, they outvote the others
     copies = [(a, b) for a in numbers for b in numbers if a < b]
-    assert {each.number for each in metrics.suspects(scores, labels, features, copies=copies)} == set(numbers)
+    assert {each.number for each in label_errors.find_suspects(scores, labels, features, copies=copies)} == set(numbers)
 
 
 @pytest.mark.parametrize("sizes", [[1], [1, 1], [2, 2], [3, 1, 2]])
 def test_few_pictures_raise_no_suspicion_and_no_error(sizes: list[int]) -> None:
     features, labels, scores = clusters(sizes)
-    assert metrics.suspects(scores, labels, features) == []
-    assert metrics.scores_by_the_others(features, labels, classes=len(sizes)).shape == (sum(sizes), len(sizes))
+    assert label_errors.find_suspects(scores, labels, features) == []
+    assert label_errors.cross_validated_scores(features, labels, classes=len(sizes)).shape == (sum(sizes), len(sizes))
 
 
 def test_what_was_learned_by_heart_is_seen_through() -> None:
@@ -173,14 +173,14 @@ def test_what_was_learned_by_heart_is_seen_through() -> None:
     features, labels, _ = clusters([25, 25, 25])
     labels[10], labels[60] = 2, 0
     by_heart = np.eye(3, dtype=np.float32)[labels]
-    assert metrics.suspects(by_heart, labels, features) == []
-    fresh = metrics.scores_by_the_others(features, labels, classes=3)
+    assert label_errors.find_suspects(by_heart, labels, features) == []
+    fresh = label_errors.cross_validated_scores(features, labels, classes=3)
     assert fresh.sum(axis=1) == pytest.approx(1, abs=1e-5)
     assert fresh[10].argmax() == 0 and fresh[60].argmax() == 2
-    assert {each.number for each in metrics.suspects(fresh, labels, features)} <= {10, 60}
-    assert np.array_equal(fresh, metrics.scores_by_the_others(features, labels, classes=3))  # the same seed, the same folds
+    assert {each.number for each in label_errors.find_suspects(fresh, labels, features)} <= {10, 60}
+    assert np.array_equal(fresh, label_errors.cross_validated_scores(features, labels, classes=3))  # the same seed, the same folds
     # Scores of another kind, all of them low, are judged by their own kind: both pictures are among these.
     groups = np.arange(75) % 2
     halved = fresh * np.where(groups, 1.0, 0.5)[:, None]
-    assert metrics.suspects(halved, labels, features) == []
-    assert {each.number for each in metrics.suspects(halved, labels, features, groups=groups)} == {10, 60}
+    assert label_errors.find_suspects(halved, labels, features) == []
+    assert {each.number for each in label_errors.find_suspects(halved, labels, features, groups=groups)} == {10, 60}
