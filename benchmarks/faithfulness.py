@@ -38,7 +38,7 @@ PHOTOGRAPHS = ("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png",
 def photographs(folder: Path | None) -> list[Image.Image]:
     if folder is not None:
         return [images.read_still(path) for path in images.pictures_in(folder)]
-    return [Image.fromarray(demo_clip.photograph(name)) for name in PHOTOGRAPHS]
+    return [Image.fromarray(demo_clip.read_photograph(name)) for name in PHOTOGRAPHS]
 
 
 def areas(pixels: Array, heat: Array, score: Callable[[Array], Array], steps: int) -> tuple[float, float]:

@@ -30,7 +30,7 @@ from pipeline.records import ModelChoice, Options
 
 
 def make_photographs(folder: Path, count: int) -> Path:
-    photos = [Image.fromarray(demo_clip.photograph(shot[0])) for shot in demo_clip.SHOTS]
+    photos = [Image.fromarray(demo_clip.read_photograph(shot[0])) for shot in demo_clip.SHOTS]
     for number in range(count):
         photo = photos[number % len(photos)]
         inset = number % 40

@@ -18,7 +18,7 @@ from pipeline.arrays import Array
 from pipeline.cam import batching
 from pipeline.errors import ChangedError, HeatreelError, InputError
 from pipeline.explain.planning import Job
-from pipeline.explain.sessions import Session, outcome_of
+from pipeline.explain.sessions import Session, make_outcome
 from pipeline.files.atomic import PendingFile
 from pipeline.media import images, resizing
 from pipeline.records import Frame, Geometry, Outcome, Thumbnail
@@ -129,7 +129,7 @@ def write_image(job: Job, rendered: RenderedImage, session: Session, before: Sou
         images.save_still(rendered.planes.reshape(3, canvas.height, canvas.width), pending.path)
         if not before.is_current(job):
             raise ChangedError(f"{job.input}: changed while it was read", remedy="run the same command again")
-        outcome = outcome_of(job, session, explanations, before.started, duration_seconds=None, warnings=job.warnings)
+        outcome = make_outcome(job, session, explanations, before.started, duration_seconds=None, warnings=job.warnings)
         if rendered.decoded.missing is not None:
             error = f"{job.input}: {rendered.decoded.missing}; what decodes is in {job.output}"
             outcome = replace(outcome, partial=True, error=error)

@@ -19,7 +19,7 @@ from pipeline.media import encoders, images, probing
 from pipeline.records import Options, VideoSource, natural_key
 
 DEFAULT_FPS = Fraction(25)
-LOOKED_AT = (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES)
+_PREDICTED_SUFFIXES = (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +46,11 @@ class Job:
         """About how many frames the network is to see; None where that is not known, or a range is asked for."""
         if options.start_seconds or options.end_seconds:
             return None
-        frames = (
-            1
-            if self.is_still
-            else len(self.pictures.times_seconds)
-            if self.pictures
-            else self.source.frames_estimate
-            if self.source
-            else None
-        )
+        frames: int | None = 1
+        if self.pictures is not None:
+            frames = len(self.pictures.times_seconds)
+        elif self.source is not None:
+            frames = self.source.frames_estimate
         return None if frames is None else -(-frames // options.every)
 
 
@@ -81,7 +77,7 @@ def plan_images(paths: Sequence[Path], *, output: Path | None, options: Options)
     """A job for each picture; a folder stands for the pictures in it. Raises CommandError where the call itself is wrong."""
     pictures: list[Path] = []
     for path in paths:
-        pictures.extend(_inputs_in(path) if _is_folder(path) else [path])
+        pictures.extend(_find_inputs(path) if _is_folder(path) else [path])
     suffixes = [images.output_suffix(path) for path in pictures]
     named = atomic.name_outputs(pictures, output=output, suffixes=suffixes)
     inputs = atomic.identified(pictures)
@@ -91,21 +87,21 @@ def plan_images(paths: Sequence[Path], *, output: Path | None, options: Options)
         _check_output(page, inputs, options)
     for name in named:
         images.check_writable_format(name)
-    return _plan(pictures, named, options, functools.partial(_image, options))
+    return _plan_all(pictures, named, options, functools.partial(_plan_image, options))
 
 
 def plan_predictions(paths: Sequence[Path], *, max_megapixels: float | None = None) -> list[Job | Refusal]:
     """A job without an output for each picture and video; folders with all that is below them, patterns such as *.jpg."""
     plan: list[Job | Refusal] = []
-    for path in _expanded(paths):
+    for path in _expand(paths):
         try:
-            plan.append(_prediction(path, max_megapixels))
+            plan.append(_plan_prediction(path, max_megapixels))
         except HeatreelError as error:
             plan.append(Refusal(input=path, error=error))
     return plan
 
 
-def _prediction(path: Path, max_megapixels: float | None) -> Job:
+def _plan_prediction(path: Path, max_megapixels: float | None) -> Job:
     file_types.refuse_address(path)
     suffix = path.suffix.lower()
     named_still = suffix in PICTURE_SUFFIXES and suffix != ".gif"
@@ -124,10 +120,10 @@ def _is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112  # Path.is_dir raises for a name that is too long to exist
 
 
-def _expanded(paths: Sequence[Path]) -> Iterator[Path]:
+def _expand(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if _is_folder(path):
-            below = [p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in LOOKED_AT and not p.name.startswith(".")]
+            below = [p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in _PREDICTED_SUFFIXES and not p.name.startswith(".")]
             yield from sorted(below, key=lambda p: natural_key(str(p))) or [path]
         elif not os.path.lexists(path) and glob.has_magic(str(path)):
             yield from sorted(map(Path, glob.glob(str(path), recursive=True)), key=lambda p: natural_key(str(p))) or [path]  # noqa: PTH207  # a whole pattern, not one below a folder
@@ -135,7 +131,7 @@ def _expanded(paths: Sequence[Path]) -> Iterator[Path]:
             yield path
 
 
-def _inputs_in(folder: Path) -> list[Path]:
+def _find_inputs(folder: Path) -> list[Path]:
     try:
         pictures = images.pictures_in(folder)
     except InputError:  # said of the folder itself, with all that is wrong
@@ -155,34 +151,34 @@ def plan_videos(paths: Sequence[Path], *, output: Path | None, options: Options)
         images.check_writable_format(options.contact_sheet)
     encoders.choose_encoder(options.codec, width_px=640, height_px=360, crf=options.crf, preset=options.preset)
 
-    return _plan(paths, named, options, functools.partial(_video, options))
+    return _plan_all(paths, named, options, functools.partial(_plan_video, options))
 
 
-def _video(options: Options, path: Path, output: Path, maps: Path | None) -> Job:
+def _plan_video(options: Options, path: Path, output: Path, maps: Path | None) -> Job:
     file_types.refuse_address(path)
-    pictures = _sequence(path, options)
-    return Job(input=path, output=output, maps=maps, source=None if pictures else _probed(path, options), pictures=pictures)
+    pictures = _open_sequence(path, options)
+    return Job(input=path, output=output, maps=maps, source=None if pictures else _probe(path, options), pictures=pictures)
 
 
-def _image(options: Options, path: Path, output: Path, maps: Path | None) -> Job:
+def _plan_image(options: Options, path: Path, output: Path, maps: Path | None) -> Job:
     file_types.refuse_address(path)
     said = images.check_still(path, max_megapixels=options.max_megapixels)
     return Job(input=path, output=output, maps=maps, warnings=said)
 
 
-def plan_order(path: Path, *, kind: Literal["video", "image"], output: Path, maps: Path | None, options: Options) -> Job:
+def plan_task(path: Path, *, kind: Literal["video", "image"], output: Path, maps: Path | None, options: Options) -> Job:
     """The job for one input of a batch. Raises InputError when it cannot be read, OutputError when the output cannot be written."""
-    job = (_image if kind == "image" else _video)(options, path, output, maps)
+    job = (_plan_image if kind == "image" else _plan_video)(options, path, output, maps)
     for file in (output, maps) if maps else (output,):
         atomic.check_output(file, sources=atomic.identified([path]), overwrite=options.overwrite)
     return job
 
 
-def _probed(path: Path, options: Options) -> VideoSource:
+def _probe(path: Path, options: Options) -> VideoSource:
     return probing.probe(path, stream=options.stream, fps=options.fps, max_megapixels=options.max_megapixels)
 
 
-def _sequence(path: Path, options: Options) -> images.PictureSequence | None:
+def _open_sequence(path: Path, options: Options) -> images.PictureSequence | None:
     """The pictures that stand in for a video file, None for what ffmpeg is to read. Raises InputError for a single picture."""
     if _is_folder(path):
         fps = options.fps or DEFAULT_FPS
@@ -209,33 +205,48 @@ def _check_output(file: Path, inputs: frozenset[atomic.FileId], options: Options
     atomic.check_output(file, sources=inputs, overwrite=options.overwrite, remedy=remedy)
 
 
-def _plan(paths: Sequence[Path], named: Sequence[Path], options: Options, make: Callable[[Path, Path, Path | None], Job]) -> Plan:
+def _plan_all(paths: Sequence[Path], named: Sequence[Path], options: Options, make: Callable[[Path, Path, Path | None], Job]) -> Plan:
+    """A job of `make` for each path and its output's name, or why there is none. Raises what is wrong with the call itself."""
     several, inputs = len(paths) > 1, atomic.identified(paths)
     skipped = [_is_skipped(name, inputs, options) for name in named]
-    plan: Plan = []
     for file in (options.predictions, options.timeline, options.contact_sheet):
         if file is not None and not all(skipped):
             _check_output(file, inputs, options, named=True)
     if several and (options.timeline or options.contact_sheet):
         raise CommandError("--timeline and --contact-sheet are for one video at a time")
-    for path, name, passed_over in zip(paths, named, skipped, strict=True):
-        if passed_over:
-            plan.append(Skipped(input=path, output=name))
-            continue
-        maps = options.save_maps
-        if maps is not None and (several or maps.is_dir()):
-            maps = maps / f"{name.stem.removesuffix('_output')}.npz"
-        try:
-            job = make(path, name, maps)
-            page = atomic.page_of(name) if options.report and not job.is_still else None
-            for output in (file for file in (name, maps, page) if file):
-                _check_output(output, inputs, options, named=output == maps)
-        except OSError as error:  # such as a name that is too long
-            plan.append(Refusal(input=path, error=InputError(f"{path}: cannot be read: {error.strerror or error}")))
-        except HeatreelError as error:
-            if error.exit_code != 1:
-                raise
-            plan.append(Refusal(input=path, error=error))
-        else:
-            plan.append(job)
-    return plan
+    return [
+        Skipped(input=path, output=name) if passed_over else _plan_one(path, name, inputs, options, make, several=several)
+        for path, name, passed_over in zip(paths, named, skipped, strict=True)
+    ]
+
+
+def _plan_one(
+    path: Path,
+    output: Path,
+    inputs: frozenset[atomic.FileId],
+    options: Options,
+    make: Callable[[Path, Path, Path | None], Job],
+    *,
+    several: bool,
+) -> Job | Refusal:
+    try:
+        maps = _name_maps(output, options, several=several)
+        job = make(path, output, maps)
+        page = atomic.page_of(output) if options.report and not job.is_still else None
+        for file in (file for file in (output, maps, page) if file):
+            _check_output(file, inputs, options, named=file == maps)
+    except OSError as error:  # such as a name that is too long
+        return Refusal(input=path, error=InputError(f"{path}: cannot be read: {error.strerror or error}"))
+    except HeatreelError as error:
+        if error.exit_code != 1:
+            raise
+        return Refusal(input=path, error=error)
+    return job
+
+
+def _name_maps(output: Path, options: Options, *, several: bool) -> Path | None:
+    """Where --save-maps writes the maps of an input: the file itself, or one named for the output in that folder."""
+    maps = options.save_maps
+    if maps is not None and (several or maps.is_dir()):
+        return maps / f"{output.stem.removesuffix('_output')}.npz"
+    return maps

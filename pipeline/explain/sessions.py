@@ -159,7 +159,7 @@ def explain_within_memory(explain: Callable[[Any], maps.BatchExplanation], pixel
     return joined
 
 
-def outcome_of(
+def make_outcome(
     job: Job, session: Session, track: Explanations, started: float, *, duration_seconds: float | None, warnings: Sequence[str]
 ) -> Outcome:
     """The outcome of an input that is done; `started` is time.perf_counter() of its begin."""

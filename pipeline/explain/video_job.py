@@ -24,7 +24,7 @@ from pipeline.cam import batching, maps
 from pipeline.errors import ChangedError, CommandError, InputError, OutputError, Stopped, ToolError
 from pipeline.explain.planning import Job
 from pipeline.explain.segment_journal import STRAIGHTENED, Journal, Segment, open_journal
-from pipeline.explain.sessions import Session, outcome_of
+from pipeline.explain.sessions import Session, make_outcome
 from pipeline.files.atomic import atomic_write, flush
 from pipeline.media import encoders, ffmpeg_process, frame_reader, images, integrity, probing, resizing, segment_writer
 from pipeline.models import pixel_normalization
@@ -442,7 +442,7 @@ class Film:
     def _outcome(self, damage: str | None) -> Outcome:
         last = self._last_seconds or min(1 / self.view.frame_rate, Fraction(probing.LONGEST_LAST_FRAME_SECONDS))
         duration = self.track.last_seconds - self.track.first_seconds + float(last)
-        outcome = outcome_of(self.job, self.session, self.track, self._started, duration_seconds=duration, warnings=self.warnings)
+        outcome = make_outcome(self.job, self.session, self.track, self._started, duration_seconds=duration, warnings=self.warnings)
         error = None if damage is None else f"{self.job.input}: {damage}; what decodes is in {self.job.output}"
         encoder = self.view.encoder
         extra = {"encoder": encoder.name, "encoders_passed_over": self.passed_over or list(encoder.passed_over)}

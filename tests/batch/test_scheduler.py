@@ -30,7 +30,7 @@ from pipeline.batch import messages
 from pipeline.batch.executors import worker
 from pipeline.errors import ChangedError
 from pipeline.explain import image_job
-from pipeline.explain.planning import plan_order
+from pipeline.explain.planning import plan_task
 from pipeline.models import class_names
 from pipeline.records import Found, KindInterval, LabelInterval, Options
 from pipeline.results import explanations
@@ -603,7 +603,7 @@ def test_a_picture_that_changes_while_it_is_read(tmp_path: Path, open_session: A
         return read_picture
 
     options = Options()
-    job = plan_order(path, kind="image", output=tmp_path / "out.png", maps=None, options=options)
+    job = plan_task(path, kind="image", output=tmp_path / "out.png", maps=None, options=options)
     info = path.stat()
     found = Found(path=path, relative=b"p.png", kind="image", size_bytes=info.st_size, mtime_ns=info.st_mtime_ns)
     monkeypatch.setattr(image_job.images, "read_what_decodes", read)

@@ -21,7 +21,7 @@ def photographs() -> list[Array]:
     """Whole photographs and quarters of them."""
     found = []
     for name in PHOTOGRAPHS:
-        whole = demo_clip.photograph(name)
+        whole = demo_clip.read_photograph(name)
         height, width = whole.shape[0] // 2, whole.shape[1] // 2
         found += [whole, *(whole[y : y + height, x : x + width] for y in (0, height) for x in (0, width))]
     return found

@@ -40,7 +40,7 @@ def photographs(tmp_path: Path) -> Path:
         name = ("chelsea.png", "coffee.png", "rocket.jpg")[number % 3]
         size = (160, 120) if number % 5 else (120, 160)
         (folder / f"class {number % 2}").mkdir(parents=True, exist_ok=True)
-        Image.fromarray(demo_clip.photograph(name)).resize(size).save(folder / f"class {number % 2}" / f"{number}.jpg", quality=95)
+        Image.fromarray(demo_clip.read_photograph(name)).resize(size).save(folder / f"class {number % 2}" / f"{number}.jpg", quality=95)
     damaged = folder / "class 1" / "33.jpg"
     damaged.write_bytes(damaged.read_bytes()[:700])
     (folder / "class 0" / "note.txt").write_text("not looked at")
@@ -130,7 +130,7 @@ def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
         keras.layers.Dense(2, activation="softmax"),
     ]
     keras.Sequential([keras.Input((64, 64, 3)), *mine]).save(tmp_path / "mine.keras")
-    Image.fromarray(demo_clip.photograph("chelsea.png")).save(tmp_path / "cat.png")
+    Image.fromarray(demo_clip.read_photograph("chelsea.png")).save(tmp_path / "cat.png")
     arguments = ["predict", "*.png", "-m", "efficientnet_lite0", "-m", "mine.keras"]
     result = visualize(*arguments, "--json", "--csv", "p.csv", cwd=tmp_path)
     outcomes = [json.loads(line) for line in result.stdout.splitlines()]
@@ -146,7 +146,7 @@ def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
 
 
 def test_the_prediction_of_a_picture_that_is_cut_off_is_partial(tmp_path: Path, classifier: Any) -> None:
-    cat = Image.fromarray(demo_clip.photograph("chelsea.png"))
+    cat = Image.fromarray(demo_clip.read_photograph("chelsea.png"))
     cat.save(tmp_path / "cat.jpg", quality=95)
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cat.jpg").read_bytes()[: (tmp_path / "cat.jpg").stat().st_size * 4 // 5])
     jobs = [job for job in planning.plan_predictions([tmp_path]) if isinstance(job, planning.Job)]
@@ -207,7 +207,7 @@ def test_names_of_any_bytes_in_every_output(tmp_path: Path) -> None:
     folder.mkdir()
     names = [os.fsdecode(name) for name in (*NAMES, "\U0001f468\u200d\U0001f469.png".encode())]
     for name in names:
-        Image.fromarray(demo_clip.photograph("chelsea.png")[:64, :96]).save(folder / name)
+        Image.fromarray(demo_clip.read_photograph("chelsea.png")[:64, :96]).save(folder / name)
     strict = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
     arguments = [COMMAND, "predict", "-k", "1", "--csv", "p.csv", "--grid", "g.png", "--", "lost\n.png", *(folder / name for name in names)]
     result = subprocess.run(arguments, cwd=tmp_path, env=strict, capture_output=True, text=True, check=False)

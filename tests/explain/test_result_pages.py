@@ -72,7 +72,7 @@ def test_parts_have_the_same_thumbnails(tmp_path: Path, open_session: Open) -> N
 
 def test_a_thumbnail_shows_the_picture_and_its_heat(tmp_path: Path, open_session: Open) -> None:
     """Three thumbnails of a picture: the whole, the picture alone, the heat alone, in true colours."""
-    cat = demo_clip.photograph("chelsea.png")
+    cat = demo_clip.read_photograph("chelsea.png")
     Image.fromarray(cat).save(tmp_path / "cat.png")
     _, track = image_job.visualize_image(job_for(tmp_path / "cat.png", tmp_path / "o.png", report=True), open_session(report=True))
     (tmp_path / "t.jpg").write_bytes(track.thumbnails[1].jpeg)
@@ -104,7 +104,7 @@ def test_a_sheet_and_a_chart(tmp_path: Path, open_session: Open) -> None:
 
 
 def test_pictures_that_failed_are_on_the_page_too(tmp_path: Path, open_session: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    Image.fromarray(demo_clip.photograph("chelsea.png")).save(tmp_path / "cat.png")
+    Image.fromarray(demo_clip.read_photograph("chelsea.png")).save(tmp_path / "cat.png")
     session = open_session(report=True)
     outcome, track = image_job.visualize_image(job_for(tmp_path / "cat.png", tmp_path / "out" / "o.png", report=True), session)
     bad = type(outcome)(input=tmp_path / "bad.png", model="m", method="gradcam", error="bad.png: the file is empty")

@@ -41,7 +41,7 @@ Open = Callable[..., sessions.Session]
 
 @pytest.fixture
 def cat(tmp_path: Path) -> Path:
-    Image.fromarray(demo_clip.photograph("chelsea.png")).save(tmp_path / "cat.png")
+    Image.fromarray(demo_clip.read_photograph("chelsea.png")).save(tmp_path / "cat.png")
     return tmp_path / "cat.png"
 
 
@@ -100,7 +100,7 @@ def test_many_pictures_are_what_each_is_alone_and_in_order(
     pixels: int, tmp_path: Path, open_session: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image_job, "TOGETHER_PIXELS", pixels)
-    photos = [Image.fromarray(demo_clip.photograph(shot[0])) for shot in demo_clip.SHOTS]
+    photos = [Image.fromarray(demo_clip.read_photograph(shot[0])) for shot in demo_clip.SHOTS]
     wide, tall = (300, 200), (200, 300)
     for number, size in enumerate([wide, tall, wide, (250, 250), tall, wide, tall, wide, wide]):
         photos[number % len(photos)].resize(size).save(tmp_path / f"{number}.png")
@@ -126,7 +126,7 @@ def test_many_pictures_are_what_each_is_alone_and_in_order(
 
 @pytest.fixture
 def many(tmp_path: Path) -> list[planning.Job]:
-    photo = Image.fromarray(demo_clip.photograph(demo_clip.SHOTS[0][0])).resize((96, 64))
+    photo = Image.fromarray(demo_clip.read_photograph(demo_clip.SHOTS[0][0])).resize((96, 64))
     for number in range(14):
         photo.save(tmp_path / f"{number:02}.png")
     return [job_for(path, tmp_path / "many" / path.name) for path in sorted(tmp_path.iterdir())]
@@ -303,7 +303,7 @@ def test_a_video_keeps_frames_times_sound_and_its_left_half(clip: Clip, tmp_path
 
 def test_every_frame_shows_the_explanation_of_that_frame(tmp_path: Path, open_session: Open) -> None:
     """Two photographs in turn: a frame that got its neighbour's heat or label would be wrong every time."""
-    first, second = (Image.fromarray(demo_clip.photograph(name)).resize((320, 192)) for name in ("chelsea.png", "coffee.png"))
+    first, second = (Image.fromarray(demo_clip.read_photograph(name)).resize((320, 192)) for name in ("chelsea.png", "coffee.png"))
     folder = tmp_path / "frames"
     folder.mkdir()
     for number in range(21):  # not a multiple of the batch size

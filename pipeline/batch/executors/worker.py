@@ -51,7 +51,7 @@ class Worker:
         _check_as_found(order.found)
         options = replace(self.session.options, overwrite=order.overwrite)
         session = replace(self.session, options=options)
-        job = planning.plan_order(order.found.path, kind=order.found.kind, output=order.output, maps=order.maps, options=options)
+        job = planning.plan_task(order.found.path, kind=order.found.kind, output=order.output, maps=order.maps, options=options)
         if job.is_still:
             outcome, track = image_job.visualize_image(job, session)
             _write_poster(order, track)
