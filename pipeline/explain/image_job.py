@@ -104,14 +104,14 @@ def explain_together(decoded: Sequence[DecodedImage], session: Session) -> list[
         by_size.setdefault(each.pixels.shape, []).append(number)
     found: dict[int, Explanation] = {}
     for numbers in by_size.values():
-        found |= dict(zip(numbers, session.seen(np.stack([decoded[number].pixels for number in numbers])), strict=True))
+        found |= dict(zip(numbers, session.explain_batch(np.stack([decoded[number].pixels for number in numbers])), strict=True))
     return [found[number] for number in range(len(decoded))]
 
 
 def render_image(decoded: DecodedImage, explanation: Explanation, session: Session) -> RenderedImage:
     """Blend the heat over the picture, and lay out the panels."""
     height, width = decoded.panel.planes[0].shape
-    renderer = session.painter(decoded.geometry, session.canvas((width, height), resizing.PHOTOGRAPH_COLOUR))
+    renderer = session.make_renderer(decoded.geometry, session.make_canvas((width, height), resizing.PHOTOGRAPH_COLOUR))
     planes = renderer.paint(decoded.panel, explanation, fresh=True)
     return RenderedImage(decoded=decoded, explanation=explanation, renderer=renderer, planes=planes)
 
@@ -155,7 +155,7 @@ def inspect_source(job: Job) -> SourceState:
 def _collect_explanations(job: Job, rendered: RenderedImage, session: Session) -> Explanations:
     explanation, renderer = rendered.explanation, rendered.renderer
     explanations = Explanations(job.input, session.options.top_k)
-    explanations.add(0.0, explanation.scores, asked=session.asked(explanation), shown=renderer.title)
+    explanations.add(0.0, explanation.scores, asked=session.requested_scores(explanation), shown=renderer.title)
     if session.options.report:  # the finished picture, and what a page shows side by side
         explanations.thumbnails += [renderer.thumbnail(rendered.planes, 0.0), *make_thumbnails(rendered)]
     return explanations

@@ -45,11 +45,11 @@ class Session:
         """How a frame of that size is fitted to the network."""
         return fit_frame(self.classifier, self.options, width, height)
 
-    def seen(self, pixels: Array) -> list[Explanation]:
-        """Explain a batch of pictures, uint8 (batch, height, width, 3)."""
-        said = tf.nest.map_structure(lambda tensor: tensor.numpy(), explain_within_memory(self.explain, pixels))
-        features = zip(*said.features, strict=True) if said.features else itertools.repeat((), len(pixels))
-        return [Explanation(*row) for row in zip(*said[:4], features, np.asarray(pixels), strict=True)]
+    def explain_batch(self, pixels: Array) -> list[Explanation]:
+        """What the network says of each picture of a batch, uint8 (batch, height, width, 3). A batch too large for memory is halved."""
+        explained = tf.nest.map_structure(lambda tensor: tensor.numpy(), explain_within_memory(self.explain, pixels))
+        features = zip(*explained.features, strict=True) if explained.features else itertools.repeat((), len(pixels))
+        return [Explanation(*row) for row in zip(*explained[:4], features, np.asarray(pixels), strict=True)]
 
     def kept_bytes(self, geometry: Geometry) -> int:
         """About how much is kept of a frame for the maps of other classes; more where `--layer` names one far from the pooling."""
@@ -58,22 +58,23 @@ class Session:
         cells = geometry.width_px * geometry.height_px // self.classifier.stride**2
         return sum(4 * cells * (net.target.shape[3] or 0) for net in self.classifier.networks)
 
-    def asked(self, seen: Explanation) -> Array | None:
-        """The scores of what was asked for, float (t,); None where nothing was."""
-        return seen.target_scores if self.targets else None
+    def requested_scores(self, explanation: Explanation) -> Array | None:
+        """The scores of the classes that were asked for, float (targets,); None where none were."""
+        return explanation.target_scores if self.targets else None
 
-    def explained(self, batches: Iterable[Array]) -> Generator[list[Explanation]]:
-        """What `seen` gives of each batch, in order, some of them computed at once."""
-        return batching.computed(self.seen, batches)
+    def explain_batches(self, batches: Iterable[Array]) -> Generator[list[Explanation]]:
+        """What `explain_batch` gives of each batch, in order; some of them are computed at once."""
+        return batching.computed(self.explain_batch, batches)
 
-    def canvas(self, size: tuple[int, int], colour: Colour) -> compositing.Canvas:
-        """For panels of that size (width, height)."""
+    def make_canvas(self, size: tuple[int, int], colour: Colour) -> compositing.Canvas:
+        """The layout for panels of that size (width, height) in pixels, with room for the longest label."""
         named = [name.label for name in self.classifier.classes] + [group.label for group in self.targets or ()]
         longest = compositing.widest_name(tuple(named))
         place, panels = self.options.label, len(self.targets or [0])
         return compositing.arrange(self.options.layout, *size, explanations=panels, colour=colour, label=place, longest_name=longest)
 
-    def painter(self, geometry: Geometry, canvas: compositing.Canvas) -> FrameRenderer:
+    def make_renderer(self, geometry: Geometry, canvas: compositing.Canvas) -> FrameRenderer:
+        """A renderer for frames that are fitted to the network by `geometry`."""
         return FrameRenderer(
             self.options,
             self.classifier.classes,
@@ -106,7 +107,10 @@ def _round_to(length: float, stride: int) -> int:
 
 
 def open_session(classifier: Classifier, options: Options) -> Session:
-    """Raises CommandError when a target is no class of the model, or a size is asked for that it does not take."""
+    """Prepare the explanations that the options ask for.
+
+    Raises CommandError when a target is no class of the model, or a size is asked for that it does not take.
+    """
     targets = [class_names.find_target(wanted, classifier.classes) for wanted in options.targets] or None
     if options.short_side_px and not classifier.any_size:
         size = "x".join(map(str, classifier.input_px))
@@ -122,7 +126,7 @@ def open_session(classifier: Classifier, options: Options) -> Session:
 
 
 def count_scorecam_passes(session: Session) -> tuple[int, Callable[[], int]] | None:
-    """How many passes of the network a picture takes, and how many have been made, where they are so many that one waits for them."""
+    """For Score-CAM, how many passes of the network a picture takes, and a function that says how many are done; None for other methods."""
     if session.options.method != "scorecam":
         return None
     groups = sum(-(-int(net.target.shape[-1] or 0) // maps.SCORECAM_CHANNELS) for net in session.classifier.networks)
@@ -147,7 +151,10 @@ def normalizer(classifier: Classifier) -> Callable[[Any], Any]:
 
 
 def explain_within_memory(explain: Callable[[Any], maps.BatchExplanation], pixels: Array) -> maps.BatchExplanation:
-    """Explain a batch; where memory runs out, its halves, down to single pictures."""
+    """Explain a batch; where memory runs out, its halves, down to single pictures.
+
+    Raises tf.errors.ResourceExhaustedError where it does not suffice for one.
+    """
     try:
         return explain(pixels)
     except tf.errors.ResourceExhaustedError:

@@ -89,7 +89,7 @@ def test_a_label_has_as_many_rows_whether_or_not_its_class_is_among_the_best(cat
 def test_a_scale_goes_on_over_an_interruption(cat: Path, open_session: Open) -> None:
     session = open_session(targets=("tabby", "banana"))
     painted = image_job.read_and_render(cat, session)
-    again = session.painter(painted.decoded.geometry, painted.renderer.canvas)
+    again = session.make_renderer(painted.decoded.geometry, painted.renderer.canvas)
     again.restore(painted.renderer.state())
     assert all(np.array_equal(a, b) for a, b in zip(again._heats, painted.renderer._heats, strict=True))
     assert again._heats[0].max() > 3 * again._heats[1].max()
@@ -228,7 +228,7 @@ def test_two_batches_are_at_the_network_at_once_and_come_out_in_order(open_sessi
             drawn.append(number)
             yield np.full((2, 64, 64, 3), number, np.uint8)
 
-    answers = replace(session, explain=explain).explained(batches())
+    answers = replace(session, explain=explain).explain_batches(batches())
     for number, answer in enumerate(answers):
         assert [seen.pixels.max() for seen in answer] == [number, number]
         assert len(drawn) <= number + 1 + batching.AT_ONCE  # no more of them wait
@@ -242,7 +242,7 @@ def test_an_error_of_one_batch_is_raised_and_no_further_one_is_begun(open_sessio
         begun.append(int(pixels[0, 0, 0, 0]))
         raise tf.errors.InternalError(None, None, "broken")
 
-    answers = replace(open_session(), explain=explain).explained(np.full((1, 64, 64, 3), n, np.uint8) for n in range(9))
+    answers = replace(open_session(), explain=explain).explain_batches(np.full((1, 64, 64, 3), n, np.uint8) for n in range(9))
     with pytest.raises(tf.errors.InternalError, match="broken"):
         next(answers)
     assert sorted(begun) == list(range(batching.AT_ONCE + 1))
@@ -275,8 +275,8 @@ def test_a_kind_is_explained_as_one(cat: Path, tmp_path: Path, open_session: Ope
     cats = [281, 282, 283, 284, 285, 286, 287]  # tabby, tiger cat, Persian, Siamese, Egyptian, cougar, lynx
     np.testing.assert_allclose(saved["scores"], [[scores[cats].sum(), scores[281]]], atol=1e-5)
     assert saved["targets"].tolist() == [[cats[int(scores[cats].argmax())], 281]] and scores[cats].sum() > scores.max() + 0.01
-    painter = session.painter(geometry, session.canvas((448, 448), Colour(matrix="rgb", full_range=True)))
-    painter._prepare(painter.remember(session.seen(pixels)[0], 0.0))
+    painter = session.make_renderer(geometry, session.make_canvas((448, 448), Colour(matrix="rgb", full_range=True)))
+    painter._prepare(painter.remember(session.explain_batch(pixels)[0], 0.0))
     of_cats, of_tabbies = ([label for label, _ in caption.rows] for caption in painter._captions)
     best = [session.classifier.classes[i].label for i in np.argsort(-scores, kind="stable")[:4]]
     assert of_cats == ["cat", *best[:3]] and of_tabbies == ["tabby", *[label for label in best if label != "tabby"][:3]]

@@ -102,7 +102,7 @@ def test_the_heat_of_unseen_shapes_lies_on_them(session: sessions.Session) -> No
         picture, (x, y, r) = shapes.draw(kind, rng)
         height, width = picture.shape[:2]
         fitted = session.geometry(width, height)
-        [seen] = session.seen(cv2.resize(picture, (fitted.width_px, fitted.height_px), interpolation=cv2.INTER_AREA)[None])
+        [seen] = session.explain_batch(cv2.resize(picture, (fitted.width_px, fitted.height_px), interpolation=cv2.INTER_AREA)[None])
         names.append(session.classifier.classes[int(seen.targets[0])].label)
         row, column = np.unravel_index(seen.maps[0].argmax(), seen.maps[0].shape)
         rows, columns = seen.maps[0].shape
@@ -134,7 +134,7 @@ def test_the_file_is_a_plain_keras_model_that_needs_nothing_of_ours(
         "x = np.random.default_rng(5).integers(0, 256, (2, 160, 224, 3), np.uint8); print(*model(x.astype('float32')).numpy().ravel())"
     )
     told = subprocess.run([sys.executable, "-c", code, str(trained.plan.output)], capture_output=True, text=True, check=True, cwd="/")
-    scores = np.array([seen.scores for seen in session.seen(pixels)])
+    scores = np.array([seen.scores for seen in session.explain_batch(pixels)])
     np.testing.assert_allclose(np.array(told.stdout.split(), float).reshape(2, 3), scores, atol=1e-5)
 
 
@@ -150,7 +150,7 @@ def test_the_map_is_the_gradient_through_the_nested_base(trained: transfer_learn
         best = tf.reduce_max(logits)
     weights = tf.reduce_mean(tape.gradient(best, activations), (1, 2))
     expected = tf.nn.relu(tf.einsum("bhwk,bk->bhw", activations, weights)).numpy()[0]
-    [seen] = session.seen(pixels)
+    [seen] = session.explain_batch(pixels)
     assert expected.max() > 0
     np.testing.assert_allclose(seen.maps[0], expected, atol=2e-4 * expected.max())
 
@@ -242,7 +242,7 @@ def test_the_best_epoch_is_kept_and_is_as_good_as_it_was_said_to_be(tmp_path: Pa
     for each in card.learned:
         if each.part == "val":
             image = images.read_still(data / each.name)
-            [seen] = kept.seen(resizing.network_picture(resizing.frame_of(image), kept.geometry(image.width, image.height))[None])
+            [seen] = kept.explain_batch(resizing.network_picture(resizing.frame_of(image), kept.geometry(image.width, image.height))[None])
             losses.append(-np.log(seen.scores[each.label]))
     assert np.mean(losses) == pytest.approx(told.best["val_loss"], rel=1e-3)
 
