@@ -89,8 +89,8 @@ def find_pairs(signatures: Sequence[PictureSignature], others: Sequence[PictureS
     for begin in range(0, len(signatures) if len(against) else 0, _ROWS):
         rows = np.arange(begin, min(begin + _ROWS, len(signatures)))
         same = table.sha256[rows, None] == against.sha256
-        direct = _alike(table, rows, against, table.prints, table.thumbnails)
-        turned = _alike(table, rows, against, table.mirrored, table.thumbnails[:, :, ::-1])
+        direct = _find_alike(table, rows, against, table.prints, table.thumbnails)
+        turned = _find_alike(table, rows, against, table.mirrored, table.thumbnails[:, :, ::-1])
         hit = same | direct | turned
         if within:
             hit &= rows[:, None] < np.arange(len(against))
@@ -105,33 +105,33 @@ class _Table:
 
     def __init__(self, signatures: Sequence[PictureSignature]) -> None:
         self.sha256 = np.array([each.sha256 for each in signatures], dtype=str)
-        self.prints = _signs([each.difference_hash for each in signatures])
-        self.mirrored = _signs([each.mirrored_hash or each.difference_hash for each in signatures])
+        self.prints = _unpack_signs([each.difference_hash for each in signatures])
+        self.mirrored = _unpack_signs([each.mirrored_hash or each.difference_hash for each in signatures])
         self.at_hand = np.array([each.thumbnail is not None for each in signatures], bool)
         blank = np.zeros((SIDE, SIDE, 3), np.uint8)
         thumbnails = [blank if each.thumbnail is None else each.thumbnail for each in signatures]
         self.thumbnails = np.array(thumbnails, np.float32).reshape(-1, SIDE, SIDE, 3)
-        self.structured = _structure(self.thumbnails) >= STRUCTURE
+        self.structured = _measure_structure(self.thumbnails) >= STRUCTURE
 
     def __len__(self) -> int:
         return len(self.sha256)
 
 
-def _signs(prints: Sequence[bytes]) -> Array:
+def _unpack_signs(prints: Sequence[bytes]) -> Array:
     bits = np.unpackbits(np.frombuffer(b"".join(prints), np.uint8)).reshape(-1, SIDE * SIDE)
     return 2 * bits.astype(np.float32) - 1
 
 
-def _structure(thumbnails: Array) -> Array:
+def _measure_structure(thumbnails: Array) -> Array:
     """Of how many neighbours in a row the brightness differs by more than two levels, float (pictures,) in [0, 1]."""
     differs: Array = np.abs(np.diff(thumbnails.mean(axis=3), axis=2)) > 2
     return np.asarray(differs.mean(axis=(1, 2)))
 
 
-def _agreement(a: Array, b: Array) -> Array:
+def _compute_agreement(a: Array, b: Array) -> Array:
     """How much more two lots of bits, -1 and 1 (n, bits) and (m, bits), agree than by chance: J. Cohen's kappa (1960), (n, m).
 
-    1 for equal ones, 0 for strangers; without it drawings would agree for nothing but the ground that they leave.
+    1 for equal ones, 0 for unrelated ones; without it drawings would agree for nothing but the ground that they leave.
     """
     differing = (1 - a @ b.T / a.shape[1]) / 2
     p, q = (a.mean(axis=1)[:, None] + 1) / 2, (b.mean(axis=1) + 1) / 2
@@ -139,24 +139,24 @@ def _agreement(a: Array, b: Array) -> Array:
     return np.asarray(1 - np.divide(differing, by_chance, out=np.ones_like(differing), where=by_chance > 1e-6))
 
 
-def _alike(table: _Table, rows: Array, against: _Table, prints: Array, thumbnails: Array) -> Array:
+def _find_alike(table: _Table, rows: Array, against: _Table, prints: Array, thumbnails: Array) -> Array:
     """Which of some rows and all the others show the same, bool (rows, others)."""
-    agreement = _agreement(prints[rows], against.prints)
+    agreement = _compute_agreement(prints[rows], against.prints)
     hit: Array = (agreement >= ALONE_AGREEMENT) & ~against.at_hand & table.structured[rows, None]
     at, second = np.nonzero((agreement >= FLAT_AGREEMENT) & against.at_hand)
     first = rows[at]
     correlation = np.empty(len(at), np.float32)
     for begin in range(0, len(at), 65_536):
         part = np.s_[begin : begin + 65_536]
-        a, b = (_centred(all_of[which[part]]) for all_of, which in ((thumbnails, first), (against.thumbnails, second)))
+        a, b = (_centre(all_of[which[part]]) for all_of, which in ((thumbnails, first), (against.thumbnails, second)))
         correlation[part] = (a * b).sum(axis=1)
     photographs = table.structured[first] & against.structured[second] & (agreement[at, second] >= AGREEMENT)
     hit[at, second] = correlation >= np.where(photographs, CORRELATION, FLAT_CORRELATION)
     return hit
 
 
-def _centred(thumbnails: Array) -> Array:
-    """Less the mean of each channel, and of the length 1: (pictures, values). What has one colour alone becomes 0."""
+def _centre(thumbnails: Array) -> Array:
+    """Subtract the mean of each channel and divide by the length: (pictures, values). What has one colour alone becomes 0."""
     values = thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True)
     values = values.reshape(len(values), -1)
     return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6))

@@ -99,8 +99,8 @@ def _describe_class(analysis: Analysis, figures: metrics.ClassFigures, show: Cal
 
 
 def _explain_suspect(analysis: Analysis, suspect: Suspect) -> str:
-    seen = f"looks like {analysis.label(suspect.looks_like)}, {100 * suspect.score:.1f} %"
-    return f"{seen}; of the {suspect.of} pictures nearest to it {suspect.neighbours} are that"
+    looks_like = f"looks like {analysis.label(suspect.looks_like)}, {100 * suspect.score:.1f} %"
+    return f"{looks_like}; of the {suspect.of} pictures nearest to it {suspect.neighbours} are that"
 
 
 def _describe_pair(analysis: Analysis, copy: Copy, picture: Callable[..., html.AnalysisPicture]) -> html.AnalysisPair:
@@ -158,7 +158,7 @@ def _list_facts(analysis: Analysis, session: Session, command: str) -> dict[str,
     options, scored = session.options, analysis.scored
     size = "" if options.short_side_px is None else f", short side {options.short_side_px} pixels"
     parts = {"train": "trained on", "val": "for validation", "": "not known to the model"}
-    found = [f"{scored.parts.count(part)} {said}" for part, said in parts.items() if part in scored.parts and any(scored.parts)]
+    found = [f"{scored.parts.count(part)} {text}" for part, text in parts.items() if part in scored.parts and any(scored.parts)]
     versions = ", ".join(f"{name} {version(package)}" for name, package in (
         ("heatreel", "heatreel"), ("TensorFlow", "tensorflow"), ("scikit-learn", "scikit-learn")))  # fmt: skip
     return {

@@ -105,14 +105,14 @@ def evaluate(scores: Array, truth: Array, *, present: Iterable[int], threshold: 
     right = answers == truth
     classes = sorted({int(index) for index in present} | set(truth.tolist()))
     labels = sorted({*classes, *answers.tolist()})
-    bins = _calibration(right, confidence)
+    bins = _bin_calibration(right, confidence)
     curve = _make_curve(right, confidence)
     return Evaluation(
         count=len(truth),
         accuracy=float(accuracy_score(truth, answers)),
         interval=wilson_interval(int(right.sum()), len(truth)),
         top5=1.0 if scores.shape[1] <= 5 else float(top_k_accuracy_score(truth, scores, k=5, labels=np.arange(scores.shape[1]))),
-        per_class=_per_class(truth, answers, classes),
+        per_class=_measure_classes(truth, answers, classes),
         labels=labels,
         confusion=confusion_matrix(truth, answers, labels=labels),
         calibration=bins,
@@ -124,7 +124,7 @@ def evaluate(scores: Array, truth: Array, *, present: Iterable[int], threshold: 
     )
 
 
-def _per_class(truth: Array, answers: Array, classes: Sequence[int]) -> list[ClassFigures]:
+def _measure_classes(truth: Array, answers: Array, classes: Sequence[int]) -> list[ClassFigures]:
     precision, recall, _, count = precision_recall_fscore_support(truth, answers, labels=classes, zero_division=np.nan)
     return [
         ClassFigures(index=index, precision=_none_if_nan(p), recall=_none_if_nan(r), count=int(n))
@@ -136,7 +136,7 @@ def _none_if_nan(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _calibration(right: Array, confidence: Array) -> list[CalibrationBin]:
+def _bin_calibration(right: Array, confidence: Array) -> list[CalibrationBin]:
     """The tenths of [0, 1] that hold answers. C. Guo et al., arXiv 1706.04599, section 2, of the top answer."""
     accuracy, mean = calibration_curve(right, confidence, n_bins=CALIBRATION_BINS, strategy="uniform", pos_label=True)
     edges = np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1]  # as calibration_curve has them, which does not tell the counts
@@ -176,15 +176,15 @@ def _make_curve(right: Array, confidence: Array) -> CoverageCurve:
 def _find_best(curve: CoverageCurve, right: Array, confidence: Array) -> ThresholdFigures:
     """The threshold with the most right answers less wrong ones: 1 for a right answer, -1 for a wrong one, 0 for none; ties: the lowest."""
     gain = np.rint((2 * curve.accuracy - 1) * curve.coverage * len(right))
-    return _figures_at(int(gain.argmax()), curve, right, confidence)
+    return _round_threshold(int(gain.argmax()), curve, right, confidence)
 
 
 def _find_reaching(accuracy: float, curve: CoverageCurve, right: Array, confidence: Array) -> ThresholdFigures | None:
     reached = np.flatnonzero(curve.accuracy >= accuracy - 1e-9)
-    return _figures_at(int(reached[0]), curve, right, confidence) if len(reached) else None
+    return _round_threshold(int(reached[0]), curve, right, confidence) if len(reached) else None
 
 
-def _figures_at(number: int, curve: CoverageCurve, right: Array, confidence: Array) -> ThresholdFigures:
+def _round_threshold(number: int, curve: CoverageCurve, right: Array, confidence: Array) -> ThresholdFigures:
     """At the threshold of the fewest digits that keeps the same answers."""
     highest = float(curve.thresholds[number])
     lowest = float(confidence[confidence < highest].max(initial=-1.0))

@@ -241,7 +241,7 @@ def _process_group(jobs: Sequence[Job], session: Session, disk: ThreadPoolExecut
     results = []
     for job, each in zip(jobs, read, strict=True):
         written = each if isinstance(each, HeatreelError) else _or_error(_render_and_write, job, session, *each, next(explanations))
-        pending = _known(written) if isinstance(written, HeatreelError) else disk.submit(_or_error, commit_image, written)
+        pending = _completed_future(written) if isinstance(written, HeatreelError) else disk.submit(_or_error, commit_image, written)
         results.append((job, pending))
     return _Group(results, max((each.photograph.planes[0].size for each in decoded), default=None))
 
@@ -261,7 +261,7 @@ def _or_error(function: Callable[..., T], *arguments: Any) -> T | HeatreelError:
         return error
 
 
-def _known(value: Any) -> Future[Any]:
+def _completed_future(value: Any) -> Future[Any]:
     future: Future[Any] = Future()
     future.set_result(value)
     return future

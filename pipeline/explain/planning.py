@@ -134,7 +134,7 @@ def _expand(paths: Sequence[Path]) -> Iterator[Path]:
 def _find_inputs(folder: Path) -> list[Path]:
     try:
         pictures = images.pictures_in(folder)
-    except InputError:  # said of the folder itself, with all that is wrong
+    except InputError:  # the folder itself is refused later, with everything that is wrong with it
         return [folder]
     stems = {path.stem for path in pictures}
     # What an earlier run left beside its input is no input.
@@ -162,8 +162,8 @@ def _plan_video(options: Options, path: Path, output: Path, maps: Path | None) -
 
 def _plan_image(options: Options, path: Path, output: Path, maps: Path | None) -> Job:
     file_types.refuse_address(path)
-    said = images.check_still(path, max_megapixels=options.max_megapixels)
-    return Job(input=path, output=output, maps=maps, warnings=said)
+    warnings = images.check_still(path, max_megapixels=options.max_megapixels)
+    return Job(input=path, output=output, maps=maps, warnings=warnings)
 
 
 def plan_task(path: Path, *, kind: Literal["video", "image"], output: Path, maps: Path | None, options: Options) -> Job:

@@ -52,7 +52,7 @@ class InputPrediction:
 
 def make_scorer(classifier: Classifier, options: Options) -> Scorer:
     """A scorer of a classifier; compiling happens at the first batch of each size."""
-    score = maps.scorer(classifier.networks[0], preprocess=sessions.normalizer(classifier))
+    score = maps.scorer(classifier.networks[0], preprocess=sessions.make_normalizer(classifier))
     return Scorer(
         name=classifier.name,
         score=lambda pixels: score(pixels).numpy(),

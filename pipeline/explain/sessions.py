@@ -115,7 +115,7 @@ def open_session(classifier: Classifier, options: Options) -> Session:
     if options.short_side_px and not classifier.any_size:
         size = "x".join(map(str, classifier.input_px))
         raise CommandError(f"--short-side {options.short_side_px}: {classifier.name} takes pictures of {size} pixels and no others")
-    scale = normalizer(classifier)
+    scale = make_normalizer(classifier)
     more: dict[str, Any] = {"method": options.method, "preprocess": scale}
     members = [group.members for group in targets] if targets else None
     explainers = [maps.explainer(net, targets=members, keep_features=options.holds_title, **more) for net in classifier.networks]
@@ -136,7 +136,7 @@ def count_scorecam_passes(session: Session) -> tuple[int, Callable[[], int]] | N
 def make_describer(classifier: Classifier) -> Callable[[Array], tuple[Array, Array]]:
     """From pictures uint8 (batch, height, width, 3) to scores as `predict` gives them, float32 (batch, classes), and pooled features
     float32 (batch, channels)."""
-    describe = maps.describer(classifier.networks[0], preprocess=normalizer(classifier))
+    describe = maps.describer(classifier.networks[0], preprocess=make_normalizer(classifier))
 
     def describe_batch(pixels: Array) -> tuple[Array, Array]:
         scores, features = describe(pixels)
@@ -145,7 +145,7 @@ def make_describer(classifier: Classifier) -> Callable[[Array], tuple[Array, Arr
     return describe_batch
 
 
-def normalizer(classifier: Classifier) -> Callable[[Any], Any]:
+def make_normalizer(classifier: Classifier) -> Callable[[Any], Any]:
     """The scaling of pixels that the classifier was trained with."""
     return functools.partial(pixel_normalization.scale_pixels, mode=classifier.pixels)
 

@@ -35,7 +35,7 @@ def build_network(entry: zoo.Entry, recipe: Recipe, classes: int) -> TrainableNe
     classifier = keras.Sequential([keras.Input((base.output.shape[-1],)), *dense])
     pixels = keras.Input((None, None, 3), name="pixels")
     # Batch norm keeps its statistics, also while layers are fine-tuned.
-    x = base(normalization_layers(pixels, entry.pixels), training=False)
+    x = base(add_normalization(pixels, entry.pixels), training=False)
     x = keras.layers.GlobalAveragePooling2D(name="pooling")(x)
     for layer in dense:
         x = layer(x)
@@ -64,7 +64,7 @@ def _make_augmentation(seed: int) -> keras.Sequential:
     )
 
 
-def normalization_layers(pixels: Any, mode: Pixels) -> Any:
+def add_normalization(pixels: Any, mode: Pixels) -> Any:
     """pixel_normalization.scale_pixels as layers of the model itself, so that its file needs nothing beside it."""
     layers = keras.layers
     if mode == "unit":

@@ -108,7 +108,7 @@ def test_many_are_compared_in_parts_to_the_same_end(monkeypatch: pytest.MonkeyPa
 def test_agreement_is_kappa() -> None:
     random = np.random.default_rng(0)
     a, b = random.random((5, 256)) < 0.2, random.random((4, 256)) < 0.7
-    found = near_duplicates._agreement(2.0 * a - 1, 2.0 * b - 1)
+    found = near_duplicates._compute_agreement(2.0 * a - 1, 2.0 * b - 1)
     for i in range(5):
         for j in range(4):
             observed = np.mean(a[i] == b[j])

@@ -159,7 +159,7 @@ def test_the_map_is_the_gradient_through_the_nested_base(trained: transfer_learn
 def test_the_scaling_inside_the_file_is_that_of_the_network(mode: Pixels) -> None:
     pixels = np.random.default_rng(1).uniform(0, 255, (2, 5, 6, 3)).astype(np.float32)
     source = keras.Input((None, None, 3))
-    model = keras.Model(source, keras.layers.Identity()(trainable_network.normalization_layers(source, mode)))
+    model = keras.Model(source, keras.layers.Identity()(trainable_network.add_normalization(source, mode)))
     again = keras.Model.from_config(model.get_config())
     np.testing.assert_allclose(again(pixels), scale_pixels(tf.constant(pixels), mode), rtol=1e-5, atol=1e-4)
 
