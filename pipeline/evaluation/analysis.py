@@ -23,10 +23,10 @@ from pipeline.explain.sessions import Session
 from pipeline.models import metadata, zoo
 from pipeline.records import ModelChoice
 
-Counter = Callable[[str, int], AbstractContextManager[Callable[[], None]]]  # a progress bar: title and count to a tick
+ProgressBar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]  # a progress bar: title and count to a tick
 
 
-def analyze(plan: AnalysisPlan, session: Session, *, choice: ModelChoice, command: str, counter: Counter) -> Analysis:
+def analyze(plan: AnalysisPlan, session: Session, *, choice: ModelChoice, command: str, counter: ProgressBar) -> Analysis:
     """Judge a model by labelled pictures and write what is found into the plan's folder.
 
     Raises CommandError for folders that are no class of the model, InputError when no picture can be read, OutputError.

@@ -194,10 +194,10 @@ def visualize_image(job: Job, session: Session) -> tuple[Outcome, Explanations]:
     return commit_image(write_image(job, read_and_render(job.input, session), session, before))
 
 
-Result = tuple[Outcome, Explanations] | HeatreelError
+ImageResult = tuple[Outcome, Explanations] | HeatreelError
 
 
-def visualize_images(jobs: Sequence[Job], session: Session) -> Iterator[tuple[Job, Result]]:
+def visualize_images(jobs: Sequence[Job], session: Session) -> Iterator[tuple[Job, ImageResult]]:
     """As visualize_image for many pictures, in their order, each with its result or its error.
 
     Each of THREADS threads takes a few pictures at a time, of no more than TOGETHER_PIXELS in all: it reads them, explains those of one
@@ -205,7 +205,7 @@ def visualize_images(jobs: Sequence[Job], session: Session) -> Iterator[tuple[Jo
     """
     waiting, together = iter(jobs), 1
     groups: deque[Future[_Group]] = deque()
-    unflushed: deque[tuple[Job, Future[Result]]] = deque()
+    unflushed: deque[tuple[Job, Future[ImageResult]]] = deque()
     with ThreadPoolExecutor(DISK_THREADS) as disk, ThreadPoolExecutor(THREADS) as threads:
         try:
             while True:
@@ -229,7 +229,7 @@ def visualize_images(jobs: Sequence[Job], session: Session) -> Iterator[tuple[Jo
 class _Group(NamedTuple):
     """The results of some pictures, in their order, and how many pixels the largest of them has, None where none could be read."""
 
-    results: Sequence[tuple[Job, Future[Result]]]
+    results: Sequence[tuple[Job, Future[ImageResult]]]
     largest_pixels: int | None
 
 

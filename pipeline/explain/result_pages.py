@@ -21,7 +21,7 @@ from pipeline.reports import html
 from pipeline.results.explanations import Explanations
 
 MAX_EMBEDDED = 300  # pictures; more would make a page of many megabytes, and are linked instead
-BLANK = np.full((240, 320, 3), 40, np.uint8)  # in place of a picture that could not be read
+_BLANK = np.full((240, 320, 3), 40, np.uint8)  # in place of a picture that could not be read
 _SHOWN_BY_BROWSERS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif")
 
 
@@ -44,7 +44,7 @@ def write_prediction_grid(path: Path, predictions: Sequence[Sequence[InputPredic
     """
     pictures, texts = [], []
     for of_input in zip(*predictions, strict=True):
-        pictures.append(next((each.thumbnail for each in of_input if each.thumbnail is not None), BLANK))
+        pictures.append(next((each.thumbnail for each in of_input if each.thumbnail is not None), _BLANK))
         lines = [_prediction_line(each.outcome, name_model=len(predictions) > 1) for each in of_input]
         texts.append([printable(of_input[0].outcome.input.name), *lines])
     write_picture_grid(path, pictures, texts, overwrite=overwrite)
