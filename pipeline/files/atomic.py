@@ -83,9 +83,8 @@ class PendingFile:
     def __enter__(self) -> PendingFile:
         with self._as_output_error():
             self.output.parent.mkdir(parents=True, exist_ok=True)
-            if (
-                self.output.parent not in _swept
-            ):  # once is enough: what dies while this process lives is somebody's to tell, who sweeps then
+            # Once is enough: what dies while this process lives is somebody's to tell, who sweeps then.
+            if self.output.parent not in _swept:
                 remove_leftovers(self.output.parent)
                 _swept.add(self.output.parent)
         return self
