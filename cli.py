@@ -1092,7 +1092,7 @@ def train(
 ) -> None:
     """Teach a network your own classes, from a folder of class folders; the file it writes works with -m everywhere."""
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
-        from pipeline.explain import planning
+        from pipeline.training import training_plan
 
         recipe = Recipe(
             base=base,
@@ -1106,7 +1106,7 @@ def train(
             seed=seed,
             max_megapixels=max_megapixels,
         )
-        plan = planning.plan_training(data, output=output, recipe=recipe, resume=resume, overwrite=overwrite)
+        plan = training_plan.plan_training(data, output=output, recipe=recipe, resume=resume, overwrite=overwrite)
         with terminal.passing(f"loading the model {base}"), terminal.starting_up():
             from pipeline.models import loading
             from pipeline.training import transfer_learning
@@ -1184,12 +1184,12 @@ def analyze(
         overwrite=overwrite,
     )
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
-        from pipeline.explain import planning
+        from pipeline.evaluation import analysis_plan
         from pipeline.rendering.compositing import colormap as known_colormap
 
         zoo.check_choice(choice, ())
         known_colormap(options.colormap)
-        plan = planning.plan_analysis(data, output=output, threshold=threshold, examples=examples, options=options)
+        plan = analysis_plan.plan_analysis(data, output=output, threshold=threshold, examples=examples, options=options)
         with terminal.passing(f"loading the model {_name_of(choice)}"):
             with terminal.starting_up():
                 from pipeline.cam import batching
@@ -1416,9 +1416,9 @@ def _run(
     def made(outcome: Outcome, track: Explanations, _file: Path) -> None:
         write([track] if alone else ())
         if options.keeps_thumbnails:
-            from pipeline.explain import run_pages
+            from pipeline.explain import result_pages
 
-            run_pages.write(outcome, track, session, command=_command(), overwrite=options.overwrite)
+            result_pages.write_video_extras(outcome, track, session, command=_command(), overwrite=options.overwrite)
 
     try:
         for outcome, track in _done(jobs, session, terminal, made, pictures=pictures):
@@ -1434,9 +1434,9 @@ def _run(
     done = _jobs_done(jobs, outcomes)
     files = _files_beside(done, options)
     if options.report and pictures:
-        from pipeline.explain import run_pages
+        from pipeline.explain import result_pages
 
-        page = run_pages.write_pictures_page(shown, options, command=_command(), overwrite=options.overwrite)
+        page = result_pages.write_pictures_page(shown, options, command=_command(), overwrite=options.overwrite)
         files = [("page", page), *files] if page else files
     pages_made = [path for kind, path in files if kind == "page"]
     shows = (pages_made or [job.output for job in done]) if opens else ()
@@ -1504,7 +1504,7 @@ def _predict(
     if jobs:
         with terminal.passing(f"loading the model {_name_of(choices[0])}"):
             with terminal.starting_up():
-                from pipeline.explain import predicting, sessions
+                from pipeline.explain import prediction_job
                 from pipeline.models import loading
 
             terminal.say(f"running on {loading.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
@@ -1512,9 +1512,11 @@ def _predict(
             with terminal.passing(f"loading the model {_name_of(choice)}"):
                 classifier = loading.load_classifier(choice)
             with terminal.counter(f"{classifier.name}", len(jobs)) as tick:
-                answers.append(predicting.predict(jobs, tick=tick, **sessions.scoring(classifier, options)))
+                answers.append(prediction_job.predict(jobs, prediction_job.make_scorer(classifier, options), tick=tick))
         if grid is not None:
-            predicting.write_grid(grid, answers, overwrite=options.overwrite)
+            from pipeline.explain import result_pages
+
+            result_pages.write_prediction_grid(grid, answers, overwrite=options.overwrite)
     outcomes = [*refused, *(answer.outcome for each in zip(*answers, strict=True) for answer in each)]
     if csv is not None:
         from pipeline.results.explanations import write_ranking
@@ -1529,11 +1531,11 @@ def _done(
     jobs: Sequence[Job], session: Session, terminal: Terminal, made: Callable[[Outcome, Explanations, Path], None], *, pictures: bool
 ) -> Iterator[tuple[Outcome, Explanations | None]]:
     """Every job in order with what became of it: pictures many at a time, videos one by one."""
-    from pipeline.explain import sessions
+    from pipeline.explain import image_job
 
     if pictures:
         with _passes(jobs, session, terminal) or nullcontext():
-            for job, done in sessions.visualize_images(jobs, session):
+            for job, done in image_job.visualize_images(jobs, session):
                 terminal.check()
                 yield _failed(job, done, session, terminal) if isinstance(done, HeatreelError) else done
         return
@@ -1547,7 +1549,7 @@ def _passes(jobs: Sequence[Job], session: Session, terminal: Terminal) -> Abstra
     """A bar over passes of the network for a method that makes many of them for a picture; None where none is needed."""
     from pipeline.explain import sessions
 
-    passes = sessions.passes_of(session)
+    passes = sessions.count_scorecam_passes(session)
     if passes is None:
         return None
     each, made = passes

@@ -42,7 +42,7 @@ def uncompressed(video: Path, output: Path, *, frames: int | None = None) -> Pat
 def wall() -> Array:
     """Photographs from scikit-image side by side and one over the other, none of them enlarged: RGB (1500, 2250, 3)."""
     names = [shot[0] for shot in demo_clip.SHOTS]
-    photos = [demo_clip.photograph(name)[:300, :450] for name in names]
+    photos = [demo_clip.read_photograph(name)[:300, :450] for name in names]
     rows = [np.concatenate([photos[(column + 3 * row) % len(photos)] for column in range(5)], axis=1) for row in range(5)]
     return np.concatenate(rows, axis=0)
 

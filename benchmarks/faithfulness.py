@@ -27,7 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from PIL import Image
 
 from pipeline.cam import maps
-from pipeline.explain import demo_clip, sessions
+from pipeline.explain import demo_clip, prediction_job
 from pipeline.media import images, resizing
 from pipeline.models import loading, pixel_normalization, zoo
 from pipeline.records import Method, ModelChoice, Options
@@ -38,7 +38,7 @@ PHOTOGRAPHS = ("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png",
 def photographs(folder: Path | None) -> list[Image.Image]:
     if folder is not None:
         return [images.read_still(path) for path in images.pictures_in(folder)]
-    return [Image.fromarray(demo_clip.photograph(name)) for name in PHOTOGRAPHS]
+    return [Image.fromarray(demo_clip.read_photograph(name)) for name in PHOTOGRAPHS]
 
 
 def areas(pixels: Array, heat: Array, score: Callable[[Array], Array], steps: int) -> tuple[float, float]:
@@ -82,16 +82,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=32)
     options = parser.parse_args()
     classifier = loading.load_classifier(ModelChoice(model=zoo.DEFAULT))
-    scoring = sessions.scoring(classifier, Options())
-    pictures = [
-        resizing.network_picture(resizing.frame_of(photo), scoring["geometry"](*photo.size)) for photo in photographs(options.photos)
-    ]
+    scorer = prediction_job.make_scorer(classifier, Options())
+    pictures = [resizing.network_picture(resizing.frame_of(photo), scorer.geometry(*photo.size)) for photo in photographs(options.photos)]
     print(f"{len(pictures)} photographs, {options.steps} steps\n{'map':<14} {'deletion':>9} {'insertion':>9}")
     for name, make in ways(classifier, options.methods).items():
         results = []
         for pixels in pictures:
-            index = int(scoring["score"](pixels[None])[0].argmax())
-            results.append(areas(pixels, make(pixels, index), lambda batch, index=index: scoring["score"](batch)[:, index], options.steps))
+            index = int(scorer.score(pixels[None])[0].argmax())
+            results.append(areas(pixels, make(pixels, index), lambda batch, index=index: scorer.score(batch)[:, index], options.steps))
         deletion, insertion = np.mean(results, axis=0)
         print(f"{name:<14} {deletion:>9.3f} {insertion:>9.3f}", flush=True)
 

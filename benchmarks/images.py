@@ -25,7 +25,7 @@ def startup(options: argparse.Namespace) -> list[Row]:
     """One photograph explained, and the help text, over the import of TensorFlow alone."""
     with tempfile.TemporaryDirectory() as folder:
         photo, result = Path(folder) / "photo.png", Path(folder) / "result.png"
-        cv2.imwrite(str(photo), demo_clip.photograph(demo_clip.SHOTS[0][0])[..., ::-1])
+        cv2.imwrite(str(photo), demo_clip.read_photograph(demo_clip.SHOTS[0][0])[..., ::-1])
         commands = {
             "import tensorflow": (sys.executable, "-c", "import tensorflow"),
             "visualize image": (VISUALIZE, "image", photo, "-o", result, "--overwrite"),

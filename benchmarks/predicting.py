@@ -1,6 +1,6 @@
 """How fast `predict` goes through photographs, against its two limits: reading them, and the network's forward pass.
 
-python benchmarks/predicting.py [--count N] [--photos FOLDER] [--repeat N]
+python benchmarks/prediction_job.py [--count N] [--photos FOLDER] [--repeat N]
 
 Prints pictures a second of reading alone, of the forward pass alone, and of both together, alternating; then the ratio of the whole to the
 network, and to the slower of the two. Without a folder, JPEGs of 500 x 375 are made of scikit-image's photographs.
@@ -13,6 +13,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -23,13 +24,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from PIL import Image
 
 from pipeline.cam import batching
-from pipeline.explain import demo_clip, planning, predicting, sessions
+from pipeline.explain import demo_clip, planning, prediction_job
 from pipeline.models import loading, zoo
 from pipeline.records import ModelChoice, Options
 
 
 def make_photographs(folder: Path, count: int) -> Path:
-    photos = [Image.fromarray(demo_clip.photograph(shot[0])) for shot in demo_clip.SHOTS]
+    photos = [Image.fromarray(demo_clip.read_photograph(shot[0])) for shot in demo_clip.SHOTS]
     for number in range(count):
         photo = photos[number % len(photos)]
         inset = number % 40
@@ -52,20 +53,20 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
     loading.use_device("auto", at_once=batching.AT_ONCE)
-    scoring = sessions.scoring(loading.load_classifier(ModelChoice(model=zoo.DEFAULT)), Options())
+    scorer = prediction_job.make_scorer(loading.load_classifier(ModelChoice(model=zoo.DEFAULT)), Options())
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.photos or make_photographs(Path(scratch), options.count)
         jobs = [job for job in planning.plan_predictions([folder]) if isinstance(job, planning.Job)]
-        seen = scoring["geometry"](500, 375)
-        batch = np.random.default_rng(0).integers(0, 256, (scoring["batch_size"], seen.height_px, seen.width_px, 3), np.uint8)
+        seen = scorer.geometry(500, 375)
+        batch = np.random.default_rng(0).integers(0, 256, (scorer.batch_size, seen.height_px, seen.width_px, 3), np.uint8)
         batches = [batch] * -(-len(jobs) // len(batch))
-        nothing = {**scoring, "score": lambda pixels: np.zeros((len(pixels), 1000), np.float32)}
-        predicting.predict(jobs[:64], **scoring)  # the first use of a shape is start-up
+        nothing = replace(scorer, score=lambda pixels: np.zeros((len(pixels), 1000), np.float32))
+        prediction_job.predict(jobs[:64], scorer)  # the first use of a shape is start-up
         rounds = [
             (
-                rate(len(jobs), lambda: predicting.predict(jobs, **nothing)),
-                rate(len(batches) * len(batch), lambda: list(batching.computed(scoring["score"], batches))),
-                rate(len(jobs), lambda: predicting.predict(jobs, **scoring)),
+                rate(len(jobs), lambda: prediction_job.predict(jobs, nothing)),
+                rate(len(batches) * len(batch), lambda: list(batching.computed(scorer.score, batches))),
+                rate(len(jobs), lambda: prediction_job.predict(jobs, scorer)),
             )
             for _ in range(options.repeat)
         ]

@@ -40,7 +40,7 @@ def see(session: sessions.Session, path: Path) -> tuple[Any, tuple[int, int]]:
     """What the network says of a picture, and its width and height."""
     picture = images.read_still(path)
     pixels = resizing.network_picture(resizing.frame_of(picture), session.geometry(picture.width, picture.height))
-    return session.seen(pixels[None])[0], picture.size
+    return session.explain_batch(pixels[None])[0], picture.size
 
 
 def judge(scores: Array, truth: Array) -> dict[str, float]:

@@ -33,7 +33,7 @@ def scores_of(path: Path, session: sessions.Session) -> Iterator[tuple[float, Ar
     with frame_reader.open_frames(source) as frames:
         seen = resizing.NetworkPictures(source.colour, session.geometry(source.width_px, source.height_px), interlaced=source.interlaced)
         while batch := list(itertools.islice(frames, maps.batch_size())):
-            said = session.seen(np.stack([seen(frame) for frame in batch]))
+            said = session.explain_batch(np.stack([seen(frame) for frame in batch]))
             yield from zip([frame.time_seconds for frame in batch], [each.scores for each in said], strict=True)
 
 

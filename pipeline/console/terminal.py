@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pipeline.batch.scheduler import Overview, Summary
     from pipeline.batch.status_report import Status
     from pipeline.explain.planning import Job
-    from pipeline.training.transfer_learning import Trained
+    from pipeline.training.transfer_learning import TrainingResult
 
 
 POLL_SECONDS = 0.25
@@ -198,7 +198,7 @@ class Terminal:
 
     def put_analysis(self, found: dict[str, Any]) -> None:
         """JSON, or what one wants to know first: accuracy, classes, the best threshold, what to look at, and where the page is."""
-        from pipeline.explain.planning import ANALYSIS_FILES
+        from pipeline.evaluation.analysis_plan import ANALYSIS_FILES
 
         for warning in found["warnings"]:
             self.say(printable(f"warning: {warning}"))
@@ -247,7 +247,7 @@ class Terminal:
         finally:
             display.close()
 
-    def put_trained(self, trained: Trained) -> None:
+    def put_trained(self, trained: TrainingResult) -> None:
         """What a training has come to."""
         for warning in trained.warnings:
             self.say(printable(f"warning: {warning}"))

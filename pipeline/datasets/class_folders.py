@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import unicodedata
 from collections import Counter, defaultdict
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import InputError, KindError
+from pipeline.files import file_types
 from pipeline.files.file_types import PICTURE_SUFFIXES
 from pipeline.media import images
 from pipeline.records import natural_key, printable
@@ -54,19 +54,32 @@ class Dataset:
         return [found[number] for number in range(len(self.labels))]
 
 
-def open_dataset(root: Path, *, max_megapixels: float | None = None) -> Dataset:
+def load_dataset(root: Path, *, max_megapixels: float | None = None) -> Dataset:
     """Look at every picture's header. Hidden files are passed over, and so is what has neither the suffix nor the content of a picture.
 
-    Raises InputError when it is no folder, holds no class folders, or classes whose names differ in case or Unicode form alone.
+    Raises InputError when it is an address or no folder, when it holds no class folders, or classes whose names differ in case or Unicode
+    form alone.
     """
-    parts = _parts(root)
+    file_types.refuse_address(root)
+    parts = _find_parts(root)
     labels = sorted({folder.name for folders in parts.values() for folder in folders}, key=natural_key)
     if not labels:
         raise InputError(f"{root}: holds no folders", remedy="give a folder with one folder of pictures for each class")
     _refuse_collisions(root, labels)
-    unreadable: list[tuple[str, str]] = []
+    examples, unreadable, others = _check_pictures(root, parts, labels, max_megapixels)
+    if not examples:
+        raise InputError(f"{root}: there is no picture in its class folders ({', '.join(map(printable, labels[:10]))})")
+    warnings = _list_warnings(root, parts, unreadable, others)
+    return Dataset(root=root, labels=labels, examples=examples, unreadable=unreadable, warnings=warnings)
+
+
+def _check_pictures(
+    root: Path, parts: dict[Part | None, list[Path]], labels: Sequence[str], max_megapixels: float | None
+) -> tuple[list[Example], list[tuple[str, str]], int]:
+    """The pictures whose header can be read; name and reason of those that cannot; how many other files there are."""
     examples: list[Example] = []
-    strangers = 0
+    unreadable: list[tuple[str, str]] = []
+    others = 0
     for part, folders in parts.items():
         for folder in sorted(folders, key=lambda path: natural_key(path.name)):
             for path in _files_below(folder):
@@ -77,16 +90,13 @@ def open_dataset(root: Path, *, max_megapixels: float | None = None) -> Dataset:
                     if path.suffix.lower() in PICTURE_SUFFIXES:
                         unreadable.append((name, error.what if isinstance(error, KindError) else str(error)))
                     else:
-                        strangers += 1
+                        others += 1
                 else:
                     examples.append(Example(path=path, name=name, label=labels.index(folder.name), part=part))
-    if not examples:
-        raise InputError(f"{root}: there is no picture in its class folders ({', '.join(map(printable, labels[:10]))})")
-    warnings = _warnings(root, parts, unreadable, strangers)
-    return Dataset(root=root, labels=labels, examples=examples, unreadable=unreadable, warnings=warnings)
+    return examples, unreadable, others
 
 
-def _parts(root: Path) -> dict[Part | None, list[Path]]:
+def _find_parts(root: Path) -> dict[Part | None, list[Path]]:
     try:
         folders = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
     except OSError as error:
@@ -117,32 +127,23 @@ def _files_below(folder: Path) -> Iterator[Path]:
         yield from (Path(here, name) for name in sorted(names, key=natural_key) if not name.startswith("."))
 
 
-def _warnings(root: Path, parts: dict[Part | None, list[Path]], unreadable: Sequence[tuple[str, str]], strangers: int) -> list[str]:
+def _list_warnings(root: Path, parts: dict[Part | None, list[Path]], unreadable: Sequence[tuple[str, str]], others: int) -> list[str]:
     warnings = []
     if unreadable:
         first = "; ".join(reason for _, reason in unreadable[:3])
-        warnings.append(f"{_many(len(unreadable), 'picture')} cannot be read and left out: {first}{' ...' if len(unreadable) > 3 else ''}")
-    if strangers:
-        warnings.append(f"{_many(strangers, 'file')} in the class folders left out: no pictures")
+        warnings.append(f"{_count(len(unreadable), 'picture')} cannot be read and left out: {first}{' ...' if len(unreadable) > 3 else ''}")
+    if others:
+        warnings.append(f"{_count(others, 'file')} in the class folders left out: no pictures")
     loose = sum(1 for path in root.iterdir() if path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES)
     if loose:
-        warnings.append(f"{_many(loose, 'picture')} directly in {root} left out: no class folder says what they show")
+        warnings.append(f"{_count(loose, 'picture')} directly in {root} left out: no class folder says what they show")
     if None not in parts and (root / "test").is_dir():
         warnings.append(f"{root / 'test'} is left out: only train and val are looked at")
     return warnings
 
 
-def _many(count: int, noun: str) -> str:
+def _count(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
-
-
-def sha256_of(path: Path) -> str:
-    """The first 16 hex digits of a file's SHA-256, as a model's card has them. Raises InputError when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 # ------------------------------------------------------------------------------------------------ training and validation
@@ -164,11 +165,11 @@ def check_trainable(dataset: Dataset) -> None:
         if few:
             where = f"{dataset.root}/train" if part else f"{dataset.root}"
             raise InputError(
-                f"{where}: fewer than {_many(needed, 'picture')} of {', '.join(map(repr, few))}", remedy="add pictures of each class"
+                f"{where}: fewer than {_count(needed, 'picture')} of {', '.join(map(repr, few))}", remedy="add pictures of each class"
             )
 
 
-def split(dataset: Dataset, *, val: float, seed: int) -> Dataset:
+def split_dataset(dataset: Dataset, *, val: float, seed: int) -> Dataset:
     """The same with a part for every picture: that of its folder where there is train/ and val/, else drawn.
 
     Every class gives the fraction `val` of its pictures, as near as whole pictures allow and one at least; the same

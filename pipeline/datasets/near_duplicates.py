@@ -19,7 +19,7 @@ import numpy as np
 from pipeline.arrays import Array
 
 SIDE = 16  # a fingerprint has SIDE * SIDE bits
-LOOK_PX = 320  # the longer side of what a picture is compared with others by
+THUMBNAIL_PX = 320  # the longer side at which a signature is made
 
 AGREEMENT, CORRELATION = 0.5, 0.7  # of copies of a photograph
 FLAT_AGREEMENT, FLAT_CORRELATION = 0.25, 0.98  # of a drawing: in most places no edge says anything
@@ -28,7 +28,7 @@ STRUCTURE = 0.5  # of a photograph as many neighbouring places, or more, differ 
 _ROWS = 2048  # compared at a time
 
 
-def fingerprint(rgb: Array) -> bytes:
+def difference_hash(rgb: Array) -> bytes:
     """The difference hash of a picture, RGB uint8 (height, width, 3): 256 bits, each whether a place is darker than the one to its right.
 
     N. Krawetz, "Kind of Like That" (2013), with 256 bits in place of 64.
@@ -38,28 +38,28 @@ def fingerprint(rgb: Array) -> bytes:
     return np.packbits(small[:, 1:] > small[:, :-1]).tobytes()
 
 
-class Look(NamedTuple):
-    """What is kept of a picture to find it again.
+class PictureSignature(NamedTuple):
+    """What a picture is recognised by, also when it was scaled or compressed.
 
-    `sha256` is its file's, 16 hex digits as in a model's card; where the picture is at hand there are also the fingerprint of its mirror
+    `sha256` is its file's, 16 hex digits as in a model's metadata; where the picture is at hand there are also the hash of its mirror
     image, and a thumbnail uint8 (SIDE, SIDE, 3).
     """
 
     sha256: str
-    fingerprint: bytes
-    mirrored: bytes | None = None
+    difference_hash: bytes
+    mirrored_hash: bytes | None = None
     thumbnail: Array | None = None
 
 
-def look(rgb: Array, sha256: str) -> Look:
-    """Of a picture, RGB uint8 (height, width, 3)."""
+def make_signature(rgb: Array, sha256: str) -> PictureSignature:
+    """The signature of a picture, RGB uint8 (height, width, 3), whose file has that SHA-256."""
     rgb = np.ascontiguousarray(rgb)
     small = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return Look(sha256, fingerprint(rgb), fingerprint(rgb[:, ::-1]), small)
+    return PictureSignature(sha256, difference_hash(rgb), difference_hash(rgb[:, ::-1]), small)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pairs:
+class DuplicatePairs:
     """Pictures that are nearly the same, by number: int (pairs,).
 
     `same` bool: the same file, byte for byte; `mirrored` bool: the other way round.
@@ -76,62 +76,62 @@ class Pairs:
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return zip(self.first.tolist(), self.second.tolist(), strict=True)
 
-    def where(self, chosen: Array) -> Pairs:
+    def where(self, chosen: Array) -> DuplicatePairs:
         """Those of a mask bool (pairs,)."""
-        return Pairs(first=self.first[chosen], second=self.second[chosen], same=self.same[chosen], mirrored=self.mirrored[chosen])
+        return DuplicatePairs(first=self.first[chosen], second=self.second[chosen], same=self.same[chosen], mirrored=self.mirrored[chosen])
 
 
-def near(looks: Sequence[Look], others: Sequence[Look] | None = None) -> Pairs:
-    """All pairs among pictures that are at hand, `first` before `second`; or with `others` of which `second` counts, at hand or not."""
-    table, within = _Table(looks), others is None
+def find_pairs(signatures: Sequence[PictureSignature], others: Sequence[PictureSignature] | None = None) -> DuplicatePairs:
+    """All pairs among pictures at hand, `first` before `second`; or with `others`, at hand or not, into which `second` counts."""
+    table, within = _Table(signatures), others is None
     against = table if others is None else _Table(others)
     found: list[tuple[Array, ...]] = []
-    for begin in range(0, len(looks) if len(against) else 0, _ROWS):
-        rows = np.arange(begin, min(begin + _ROWS, len(looks)))
+    for begin in range(0, len(signatures) if len(against) else 0, _ROWS):
+        rows = np.arange(begin, min(begin + _ROWS, len(signatures)))
         same = table.sha256[rows, None] == against.sha256
-        direct = _alike(table, rows, against, table.prints, table.thumbnails)
-        turned = _alike(table, rows, against, table.mirrored, table.thumbnails[:, :, ::-1])
+        direct = _find_alike(table, rows, against, table.prints, table.thumbnails)
+        turned = _find_alike(table, rows, against, table.mirrored, table.thumbnails[:, :, ::-1])
         hit = same | direct | turned
         if within:
             hit &= rows[:, None] < np.arange(len(against))
         at, second = np.nonzero(hit)
         found.append((rows[at], second, same[at, second], (turned & ~direct & ~same)[at, second]))
     columns = [np.concatenate(column) for column in zip(*found, strict=True)] if found else [np.zeros(0, int)] * 4
-    return Pairs(first=columns[0], second=columns[1], same=columns[2].astype(bool), mirrored=columns[3].astype(bool))
+    return DuplicatePairs(first=columns[0], second=columns[1], same=columns[2].astype(bool), mirrored=columns[3].astype(bool))
 
 
 class _Table:
-    """Many looks as arrays: bits as -1 and 1, thumbnails float32 (pictures, SIDE, SIDE, 3)."""
+    """Many signatures as arrays: bits as -1 and 1, thumbnails float32 (pictures, SIDE, SIDE, 3)."""
 
-    def __init__(self, looks: Sequence[Look]) -> None:
-        self.sha256 = np.array([each.sha256 for each in looks], dtype=str)
-        self.prints = _signs([each.fingerprint for each in looks])
-        self.mirrored = _signs([each.mirrored or each.fingerprint for each in looks])
-        self.at_hand = np.array([each.thumbnail is not None for each in looks], bool)
+    def __init__(self, signatures: Sequence[PictureSignature]) -> None:
+        self.sha256 = np.array([each.sha256 for each in signatures], dtype=str)
+        self.prints = _unpack_signs([each.difference_hash for each in signatures])
+        self.mirrored = _unpack_signs([each.mirrored_hash or each.difference_hash for each in signatures])
+        self.at_hand = np.array([each.thumbnail is not None for each in signatures], bool)
         blank = np.zeros((SIDE, SIDE, 3), np.uint8)
-        thumbnails = [blank if each.thumbnail is None else each.thumbnail for each in looks]
+        thumbnails = [blank if each.thumbnail is None else each.thumbnail for each in signatures]
         self.thumbnails = np.array(thumbnails, np.float32).reshape(-1, SIDE, SIDE, 3)
-        self.structured = _structure(self.thumbnails) >= STRUCTURE
+        self.structured = _measure_structure(self.thumbnails) >= STRUCTURE
 
     def __len__(self) -> int:
         return len(self.sha256)
 
 
-def _signs(prints: Sequence[bytes]) -> Array:
+def _unpack_signs(prints: Sequence[bytes]) -> Array:
     bits = np.unpackbits(np.frombuffer(b"".join(prints), np.uint8)).reshape(-1, SIDE * SIDE)
     return 2 * bits.astype(np.float32) - 1
 
 
-def _structure(thumbnails: Array) -> Array:
+def _measure_structure(thumbnails: Array) -> Array:
     """Of how many neighbours in a row the brightness differs by more than two levels, float (pictures,) in [0, 1]."""
     differs: Array = np.abs(np.diff(thumbnails.mean(axis=3), axis=2)) > 2
     return np.asarray(differs.mean(axis=(1, 2)))
 
 
-def _agreement(a: Array, b: Array) -> Array:
+def _compute_agreement(a: Array, b: Array) -> Array:
     """How much more two lots of bits, -1 and 1 (n, bits) and (m, bits), agree than by chance: J. Cohen's kappa (1960), (n, m).
 
-    1 for equal ones, 0 for strangers; without it drawings would agree for nothing but the ground that they leave.
+    1 for equal ones, 0 for unrelated ones; without it drawings would agree for nothing but the ground that they leave.
     """
     differing = (1 - a @ b.T / a.shape[1]) / 2
     p, q = (a.mean(axis=1)[:, None] + 1) / 2, (b.mean(axis=1) + 1) / 2
@@ -139,24 +139,24 @@ def _agreement(a: Array, b: Array) -> Array:
     return np.asarray(1 - np.divide(differing, by_chance, out=np.ones_like(differing), where=by_chance > 1e-6))
 
 
-def _alike(table: _Table, rows: Array, against: _Table, prints: Array, thumbnails: Array) -> Array:
+def _find_alike(table: _Table, rows: Array, against: _Table, prints: Array, thumbnails: Array) -> Array:
     """Which of some rows and all the others show the same, bool (rows, others)."""
-    agreement = _agreement(prints[rows], against.prints)
+    agreement = _compute_agreement(prints[rows], against.prints)
     hit: Array = (agreement >= ALONE_AGREEMENT) & ~against.at_hand & table.structured[rows, None]
     at, second = np.nonzero((agreement >= FLAT_AGREEMENT) & against.at_hand)
     first = rows[at]
     correlation = np.empty(len(at), np.float32)
     for begin in range(0, len(at), 65_536):
         part = np.s_[begin : begin + 65_536]
-        a, b = (_centred(all_of[which[part]]) for all_of, which in ((thumbnails, first), (against.thumbnails, second)))
+        a, b = (_centre(all_of[which[part]]) for all_of, which in ((thumbnails, first), (against.thumbnails, second)))
         correlation[part] = (a * b).sum(axis=1)
     photographs = table.structured[first] & against.structured[second] & (agreement[at, second] >= AGREEMENT)
     hit[at, second] = correlation >= np.where(photographs, CORRELATION, FLAT_CORRELATION)
     return hit
 
 
-def _centred(thumbnails: Array) -> Array:
-    """Less the mean of each channel, and of the length 1: (pictures, values). What has one colour alone becomes 0."""
+def _centre(thumbnails: Array) -> Array:
+    """Subtract the mean of each channel and divide by the length: (pictures, values). What has one colour alone becomes 0."""
     values = thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True)
     values = values.reshape(len(values), -1)
     return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6))

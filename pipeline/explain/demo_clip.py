@@ -1,4 +1,4 @@
-"""The demo's photographs, which come inside scikit-image's wheel, and its clip: a camera gliding over them."""
+"""The demo's photographs, which come with scikit-image, and its clip: a camera gliding over them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SECONDS = SHOT_SECONDS * len(SHOTS)
 PHOTOGRAPHS = {"cat.jpg": "chelsea.png", "coffee.jpg": "coffee.png", "rocket.jpg": "rocket.jpg", "motorcycle.jpg": "motorcycle_left.png"}
 
 
-def photograph(name: str) -> Array:
+def read_photograph(name: str) -> Array:
     """RGB uint8 (height, width, 3) of a picture in scikit-image's data folder. Raises InputError when it is not there."""
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
@@ -38,18 +38,18 @@ def photograph(name: str) -> Array:
     return np.asarray(images.read_still(Path(spec.origin).parent / "data" / name))
 
 
-def clip_pictures() -> Iterator[Array]:
-    """Every picture of the clip, RGB uint8 (HEIGHT, WIDTH, 3), with a hard cut between the shots."""
+def draw_frames() -> Iterator[Array]:
+    """Every frame of the clip, RGB uint8 (HEIGHT, WIDTH, 3), with a hard cut between the shots."""
     count = round(SHOT_SECONDS * FPS)
     for name, begin, end in SHOTS:
-        photo = photograph(name)
+        photo = read_photograph(name)
         for number in range(count):
             t = number / (count - 1)
             ease = t * t * (3 - 2 * t)  # starts and stops softly
-            yield _seen_by_camera(photo, *(b + (e - b) * ease for b, e in zip(begin, end, strict=True)))
+            yield _crop_to_camera(photo, *(b + (e - b) * ease for b, e in zip(begin, end, strict=True)))
 
 
-def _seen_by_camera(photo: Array, x: float, y: float, width: float) -> Array:
+def _crop_to_camera(photo: Array, x: float, y: float, width: float) -> Array:
     full_height, full_width = photo.shape[:2]
     view_width = min(width * full_width, full_height * WIDTH / HEIGHT)
     view_height = view_width * HEIGHT / WIDTH
@@ -83,11 +83,11 @@ def write_photographs(folder: Path, *, overwrite: bool) -> None:
         check_output(folder / name, sources=frozenset(), overwrite=overwrite)
     for name, source in PHOTOGRAPHS.items():
         with atomic_write(folder / name, overwrite=overwrite) as temporary:
-            images.save_still(photograph(source).transpose(2, 0, 1), temporary)
+            images.save_still(read_photograph(source).transpose(2, 0, 1), temporary)
 
 
 def make_clip(output: Path, *, overwrite: bool) -> None:
     """Write the clip as H.264. Raises OutputError when it exists already or cannot be written."""
     check_output(output, sources=frozenset(), overwrite=overwrite)
     with atomic_write(output, overwrite=overwrite) as temporary:
-        encode_pictures(clip_pictures(), temporary, width=WIDTH, height=HEIGHT, fps=FPS, output=output)
+        encode_pictures(draw_frames(), temporary, width=WIDTH, height=HEIGHT, fps=FPS, output=output)

@@ -24,7 +24,7 @@ from pipeline.cam import batching, maps
 from pipeline.errors import ChangedError, CommandError, InputError, OutputError, Stopped, ToolError
 from pipeline.explain.planning import Job
 from pipeline.explain.segment_journal import STRAIGHTENED, Journal, Segment, open_journal
-from pipeline.explain.sessions import Session, outcome_of
+from pipeline.explain.sessions import Session, make_outcome
 from pipeline.files.atomic import atomic_write, flush
 from pipeline.media import encoders, ffmpeg_process, frame_reader, images, integrity, probing, resizing, segment_writer
 from pipeline.models import pixel_normalization
@@ -273,7 +273,7 @@ class Film:
         failures: list[BaseException] = []
         shown = self._pictures(self._aligned(frames, begin, number), waiting, failures)
         batches = iter(dataset_of(shown, self.view.geometry).batch(self.view.batch_size).prefetch(1))
-        with closing(self._in_turn(batches)) as admitted, closing(self.session.explained(admitted)) as explained:
+        with closing(self._in_turn(batches)) as admitted, closing(self.session.explain_batches(admitted)) as explained:
             for answers in explained:
                 batch: list[Explained] = []
                 for seen in answers:
@@ -374,7 +374,9 @@ class Film:
             last[0] = item
             painted = self.view.painter.paint(fitted(frame), seen, fresh=fresh)
             painter = self.view.painter
-            self.track.add(frame.time_seconds, seen.scores, asked=self.session.asked(seen), shown=painter.title, cut=fresh and painter.cut)
+            self.track.add(
+                frame.time_seconds, seen.scores, asked=self.session.requested_scores(seen), shown=painter.title, cut=fresh and painter.cut
+            )
             if self.raw is not None and fresh:
                 self.raw.add(frame.time_seconds, seen.maps, seen.targets, seen.target_scores)
             if self.options.keeps_thumbnails:
@@ -442,7 +444,7 @@ class Film:
     def _outcome(self, damage: str | None) -> Outcome:
         last = self._last_seconds or min(1 / self.view.frame_rate, Fraction(probing.LONGEST_LAST_FRAME_SECONDS))
         duration = self.track.last_seconds - self.track.first_seconds + float(last)
-        outcome = outcome_of(self.job, self.session, self.track, self._started, duration_seconds=duration, warnings=self.warnings)
+        outcome = make_outcome(self.job, self.session, self.track, self._started, duration_seconds=duration, warnings=self.warnings)
         error = None if damage is None else f"{self.job.input}: {damage}; what decodes is in {self.job.output}"
         encoder = self.view.encoder
         extra = {"encoder": encoder.name, "encoders_passed_over": self.passed_over or list(encoder.passed_over)}
@@ -504,7 +506,7 @@ class View:
         wanted, failure = self.options.height_px or height, None
         for panel_height in _panel_heights(session, width, height, wanted, self.colour):
             panel = max(1, round(width * panel_height / height)), panel_height
-            canvas = session.canvas(panel, self.colour)
+            canvas = session.make_canvas(panel, self.colour)
             try:
                 encoder = self._encoder(canvas, hardware)
             except CommandError as error:
@@ -512,7 +514,7 @@ class View:
                 continue
             if panel_height != wanted:
                 self.warnings.append(f"panels {wanted} pixels high are more than encoders take; they are scaled to {panel[0]}x{panel[1]}")
-            return session.painter(self.geometry, canvas), encoder
+            return session.make_renderer(self.geometry, canvas), encoder
         raise InputError(f"{self.job.input}: {failure or 'no encoder takes pictures of its size'}")
 
     def _encoder(self, canvas: Canvas, hardware: bool) -> encoders.Encoder:
@@ -591,7 +593,7 @@ class View:
 
 def _panel_heights(session: Session, width: int, height: int, wanted: int, colour: Colour) -> Iterator[int]:
     """The height wanted, and then those that make the canvas' longer side shorter, or its shorter side longer, than usual limits."""
-    canvas = session.canvas((max(1, round(width * wanted / height)), wanted), colour)
+    canvas = session.make_canvas((max(1, round(width * wanted / height)), wanted), colour)
     fitting = min(wanted, int(wanted * (MOST_CANVAS_PIXELS / (canvas.width * canvas.height)) ** 0.5))
     yield max(1, fitting)
     longer, shorter = max(canvas.width, canvas.height), min(canvas.width, canvas.height)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import io
 import itertools
 import os
 import re
@@ -87,12 +88,14 @@ def check_still(path: Path, *, max_megapixels: float | None = None) -> tuple[str
         return _said_of(image)
 
 
-def read_still(path: Path, *, max_megapixels: float | None = None) -> Image.Image:
+def read_still(path: Path, *, max_megapixels: float | None = None, data: bytes | None = None) -> Image.Image:
     """The picture upright (EXIF orientation applied), as 8-bit RGB; transparency lies on white. Of an animation the first frame.
+
+    `data` is what the file holds, where it is read already: then it is not opened.
 
     Raises InputError as check_still does, and for a picture that is cut off or damaged.
     """
-    with _opened(path, max_megapixels) as image:
+    with _opened(path, max_megapixels, data) as image:
         return _decoded(path, image)
 
 
@@ -138,8 +141,8 @@ def kind_of(path: Path) -> Literal["still", "animated", "animated webp"] | None:
 
 
 @contextmanager
-def _opened(path: Path, max_megapixels: float | None) -> Iterator[Image.Image]:
-    with _open_file(path) as file:
+def _opened(path: Path, max_megapixels: float | None, data: bytes | None = None) -> Iterator[Image.Image]:
+    with _open_file(path) if data is None else io.BytesIO(data) as file:
         head = file.read(HEAD_BYTES)
         name = picture_format(head)
         if name is None:
@@ -181,8 +184,9 @@ def _no_picture(path: Path, head: bytes, file: BinaryIO) -> InputError:
     other = name_other(head)
     if other is not None:
         return KindError(f"{path}: {say_other(other, 'not a picture')}")
+    size_bytes = file.seek(0, os.SEEK_END)
     file.seek(0)
-    if kind_by_content(file, size_bytes=os.fstat(file.fileno()).st_size) == "video":
+    if kind_by_content(file, size_bytes=size_bytes) == "video":
         return KindError(f"{path}: is a video", remedy="use `visualize video`")
     return KindError(f"{path}: is neither a picture nor a video of a kind that is known here", remedy="check the file")
 

@@ -29,8 +29,8 @@ from support.commands import ENCODER, ROOT, Ended, end, names, small_disk, start
 from pipeline.batch import messages
 from pipeline.batch.executors import worker
 from pipeline.errors import ChangedError
-from pipeline.explain import sessions
-from pipeline.explain.planning import plan_order
+from pipeline.explain import image_job
+from pipeline.explain.planning import plan_task
 from pipeline.models import class_names
 from pipeline.records import Found, KindInterval, LabelInterval, Options
 from pipeline.results import explanations
@@ -596,7 +596,7 @@ def test_sources_that_change_meanwhile(tmp_path: Path) -> None:
 
 def test_a_picture_that_changes_while_it_is_read(tmp_path: Path, open_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = picture(tmp_path / "p.png")
-    real = sessions.images.read_what_decodes
+    real = image_job.images.read_what_decodes
 
     def read(given: Path, **more: Any) -> Any:
         read_picture = real(given, **more)
@@ -604,15 +604,15 @@ def test_a_picture_that_changes_while_it_is_read(tmp_path: Path, open_session: A
         return read_picture
 
     options = Options()
-    job = plan_order(path, kind="image", output=tmp_path / "out.png", maps=None, options=options)
+    job = plan_task(path, kind="image", output=tmp_path / "out.png", maps=None, options=options)
     info = path.stat()
     found = Found(path=path, relative=b"p.png", kind="image", size_bytes=info.st_size, mtime_ns=info.st_mtime_ns)
-    monkeypatch.setattr(sessions.images, "read_what_decodes", read)
+    monkeypatch.setattr(image_job.images, "read_what_decodes", read)
     with pytest.raises(ChangedError, match=r"p\.png: changed while it was read"):
-        sessions.visualize_image(job, open_session())
+        image_job.visualize_image(job, open_session())
     assert names(tmp_path) == ["p.png"]
     order = messages.Task(token="t", found=found, output=tmp_path / "out.png", overwrite=True)
-    monkeypatch.setattr(sessions.images, "read_what_decodes", real)
+    monkeypatch.setattr(image_job.images, "read_what_decodes", real)
     path.write_bytes(path.read_bytes()[:100])  # it is being written, and for the moment damaged
     made = worker.Worker.__new__(worker.Worker)
     made.session, made._settings = open_session(), ""

@@ -35,7 +35,7 @@ Clip = Callable[[str], Path]
 
 @pytest.fixture
 def cat(tmp_path: Path) -> Path:
-    Image.fromarray(demo_clip.photograph("chelsea.png")).save(tmp_path / "cat.jpg", quality=95)
+    Image.fromarray(demo_clip.read_photograph("chelsea.png")).save(tmp_path / "cat.jpg", quality=95)
     return tmp_path / "cat.jpg"
 
 

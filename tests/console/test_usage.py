@@ -22,11 +22,13 @@ import cli
 from pipeline.batch import scanning
 from pipeline.console import completion, usage
 from pipeline.errors import CommandError, InputError
+from pipeline.evaluation import analysis_plan
 from pipeline.explain import planning
 from pipeline.files import file_types
 from pipeline.models import class_names, metadata, zoo
 from pipeline.records import Method, Options
 from pipeline.rendering import compositing
+from pipeline.training import training_plan
 
 ROOT_COMMAND: Any = typer.main.get_command(cli.app)
 COMMANDS = dict(commands_of(ROOT_COMMAND))
@@ -262,9 +264,9 @@ def test_every_command_refuses_them_as_such(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(CommandError, match="is an address"):
         scanning.expand([f"{address}?size=1"])
     with pytest.raises(InputError, match=re.escape(said)):
-        planning.plan_analysis(paths[0], output=Path("out"), threshold=None, examples=1, options=Options())
+        analysis_plan.plan_analysis(paths[0], output=Path("out"), threshold=None, examples=1, options=Options())
     with pytest.raises(InputError, match=re.escape(said)):
-        planning.plan_training(paths[0], output=Path("m.keras"), recipe=cli.Recipe(base=zoo.DEFAULT))
+        training_plan.plan_training(paths[0], output=Path("m.keras"), recipe=cli.Recipe(base=zoo.DEFAULT))
     Image.new("RGB", (8, 8)).save("-", format="PNG")  # a file may have any name
     assert isinstance(planning.plan_predictions([Path("-")])[0], planning.Job)
 

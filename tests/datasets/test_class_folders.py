@@ -38,7 +38,7 @@ def folders(tmp_path: Path) -> Callable[..., Path]:
 def test_classes_and_pictures_are_in_natural_order(folders: Callable[..., Path]) -> None:
     root = folders(class10=1, class2=12)
     picture(root / "class10" / "below" / "deeper.png")
-    found = class_folders.open_dataset(root)
+    found = class_folders.load_dataset(root)
     assert found.labels == ["class2", "class10"] and found.counts == [12, 2]
     names = [example.name for example in found.examples]
     assert names[:3] == ["class2/0.png", "class2/1.png", "class2/2.png"] and names[11:] == [
@@ -57,7 +57,7 @@ def test_what_is_no_picture_is_left_out_and_counted(folders: Callable[..., Path]
     (root / ".cache").mkdir()
     picture(root / "dog" / "picture without suffix")
     picture(root / "loose.png")
-    found = class_folders.open_dataset(root)
+    found = class_folders.load_dataset(root)
     assert found.counts == [2, 3]
     assert [name for name, _ in found.unreadable] == ["cat/broken.jpg"] and "broken.jpg" in found.unreadable[0][1]
     assert [warning.split(" left out")[0] for warning in found.warnings] == [
@@ -71,13 +71,13 @@ def test_a_class_folder_may_be_a_link(folders: Callable[..., Path], tmp_path: Pa
     root = folders(cat=2)
     picture(tmp_path / "elsewhere" / "a.png")
     (root / "dog").symlink_to(tmp_path / "elsewhere")
-    assert class_folders.open_dataset(root).counts == [2, 1]
+    assert class_folders.load_dataset(root).counts == [2, 1]
 
 
 @pytest.mark.parametrize("names", [("Cat", "cat"), ("caf\u00e9", "cafe\u0301"), ("\ufb01sh", "fish")])
 def test_classes_that_differ_in_case_or_form_alone_are_refused(names: tuple[str, str], folders: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match="have the same name"):
-        class_folders.open_dataset(folders(**dict.fromkeys(names, 1)))
+        class_folders.load_dataset(folders(**dict.fromkeys(names, 1)))
 
 
 def test_what_is_no_folder_of_class_folders_is_refused(folders: Callable[..., Path], tmp_path: Path) -> None:
@@ -87,9 +87,9 @@ def test_what_is_no_folder_of_class_folders_is_refused(folders: Callable[..., Pa
         (tmp_path, "holds no folders"),
     ):
         with pytest.raises(InputError, match=said):
-            class_folders.open_dataset(root)
+            class_folders.load_dataset(root)
     with pytest.raises(InputError, match="there is no picture"):
-        class_folders.open_dataset(folders(cat=0, dog=0))
+        class_folders.load_dataset(folders(cat=0, dog=0))
 
 
 def test_what_cannot_be_trained_on_is_refused(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_what_cannot_be_trained_on_is_refused(tmp_path: Path) -> None:
             (root / name).mkdir(parents=True)
             for each in range(count):
                 picture(root / name / f"{each}.png")
-        found = class_folders.open_dataset(root)
+        found = class_folders.load_dataset(root)
         if said is None:
             class_folders.check_trainable(found)
             continue
@@ -118,24 +118,28 @@ def test_what_cannot_be_trained_on_is_refused(tmp_path: Path) -> None:
 def test_train_and_val_folders_are_taken_as_they_are(folders: Callable[..., Path]) -> None:
     root = folders(Train__cat=3, Train__dog=2, validation__cat=1, validation__dog=2)
     picture(root / "test" / "cat" / "later.png")
-    found = class_folders.open_dataset(root)
+    found = class_folders.load_dataset(root)
     assert found.labels == ["cat", "dog"] and Counter(example.part for example in found.examples) == {"train": 5, "val": 3}
     assert [warning for warning in found.warnings if "test" in warning]
-    assert class_folders.split(found, val=0.5, seed=1) is found
+    assert class_folders.split_dataset(found, val=0.5, seed=1) is found
 
 
 def test_a_folder_beside_train_that_is_no_part_makes_it_a_class(folders: Callable[..., Path]) -> None:
-    assert class_folders.open_dataset(folders(train=2, bus=2)).labels == ["bus", "train"]
+    assert class_folders.load_dataset(folders(train=2, bus=2)).labels == ["bus", "train"]
 
 
 def test_the_split_takes_its_share_of_every_class(folders: Callable[..., Path]) -> None:
-    found = class_folders.open_dataset(folders(cat=20, dog=11, owl=2))
-    drawn = class_folders.split(found, val=0.2, seed=7)
+    found = class_folders.load_dataset(folders(cat=20, dog=11, owl=2))
+    drawn = class_folders.split_dataset(found, val=0.2, seed=7)
     assert [(e.path, e.label) for e in drawn.examples] == [(e.path, e.label) for e in found.examples]
     assert Counter(e.label for e in drawn.examples if e.part == "val") == {0: 4, 1: 2, 2: 1}  # 4, 2.2, and at least one
     assert Counter(e.part for e in drawn.examples) == {"val": 7, "train": 26}
-    assert class_folders.split(found, val=0.2, seed=7) == drawn != class_folders.split(found, val=0.2, seed=8)
-    assert Counter(e.label for e in class_folders.split(found, val=0.99, seed=7).examples if e.part == "train") == {0: 1, 1: 1, 2: 1}
+    assert class_folders.split_dataset(found, val=0.2, seed=7) == drawn != class_folders.split_dataset(found, val=0.2, seed=8)
+    assert Counter(e.label for e in class_folders.split_dataset(found, val=0.99, seed=7).examples if e.part == "train") == {
+        0: 1,
+        1: 1,
+        2: 1,
+    }
 
 
 def test_uneven_classes_are_weighted_in_inverse_proportion() -> None:

@@ -21,7 +21,7 @@ def photographs() -> list[Array]:
     """Whole photographs and quarters of them."""
     found = []
     for name in PHOTOGRAPHS:
-        whole = demo_clip.photograph(name)
+        whole = demo_clip.read_photograph(name)
         height, width = whole.shape[0] // 2, whole.shape[1] // 2
         found += [whole, *(whole[y : y + height, x : x + width] for y in (0, height) for x in (0, width))]
     return found
@@ -58,57 +58,57 @@ COPIES: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def looks(pictures: list[Array], name: str = "") -> list[near_duplicates.Look]:
-    return [near_duplicates.look(picture, f"{name}{number}") for number, picture in enumerate(pictures)]
+def signatures(pictures: list[Array], name: str = "") -> list[near_duplicates.PictureSignature]:
+    return [near_duplicates.make_signature(picture, f"{name}{number}") for number, picture in enumerate(pictures)]
 
 
 def test_different_pictures_are_no_copies() -> None:
-    assert len(near_duplicates.near(looks(photographs()))) == 0
-    assert len(near_duplicates.near(looks(drawings(80)))) == 0  # by fingerprint alone one in ten of these pairs would be
+    assert len(near_duplicates.find_pairs(signatures(photographs()))) == 0
+    assert len(near_duplicates.find_pairs(signatures(drawings(80)))) == 0  # by fingerprint alone one in ten of these pairs would be
     blank = [np.full((40, 40, 3), level, np.uint8) for level in (0, 128, 255)]
-    assert len(near_duplicates.near(looks(blank))) == 0
+    assert len(near_duplicates.find_pairs(signatures(blank))) == 0
 
 
 @pytest.mark.parametrize("kind", COPIES)
 def test_copies_are_found(kind: str) -> None:
     for pictures, least in ((photographs(), 0.94), (drawings(40), 0.9)):
-        found = near_duplicates.near(looks([COPIES[kind](picture) for picture in pictures], "copy"), looks(pictures))
+        found = near_duplicates.find_pairs(signatures([COPIES[kind](picture) for picture in pictures], "copy"), signatures(pictures))
         own = [first == second for first, second in found]
         assert sum(own) >= least * len(pictures) and all(own)
         assert found.mirrored.all() == (kind == "mirrored") and not found.same.any()
 
 
 def test_the_same_file_is_told_from_one_that_looks_so() -> None:
-    first, second, *_ = looks(photographs())
-    found = near_duplicates.near([first, second, first._replace(sha256="other"), second])
+    first, second, *_ = signatures(photographs())
+    found = near_duplicates.find_pairs([first, second, first._replace(sha256="other"), second])
     assert list(found) == [(0, 2), (1, 3)] and found.same.tolist() == [False, True] and not found.mirrored.any()
-    blank = near_duplicates.look(np.full((40, 40, 3), 9, np.uint8), "a")  # of which nothing else could tell
-    assert list(near_duplicates.near([blank, blank])) == [(0, 1)]
+    blank = near_duplicates.make_signature(np.full((40, 40, 3), 9, np.uint8), "a")  # of which nothing else could tell
+    assert list(near_duplicates.find_pairs([blank, blank])) == [(0, 1)]
 
 
 def test_fingerprints_alone_find_photographs_and_leave_drawings() -> None:
     """As a model's file has them: without a thumbnail."""
     pictures, drawn = photographs(), drawings(40)
-    known = [near_duplicates.Look("other", each.fingerprint) for each in looks(pictures + drawn)]
-    found = near_duplicates.near(looks([jpeg(picture, 60) for picture in pictures + drawn]), known)
+    known = [near_duplicates.PictureSignature("other", each.difference_hash) for each in signatures(pictures + drawn)]
+    found = near_duplicates.find_pairs(signatures([jpeg(picture, 60) for picture in pictures + drawn]), known)
     assert all(first == second < len(pictures) for first, second in found) and len(found) >= 0.8 * len(pictures)
-    turned = near_duplicates.near(looks([np.ascontiguousarray(picture[:, ::-1]) for picture in pictures[::5]]), known)
+    turned = near_duplicates.find_pairs(signatures([np.ascontiguousarray(picture[:, ::-1]) for picture in pictures[::5]]), known)
     assert turned.mirrored.all() and len(turned) >= 6
 
 
 def test_many_are_compared_in_parts_to_the_same_end(monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = photographs()
-    several = looks([*pictures, *(jpeg(picture, 50) for picture in pictures)])
-    whole = near_duplicates.near(several)
+    several = signatures([*pictures, *(jpeg(picture, 50) for picture in pictures)])
+    whole = near_duplicates.find_pairs(several)
     monkeypatch.setattr(near_duplicates, "_ROWS", 7)
-    assert list(near_duplicates.near(several)) == list(whole) and len(whole) >= 38
-    assert len(near_duplicates.near([])) == 0 and len(near_duplicates.near(several, [])) == 0
+    assert list(near_duplicates.find_pairs(several)) == list(whole) and len(whole) >= 38
+    assert len(near_duplicates.find_pairs([])) == 0 and len(near_duplicates.find_pairs(several, [])) == 0
 
 
 def test_agreement_is_kappa() -> None:
     random = np.random.default_rng(0)
     a, b = random.random((5, 256)) < 0.2, random.random((4, 256)) < 0.7
-    found = near_duplicates._agreement(2.0 * a - 1, 2.0 * b - 1)
+    found = near_duplicates._compute_agreement(2.0 * a - 1, 2.0 * b - 1)
     for i in range(5):
         for j in range(4):
             observed = np.mean(a[i] == b[j])

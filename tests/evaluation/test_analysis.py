@@ -24,8 +24,8 @@ from support.pages import Elements
 from pipeline.console.terminal import Terminal
 from pipeline.datasets import class_folders, near_duplicates
 from pipeline.errors import CommandError, InputError, OutputError
-from pipeline.evaluation import analysis
-from pipeline.explain import planning, predicting, sessions
+from pipeline.evaluation import analysis, analysis_pictures, analysis_plan, analysis_result, class_matching
+from pipeline.explain import planning, prediction_job, sessions
 from pipeline.media import images
 from pipeline.models import class_names, loading, metadata
 from pipeline.records import ClassName, ModelChoice, Options
@@ -97,14 +97,16 @@ def carrying(model: Path, path: Path, learned: list[metadata.Learned]) -> Path:
 
 def learned_from(root: Path, name: str, part: Any) -> metadata.Learned:
     path = root / name
-    fingerprint = near_duplicates.fingerprint(np.asarray(images.read_still(path))).hex()
+    fingerprint = near_duplicates.difference_hash(np.asarray(images.read_still(path))).hex()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return metadata.Learned(name=name, label=SHAPES.index(path.parent.name), part=part, sha256=digest, fingerprint=fingerprint)
 
 
-def analyzed(model: Path, data: Path, output: Path | None = None, *, threshold: float | None = None, **given: Any) -> analysis.Analysis:
+def analyzed(
+    model: Path, data: Path, output: Path | None = None, *, threshold: float | None = None, **given: Any
+) -> analysis_result.Analysis:
     options, choice = Options(**given), ModelChoice(model=str(model))
-    plan = planning.plan_analysis(data, output=output, threshold=threshold, examples=3, options=options)
+    plan = analysis_plan.plan_analysis(data, output=output, threshold=threshold, examples=3, options=options)
     session = sessions.open_session(loading.load_classifier(choice), options)
     return analysis.analyze(
         plan, session, choice=choice, command="visualize analyze", counter=lambda _title, _count: nullcontext(lambda: None)
@@ -112,7 +114,7 @@ def analyzed(model: Path, data: Path, output: Path | None = None, *, threshold: 
 
 
 @pytest.fixture(scope="session")
-def found(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> analysis.Analysis:
+def found(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> analysis_result.Analysis:
     """Two times 24 pictures; a square among the circles, a mirrored copy, the same file twice, and one that is cut off."""
     data = draw_folder(tmp_path_factory.mktemp("data") / "shapes", 24)
     drawn("square", 9000).save(data / "circle" / "wrong.png")
@@ -126,7 +128,7 @@ def found(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> analysis.A
     return analyzed(trained, data, threshold=0.6)
 
 
-def test_the_planted_errors_are_found_and_nothing_else(found: analysis.Analysis) -> None:
+def test_the_planted_errors_are_found_and_nothing_else(found: analysis_result.Analysis) -> None:
     assert [found.scored.examples[each.number].name for each in found.suspects] == ["circle/wrong.png"]
     assert found.suspects[0].score > 0.9 and found.label(found.suspects[0].looks_like) == "square"
     names = [example.name for example in found.scored.examples]
@@ -138,7 +140,7 @@ def test_the_planted_errors_are_found_and_nothing_else(found: analysis.Analysis)
     assert sorted(name for name, _ in found.unreadable) == ["circle/broken.png", "square/note.jpg"]
 
 
-def test_the_json_is_the_contracts(found: analysis.Analysis) -> None:
+def test_the_json_is_the_contracts(found: analysis_result.Analysis) -> None:
     data = json.loads((found.plan.output / "analysis.json").read_text())
     assert data == json.loads(json.dumps(found.as_json()))
     assert {"accuracy", "top5", "count", "per_class", "confusion", "labels", "report"} <= data.keys()
@@ -154,12 +156,12 @@ def test_the_json_is_the_contracts(found: analysis.Analysis) -> None:
     assert low < data["accuracy"] < high
 
 
-def test_the_table_has_predicts_scores(found: analysis.Analysis, trained: Path) -> None:
+def test_the_table_has_predicts_scores(found: analysis_result.Analysis, trained: Path) -> None:
     with (found.plan.output / "scores.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["input"]: row for row in csv.DictReader(file)}
     plan = [job for job in planning.plan_predictions([found.plan.data.root]) if isinstance(job, planning.Job)]
-    scoring = sessions.scoring(loading.load_classifier(ModelChoice(model=str(trained))), Options(top_k=2))
-    answers = [each.outcome for each in predicting.predict(plan, **scoring) if each.outcome.error is None]
+    scorer = prediction_job.make_scorer(loading.load_classifier(ModelChoice(model=str(trained))), Options(top_k=2))
+    answers = [each.outcome for each in prediction_job.predict(plan, scorer) if each.outcome.error is None]
     assert len(rows) == len(answers) == 51
     for outcome in answers:
         row = rows[str(outcome.input.relative_to(found.plan.data.root))]
@@ -172,7 +174,7 @@ def test_the_table_has_predicts_scores(found: analysis.Analysis, trained: Path) 
     assert [name for name, row in rows.items() if row["suspect"] == "true"] == ["circle/wrong.png"]
 
 
-def test_the_page_shows_pictures_beside_their_heat(found: analysis.Analysis) -> None:
+def test_the_page_shows_pictures_beside_their_heat(found: analysis_result.Analysis) -> None:
     elements = Elements(found.page.read_text(encoding="utf-8"))
     pictures = {a["alt"]: a["src"] for tag, a in elements.elements if tag == "img"}
     original, heat = (
@@ -190,9 +192,9 @@ def test_the_page_shows_pictures_beside_their_heat(found: analysis.Analysis) -> 
     assert {"confusion.png", "calibration.png", "coverage.png"} <= {path.name for path in found.plan.output.iterdir()}
 
 
-def test_nothing_is_replaced_unasked(found: analysis.Analysis, trained: Path) -> None:
+def test_nothing_is_replaced_unasked(found: analysis_result.Analysis, trained: Path) -> None:
     with pytest.raises(OutputError, match=r"exists already; add --overwrite"):
-        planning.plan_analysis(found.plan.data.root, output=None, threshold=None, examples=6, options=Options())
+        analysis_plan.plan_analysis(found.plan.data.root, output=None, threshold=None, examples=6, options=Options())
     assert found.plan.output.name == "shapes_analysis" and found.plan.output.parent == found.plan.data.root.parent
 
 
@@ -249,7 +251,7 @@ def test_of_train_and_val_the_figures_are_of_val(trained: Path, tmp_path: Path) 
 
 
 def test_many_pictures_lie_beside_the_page(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analysis, "MOST_EMBEDDED", 5)
+    monkeypatch.setattr(analysis_pictures, "MAX_EMBEDDED", 5)
     found = analyzed(trained, draw_folder(tmp_path / "data", 4))
     sources = {a["src"] for tag, a in Elements(found.page.read_text(encoding="utf-8")).elements if tag == "img" and a.get("loading")}
     beside = {f"pictures/{path.name}" for path in (found.plan.output / "pictures").iterdir()}
@@ -263,33 +265,34 @@ def data_of(tmp_path: Path, *names: str) -> class_folders.Dataset:
     for name in names:
         (tmp_path / name).mkdir()
         drawn("circle", 1).save(tmp_path / name / "a.png")
-    return class_folders.open_dataset(tmp_path)
+    return class_folders.load_dataset(tmp_path)
 
 
 def test_folders_are_named_by_label_or_wnid(tmp_path: Path) -> None:
     data = data_of(tmp_path, "Banana", "n07747607", "sports_car")
     classes = class_names.imagenet_classes()
     named = {
-        label: classes[index or 0].label for label, index in zip(data.labels, analysis.classes_of(data, classes, model="m"), strict=True)
+        label: classes[index or 0].label
+        for label, index in zip(data.labels, class_matching.match_classes(data, classes, model="m"), strict=True)
     }
     assert named == {"Banana": "banana", "n07747607": "orange", "sports_car": "sports car"}
 
 
 def test_a_folder_named_as_before_labels_said_which_they_are_still_means_that_class(tmp_path: Path) -> None:
     data = data_of(tmp_path, "Cardigan", "cardigan (garment)", "plane")
-    assert analysis.classes_of(data, class_names.imagenet_classes(), model="m") == [264, 474, 726]
+    assert class_matching.match_classes(data, class_names.imagenet_classes(), model="m") == [264, 474, 726]
 
 
 def test_numbers_are_names_before_they_are_indices(tmp_path: Path) -> None:
     data = data_of(tmp_path, "1", "2")
     classes = [ClassName(index=0, wnid=None, label="1"), ClassName(index=1, wnid=None, label="2")]
-    assert analysis.classes_of(data, classes, model="m") == [0, 1]
+    assert class_matching.match_classes(data, classes, model="m") == [0, 1]
 
 
 def test_folders_that_are_no_class_are_named_with_the_nearest(tmp_path: Path) -> None:
     data = data_of(tmp_path, "banan", "crane", "zzzz", "espresso")
     with pytest.raises(CommandError) as caught:
-        analysis.classes_of(data, class_names.imagenet_classes(), model="efficientnet_lite0")
+        class_matching.match_classes(data, class_names.imagenet_classes(), model="efficientnet_lite0")
     message = str(caught.value)
     assert "3 folders are no classes of efficientnet_lite0" in message and "banan (near to it: banana" in message
     assert "crane (several classes: n02012849, n03126707)" in message and "zzzz (nothing is near to it)" in message
@@ -332,7 +335,7 @@ def test_the_command_prints_one_object(trained: Path, tmp_path: Path) -> None:
     assert data["confusion"] == [[3, 0], [0, 3]]
 
 
-def test_the_summary_says_what_one_wants_to_know_first(found: analysis.Analysis, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_summary_says_what_one_wants_to_know_first(found: analysis_result.Analysis, capsys: pytest.CaptureFixture[str]) -> None:
     Terminal(as_json=False, quiet=False, verbose=False).put_analysis(found.as_json())
     said = capsys.readouterr()
     lines = said.out.splitlines()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -31,8 +30,8 @@ def test_the_interval_is_wilsons(right: int, count: int) -> None:
     z, p = 1.959963984540054, right / count
     middle = (p + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(p * (1 - p) / count + z * z / (4 * count * count))
-    assert metrics.interval(right, count) == pytest.approx((max(0, middle - half), min(1, middle + half)), abs=1e-9)
-    assert metrics.interval(0, 0) == (0, 1)
+    assert metrics.wilson_interval(right, count) == pytest.approx((max(0, middle - half), min(1, middle + half)), abs=1e-9)
+    assert metrics.wilson_interval(0, 0) == (0, 1)
 
 
 def test_the_figures_of_five_pictures() -> None:
@@ -76,7 +75,7 @@ def test_calibration_is_that_of_going_through_tenths() -> None:
     assert [(b.confidence, b.accuracy, b.count) for b in found.calibration] == [pytest.approx(each) for each in expected]
     assert found.calibration_error == pytest.approx(error) and error > 0.01
     for each in found.calibration:
-        assert each.interval == metrics.interval(round(each.accuracy * each.count), each.count)
+        assert each.interval == metrics.wilson_interval(round(each.accuracy * each.count), each.count)
 
 
 def kept(scores: Array, truth: Array, threshold: float) -> tuple[int, int]:
@@ -87,11 +86,11 @@ def kept(scores: Array, truth: Array, threshold: float) -> tuple[int, int]:
 def test_every_threshold_is_what_counting_says() -> None:
     scores, truth = made_up(150, 4)
     found = metrics.evaluate(scores, truth, present=range(4))
-    assert len(found.course.thresholds) == 150 and found.course.coverage[0] == 1
-    for threshold, coverage, accuracy in zip(found.course.thresholds, found.course.coverage, found.course.accuracy, strict=True):
+    assert len(found.curve.thresholds) == 150 and found.curve.coverage[0] == 1
+    for threshold, coverage, accuracy in zip(found.curve.thresholds, found.curve.coverage, found.curve.accuracy, strict=True):
         right, count = kept(scores, truth, threshold)
         assert (coverage, accuracy) == (pytest.approx(count / 150), pytest.approx(right / count))
-    gains = {float(t): 2 * kept(scores, truth, t)[0] - kept(scores, truth, t)[1] for t in found.course.thresholds}
+    gains = {float(t): 2 * kept(scores, truth, t)[0] - kept(scores, truth, t)[1] for t in found.curve.thresholds}
     best = min(t for t, gain in gains.items() if gain == max(gains.values()))
     assert kept(scores, truth, best) == kept(scores, truth, found.best.threshold) == (found.best.right, found.best.right + found.best.wrong)
     assert 0 < found.best.threshold <= best and len(f"{found.best.threshold:g}") <= 6
@@ -109,78 +108,7 @@ def test_what_cannot_be_reached_and_what_leaves_nothing() -> None:
 
 
 def test_examples_are_the_extremes_of_each_class() -> None:
-    found = metrics.examples(SCORES, TRUTH, count=2)
+    found = metrics.choose_examples(SCORES, TRUTH, count=2)
     assert found[0] == metrics.Examples(right=[0, 1], least=[1, 2], wrong=[2])
     assert found[1] == metrics.Examples(right=[4], least=[4, 3], wrong=[3])
-    assert metrics.examples(SCORES, TRUTH, count=0)[0] == metrics.Examples(right=[], least=[], wrong=[])
-
-
-# ------------------------------------------------------------------------------------------------ labels that may be wrong
-
-
-def clusters(sizes: Sequence[int], seed: int = 1) -> tuple[Array, Array, Array]:
-    """Features around one direction for each class, labels, and scores that follow the features."""
-    random = np.random.default_rng(seed)
-    labels = np.repeat(np.arange(len(sizes)), sizes)
-    features = 4 * np.eye(len(sizes), 16)[labels] + random.normal(0, 0.4, (len(labels), 16))
-    scores = np.exp(features[:, : len(sizes)])
-    return features, labels, (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-def test_planted_labels_are_found_and_no_others() -> None:
-    features, labels, scores = clusters([30, 30, 30])
-    clean = labels.copy()
-    assert metrics.suspects(scores, clean, features) == []
-    surest = [int(np.flatnonzero(clean == c)[scores[clean == c, c].argmax()]) for c in range(3)]
-    labels[surest[0]], labels[surest[2]] = 1, 0
-    found = metrics.suspects(scores, labels, features)
-    assert {(each.number, each.looks_like, each.neighbours, each.of) for each in found} == {(surest[0], 0, 10, 10), (surest[2], 2, 10, 10)}
-    assert [each.score for each in found] == sorted((float(scores[n, clean[n]]) for n in (surest[0], surest[2])), reverse=True)
-
-
-def test_confidence_without_neighbours_is_no_suspicion_nor_neighbours_without_confidence() -> None:
-    features, labels, scores = clusters([20, 20])
-    sure = scores.copy()
-    sure[3] = [0.01, 0.99]  # confidently the other class, among its own
-    assert 3 in metrics._confidently_otherwise(sure, labels) and metrics.suspects(sure, labels, features) == []
-    planted = labels.copy()
-    planted[3] = 1
-    unsure = scores.copy()
-    unsure[3] = [0.52, 0.48]  # looks like its neighbours, and the model is not sure
-    assert metrics.suspects(scores, planted, features)[0].number == 3
-    assert metrics.suspects(unsure, planted, features) == []
-
-
-def test_copies_of_a_picture_do_not_speak_for_it() -> None:
-    features, labels, scores = clusters([20, 20])
-    numbers = list(range(7))  # seven copies of one picture, all of them with the wrong label
-    features[numbers], scores[numbers] = features[0], scores[:20][scores[:20, 0].argmax()]
-    labels[numbers] = 1
-    assert metrics.suspects(scores, labels, features) == []  # as they are, they outvote the others
-    copies = [(a, b) for a in numbers for b in numbers if a < b]
-    assert {each.number for each in metrics.suspects(scores, labels, features, copies=copies)} == set(numbers)
-
-
-@pytest.mark.parametrize("sizes", [[1], [1, 1], [2, 2], [3, 1, 2]])
-def test_few_pictures_raise_no_suspicion_and_no_error(sizes: list[int]) -> None:
-    features, labels, scores = clusters(sizes)
-    assert metrics.suspects(scores, labels, features) == []
-    assert metrics.scores_by_the_others(features, labels, classes=len(sizes)).shape == (sum(sizes), len(sizes))
-
-
-def test_what_was_learned_by_heart_is_seen_through() -> None:
-    """A model that has learned a wrong label repeats it; one that has not seen the picture does not."""
-    features, labels, _ = clusters([25, 25, 25])
-    labels[10], labels[60] = 2, 0
-    by_heart = np.eye(3, dtype=np.float32)[labels]
-    assert metrics.suspects(by_heart, labels, features) == []
-    fresh = metrics.scores_by_the_others(features, labels, classes=3)
-    assert fresh.sum(axis=1) == pytest.approx(1, abs=1e-5)
-    assert fresh[10].argmax() == 0 and fresh[60].argmax() == 2
-    assert {each.number for each in metrics.suspects(fresh, labels, features)} <= {10, 60}
-    assert np.array_equal(fresh, metrics.scores_by_the_others(features, labels, classes=3))  # the same seed, the same folds
-    # Scores of another kind, all of them low, are judged by their own kind: both pictures are among these.
-    groups = np.arange(75) % 2
-    halved = fresh * np.where(groups, 1.0, 0.5)[:, None]
-    assert metrics.suspects(halved, labels, features) == []
-    assert {each.number for each in metrics.suspects(halved, labels, features, groups=groups)} == {10, 60}
+    assert metrics.choose_examples(SCORES, TRUTH, count=0)[0] == metrics.Examples(right=[], least=[], wrong=[])

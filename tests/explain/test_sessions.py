@@ -27,7 +27,7 @@ from support.jobs import job_for
 from pipeline.arrays import Array
 from pipeline.cam import batching, maps
 from pipeline.errors import InputError, OutputError, Stopped, ToolError
-from pipeline.explain import demo_clip, planning, sessions, video_job
+from pipeline.explain import demo_clip, image_job, planning, prediction_job, sessions, video_job
 from pipeline.files import atomic
 from pipeline.media import encoders, images, resizing
 from pipeline.models import class_names
@@ -41,13 +41,13 @@ Open = Callable[..., sessions.Session]
 
 @pytest.fixture
 def cat(tmp_path: Path) -> Path:
-    Image.fromarray(demo_clip.photograph("chelsea.png")).save(tmp_path / "cat.png")
+    Image.fromarray(demo_clip.read_photograph("chelsea.png")).save(tmp_path / "cat.png")
     return tmp_path / "cat.png"
 
 
 def test_a_picture_comes_out_beside_its_heat(cat: Path, tmp_path: Path, open_session: Open) -> None:
     session = open_session(save_maps=tmp_path / "m.npz", label="none")
-    outcome, _ = sessions.visualize_image(job_for(cat, tmp_path / "out.png", save_maps=tmp_path / "m.npz"), session)
+    outcome, _ = image_job.visualize_image(job_for(cat, tmp_path / "out.png", save_maps=tmp_path / "m.npz"), session)
     source, out = np.asarray(Image.open(cat)), np.asarray(Image.open(tmp_path / "out.png"))
     height, width = source.shape[:2]
     assert out.shape == (height, 2 * width, 3) and np.array_equal(out[:, :width], source)
@@ -65,8 +65,8 @@ def test_a_picture_comes_out_beside_its_heat(cat: Path, tmp_path: Path, open_ses
 
 def test_several_classes_are_shown_on_one_scale(cat: Path, open_session: Open) -> None:
     options = {"targets": ("tabby", "Egyptian cat", "banana"), "layout": "heatmap", "colormap": "bone", "label": "none"}
-    painted = {scale: sessions.paint_image(cat, open_session(**options, scale=scale)) for scale in ("frame", "shared", None)}
-    canvas, scores = painted[None].painter.canvas, painted[None].seen.target_scores
+    painted = {scale: image_job.read_and_render(cat, open_session(**options, scale=scale)) for scale in ("frame", "shared", None)}
+    canvas, scores = painted[None].renderer.canvas, painted[None].explanation.target_scores
     peaks = {}
     for scale, each in painted.items():  # bone's green rises without a break, so it says the level
         greens = np.split(each.planes.reshape(3, canvas.height, canvas.width)[1], 3, axis=1)
@@ -79,7 +79,7 @@ def test_several_classes_are_shown_on_one_scale(cat: Path, open_session: Open) -
 
 def test_a_label_has_as_many_rows_whether_or_not_its_class_is_among_the_best(cat: Path, open_session: Open) -> None:
     for targets, rows in (((), 3), (("tabby",), 4), (("banana",), 4)):
-        painter = sessions.paint_image(cat, open_session(targets=targets)).painter
+        painter = image_job.read_and_render(cat, open_session(targets=targets)).renderer
         [caption] = painter._captions
         assert painter.canvas.longest_name == pytest.approx(14.5, abs=0.1)  # "American Staffordshire terrier"
         names = [name for name, _ in caption.rows]
@@ -88,19 +88,19 @@ def test_a_label_has_as_many_rows_whether_or_not_its_class_is_among_the_best(cat
 
 def test_a_scale_goes_on_over_an_interruption(cat: Path, open_session: Open) -> None:
     session = open_session(targets=("tabby", "banana"))
-    painted = sessions.paint_image(cat, session)
-    again = session.painter(painted.geometry, painted.painter.canvas)
-    again.restore(painted.painter.state())
-    assert all(np.array_equal(a, b) for a, b in zip(again._heats, painted.painter._heats, strict=True))
+    painted = image_job.read_and_render(cat, session)
+    again = session.make_renderer(painted.decoded.geometry, painted.renderer.canvas)
+    again.restore(painted.renderer.state())
+    assert all(np.array_equal(a, b) for a, b in zip(again._heats, painted.renderer._heats, strict=True))
     assert again._heats[0].max() > 3 * again._heats[1].max()
 
 
-@pytest.mark.parametrize("pixels", [sessions.TOGETHER_PIXELS, 1])  # several together, and one at a time
+@pytest.mark.parametrize("pixels", [image_job.TOGETHER_PIXELS, 1])  # several together, and one at a time
 def test_many_pictures_are_what_each_is_alone_and_in_order(
     pixels: int, tmp_path: Path, open_session: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "TOGETHER_PIXELS", pixels)
-    photos = [Image.fromarray(demo_clip.photograph(shot[0])) for shot in demo_clip.SHOTS]
+    monkeypatch.setattr(image_job, "TOGETHER_PIXELS", pixels)
+    photos = [Image.fromarray(demo_clip.read_photograph(shot[0])) for shot in demo_clip.SHOTS]
     wide, tall = (300, 200), (200, 300)
     for number, size in enumerate([wide, tall, wide, (250, 250), tall, wide, tall, wide, wide]):
         photos[number % len(photos)].resize(size).save(tmp_path / f"{number}.png")
@@ -109,14 +109,14 @@ def test_many_pictures_are_what_each_is_alone_and_in_order(
     paths[2].write_bytes(paths[2].read_bytes()[:60_000])  # cut off since
     paths[4].unlink()
     session = open_session()
-    found = list(sessions.visualize_images(jobs, session))
+    found = list(image_job.visualize_images(jobs, session))
     assert [job for job, _ in found] == jobs
     for number, (job, done) in enumerate(found):
         if number == 4:
             assert isinstance(done, InputError) and str(job.input) in str(done) and not job.output.exists()
             continue
         assert isinstance(done, tuple)
-        alone, _ = sessions.visualize_image(job_for(job.input, tmp_path / "alone" / job.input.name), session)
+        alone, _ = image_job.visualize_image(job_for(job.input, tmp_path / "alone" / job.input.name), session)
         assert [p.name for p in done[0].top] == [p.name for p in alone.top]
         for outcome in (done[0], alone):
             assert outcome.partial == (number == 2) == ("% of its rows; the rest is gray; what decodes is in" in (outcome.error or ""))
@@ -126,7 +126,7 @@ def test_many_pictures_are_what_each_is_alone_and_in_order(
 
 @pytest.fixture
 def many(tmp_path: Path) -> list[planning.Job]:
-    photo = Image.fromarray(demo_clip.photograph(demo_clip.SHOTS[0][0])).resize((96, 64))
+    photo = Image.fromarray(demo_clip.read_photograph(demo_clip.SHOTS[0][0])).resize((96, 64))
     for number in range(14):
         photo.save(tmp_path / f"{number:02}.png")
     return [job_for(path, tmp_path / "many" / path.name) for path in sorted(tmp_path.iterdir())]
@@ -149,7 +149,7 @@ def test_pictures_go_on_while_the_disk_takes_its_time(
         flush(path)
 
     monkeypatch.setattr(atomic, "flush", slow)
-    found = list(sessions.visualize_images(many, replace(session, explain=explain)))
+    found = list(image_job.visualize_images(many, replace(session, explain=explain)))
     assert [job for job, _ in found] == many and all(isinstance(done, tuple) for _, done in found)
     assert len(waited) == 2 * len(many) and all(waited)  # each picture and its folder
 
@@ -157,14 +157,14 @@ def test_pictures_go_on_while_the_disk_takes_its_time(
 def test_no_more_than_some_pictures_wait_for_the_disk(
     many: list[planning.Job], open_session: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "TOGETHER_PIXELS", 1)  # one at a time
-    monkeypatch.setattr(sessions, "MOST_UNSAFE", 2)
+    monkeypatch.setattr(image_job, "TOGETHER_PIXELS", 1)  # one at a time
+    monkeypatch.setattr(image_job, "MAX_UNFLUSHED", 2)
     session, flush, seen, too_many = open_session(), atomic.flush, [], threading.Event()
     waited = []
 
     def explain(pixels: Any) -> maps.BatchExplanation:
         seen.extend(pixels)
-        if len(seen) > sessions.MOST_UNSAFE + 1 + sessions.THREADS + 1:
+        if len(seen) > image_job.MAX_UNFLUSHED + 1 + image_job.THREADS + 1:
             too_many.set()
         return session.explain(pixels)
 
@@ -174,7 +174,7 @@ def test_no_more_than_some_pictures_wait_for_the_disk(
         flush(path)
 
     monkeypatch.setattr(atomic, "flush", slow)
-    found = list(sessions.visualize_images(many, replace(session, explain=explain)))
+    found = list(image_job.visualize_images(many, replace(session, explain=explain)))
     assert waited == [False] and len(seen) == len(found) == len(many)
 
 
@@ -189,7 +189,7 @@ def test_a_picture_that_the_disk_refuses_is_told_and_not_there(
         flush(path)
 
     monkeypatch.setattr(atomic, "flush", refused)
-    found = list(sessions.visualize_images(many, open_session()))
+    found = list(image_job.visualize_images(many, open_session()))
     assert [job for job, done in found if not isinstance(done, tuple)] == [many[5]]
     assert isinstance(found[5][1], OutputError) and str(many[5].output) in str(found[5][1])
     assert sorted(many[0].output.parent.iterdir()) == [job.output for job in many if job is not many[5]]
@@ -198,15 +198,15 @@ def test_a_picture_that_the_disk_refuses_is_told_and_not_there(
 def test_pictures_that_nobody_waits_for_any_more_have_their_name_or_are_gone(
     many: list[planning.Job], open_session: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "TOGETHER_PIXELS", 1)  # one at a time, and few ahead of a disk however slow: the last are not begun
-    monkeypatch.setattr(sessions, "MOST_UNSAFE", 2)
+    monkeypatch.setattr(image_job, "TOGETHER_PIXELS", 1)  # one at a time, and few ahead of a disk however slow: the last are not begun
+    monkeypatch.setattr(image_job, "MAX_UNFLUSHED", 2)
     session = open_session()
 
     def explain(pixels: Any) -> maps.BatchExplanation:
         time.sleep(0.2)  # so that some are at the network when nobody waits any more
         return session.explain(pixels)
 
-    found = sessions.visualize_images(many, replace(session, explain=explain))
+    found = image_job.visualize_images(many, replace(session, explain=explain))
     job, _ = next(found)
     found.close()
     there = sorted(many[0].output.parent.iterdir())
@@ -228,7 +228,7 @@ def test_two_batches_are_at_the_network_at_once_and_come_out_in_order(open_sessi
             drawn.append(number)
             yield np.full((2, 64, 64, 3), number, np.uint8)
 
-    answers = replace(session, explain=explain).explained(batches())
+    answers = replace(session, explain=explain).explain_batches(batches())
     for number, answer in enumerate(answers):
         assert [seen.pixels.max() for seen in answer] == [number, number]
         assert len(drawn) <= number + 1 + batching.AT_ONCE  # no more of them wait
@@ -242,7 +242,7 @@ def test_an_error_of_one_batch_is_raised_and_no_further_one_is_begun(open_sessio
         begun.append(int(pixels[0, 0, 0, 0]))
         raise tf.errors.InternalError(None, None, "broken")
 
-    answers = replace(open_session(), explain=explain).explained(np.full((1, 64, 64, 3), n, np.uint8) for n in range(9))
+    answers = replace(open_session(), explain=explain).explain_batches(np.full((1, 64, 64, 3), n, np.uint8) for n in range(9))
     with pytest.raises(tf.errors.InternalError, match="broken"):
         next(answers)
     assert sorted(begun) == list(range(batching.AT_ONCE + 1))
@@ -250,7 +250,7 @@ def test_an_error_of_one_batch_is_raised_and_no_further_one_is_begun(open_sessio
 
 def test_saved_maps_hold_what_the_contract_says(cat: Path, tmp_path: Path, open_session: Open) -> None:
     options = {"targets": ("banana", "n02123045"), "save_maps": tmp_path / "m.npz"}
-    sessions.visualize_image(job_for(cat, tmp_path / "out.png", **options), open_session(**options))
+    image_job.visualize_image(job_for(cat, tmp_path / "out.png", **options), open_session(**options))
     saved = np.load(tmp_path / "m.npz")
     banana, tabby = (class_names.find_target(name, class_names.imagenet_classes()).members[0] for name in ("banana", "tabby"))
     geometry = open_session().geometry(451, 300)
@@ -268,15 +268,15 @@ def test_a_kind_is_explained_as_one(cat: Path, tmp_path: Path, open_session: Ope
     """Cropped to what the network was trained on there is one window, so the sum of the scores by another way is that of the cats."""
     options = {"targets": ("cats", "tabby"), "save_maps": tmp_path / "m.npz", "fit": "crop"}
     session = open_session(**options)
-    sessions.visualize_image(job_for(cat, tmp_path / "out.png", **options), session)
+    image_job.visualize_image(job_for(cat, tmp_path / "out.png", **options), session)
     saved, geometry = np.load(tmp_path / "m.npz"), session.geometry(451, 300)
     pixels = resizing.network_picture(resizing.frame_of(images.read_still(cat)), geometry)[None]
-    [scores] = sessions.scoring(session.classifier, session.options)["score"](pixels)
+    [scores] = prediction_job.make_scorer(session.classifier, session.options).score(pixels)
     cats = [281, 282, 283, 284, 285, 286, 287]  # tabby, tiger cat, Persian, Siamese, Egyptian, cougar, lynx
     np.testing.assert_allclose(saved["scores"], [[scores[cats].sum(), scores[281]]], atol=1e-5)
     assert saved["targets"].tolist() == [[cats[int(scores[cats].argmax())], 281]] and scores[cats].sum() > scores.max() + 0.01
-    painter = session.painter(geometry, session.canvas((448, 448), Colour(matrix="rgb", full_range=True)))
-    painter._prepare(painter.remember(session.seen(pixels)[0], 0.0))
+    painter = session.make_renderer(geometry, session.make_canvas((448, 448), Colour(matrix="rgb", full_range=True)))
+    painter._prepare(painter.remember(session.explain_batch(pixels)[0], 0.0))
     of_cats, of_tabbies = ([label for label, _ in caption.rows] for caption in painter._captions)
     best = [session.classifier.classes[i].label for i in np.argsort(-scores, kind="stable")[:4]]
     assert of_cats == ["cat", *best[:3]] and of_tabbies == ["tabby", *[label for label in best if label != "tabby"][:3]]
@@ -303,7 +303,7 @@ def test_a_video_keeps_frames_times_sound_and_its_left_half(clip: Clip, tmp_path
 
 def test_every_frame_shows_the_explanation_of_that_frame(tmp_path: Path, open_session: Open) -> None:
     """Two photographs in turn: a frame that got its neighbour's heat or label would be wrong every time."""
-    first, second = (Image.fromarray(demo_clip.photograph(name)).resize((320, 192)) for name in ("chelsea.png", "coffee.png"))
+    first, second = (Image.fromarray(demo_clip.read_photograph(name)).resize((320, 192)) for name in ("chelsea.png", "coffee.png"))
     folder = tmp_path / "frames"
     folder.mkdir()
     for number in range(21):  # not a multiple of the batch size
@@ -388,8 +388,8 @@ def test_the_ranking_of_a_video_is_by_mean_score(clip: Clip, tmp_path: Path, ope
 
 
 def test_passes_are_counted_where_a_picture_takes_many(clip: Clip, tmp_path: Path, open_session: Open) -> None:
-    assert sessions.passes_of(open_session()) is None
-    passes = sessions.passes_of(open_session(method="scorecam"))
+    assert sessions.count_scorecam_passes(open_session()) is None
+    passes = sessions.count_scorecam_passes(open_session(method="scorecam"))
     assert passes is not None and passes[0] == 1280  # the channels of EfficientNet's last convolution
     job = job_for(clip("constant.mp4"), tmp_path / "out.mp4")
     assert [job.frames_estimate(Options(**each)) for each in ({}, {"every": 4}, {"end_seconds": 1.0})] == [30, 8, None]

@@ -571,7 +571,7 @@ def test_a_video_by_a_pictures_name(tmp_path: Path) -> None:
         (tmp_path / "data" / label).mkdir(parents=True)
         write(tmp_path / "data" / label / "p.png", photograph())
     path.rename(tmp_path / "data" / "one" / "b.jpg")
-    found = class_folders.open_dataset(tmp_path / "data")
+    found = class_folders.load_dataset(tmp_path / "data")
     assert found.unreadable == [("one/b.jpg", f"{tmp_path}/data/one/b.jpg: is a video")]  # no command is recommended here
 
 

@@ -248,7 +248,7 @@ def cubic_weights(length: int, wanted: int) -> Array:
 
 @pytest.mark.parametrize("size", [(500, 375), (120, 90)])
 def test_photographs_are_scaled_by_the_kernel_networks_learned_with(size: tuple[int, int]) -> None:
-    photo = Image.fromarray(demo_clip.photograph("chelsea.png")).resize(size)
+    photo = Image.fromarray(demo_clip.read_photograph("chelsea.png")).resize(size)
     geometry = frame_geometry(*size, fit="squash", input_px=(352, 256), short_side_px=256, stride=32)
     across, down = cubic_weights(size[0], 352), cubic_weights(size[1], 256)
     exact = np.einsum("yj,jkc,xk->yxc", down, np.asarray(photo, float), across, optimize=True).clip(0, 255)
@@ -460,7 +460,7 @@ def hdr_clip(path: Path, rgb: Array) -> None:
 
 
 def test_hdr_below_reference_white_comes_out_as_it_looks(tmp_path: Path) -> None:
-    rgb = np.asarray(Image.fromarray(demo_clip.photograph("chelsea.png")).resize((256, 160))) / 255
+    rgb = np.asarray(Image.fromarray(demo_clip.read_photograph("chelsea.png")).resize((256, 160))) / 255
     hdr_clip(tmp_path / "hdr.mkv", rgb)
     source = probing.probe(tmp_path / "hdr.mkv")
     assert (source.hdr, source.colour) == ("PQ", Colour(matrix="bt709", full_range=False))

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline.arrays import Array
-from pipeline.datasets.pixel_cache import Album
+from pipeline.datasets.pixel_cache import PixelCache
 from pipeline.explain import video_job
 from pipeline.models import zoo
 from pipeline.models.pixel_normalization import scale_pixels
@@ -75,10 +75,10 @@ def test_what_is_given_is_left(mode: Pixels) -> None:
 def test_no_dataset_has_the_tuner_that_may_be_waited_for(tmp_path: Path) -> None:
     """It would be waited for in one run of three, so it is looked for where tf.data says whether it is there: in the options."""
     assert tf.data.Dataset.range(1).options().autotune.enabled is not False
-    album = Album(tmp_path / "album")
-    album.add(np.zeros((2, 8, 8, 3), np.uint8), [0, 1])
+    cache = PixelCache(tmp_path / "cache")
+    cache.add(np.zeros((2, 8, 8, 3), np.uint8), [0, 1])
     geometry = Geometry(scaled_width_px=8, scaled_height_px=8, width_px=8, height_px=8)
     frames = video_job.dataset_of(iter([np.full((8, 8, 3), 7, np.uint8)]), geometry).batch(8).prefetch(1)
-    for each in (frames, album.batches(2), album.shuffled(2, seed=0).map(lambda pixels, _: pixels)):
+    for each in (frames, cache.batches(2), cache.shuffled(2, seed=0).map(lambda pixels, _: pixels)):
         assert each.options().autotune.enabled is False
     assert [batch.numpy().tolist() for batch in frames] == [np.full((1, 8, 8, 3), 7).tolist()]

@@ -69,7 +69,7 @@ def cuts_of(pictures: list[Any]) -> list[int]:
 
 
 def test_the_cuts_of_the_demo_are_found_and_no_others() -> None:
-    assert cuts_of([*demo_clip.clip_pictures()]) == [60, 120, 180]  # four shots of 2.5 seconds at 24 a second
+    assert cuts_of([*demo_clip.draw_frames()]) == [60, 120, 180]  # four shots of 2.5 seconds at 24 a second
 
 
 COLD, WARM = [(0, 0, 90), (40, 120, 255), (210, 235, 255)], [(90, 0, 0), (255, 150, 20), (255, 230, 190)]

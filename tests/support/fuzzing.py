@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import HeatreelError
-from pipeline.explain import planning, segment_journal, sessions, video_job
+from pipeline.explain import image_job, planning, segment_journal, sessions, video_job
 from pipeline.media import encoders, ffmpeg_process
 from pipeline.models import loading, zoo
 from pipeline.records import ModelChoice, Options, Outcome
@@ -274,7 +274,7 @@ def _visualized(path: Path, output: Path, session: Callable[[Options], sessions.
     job = _planned(path, output)
     if isinstance(job, planning.Refusal):
         raise job.error
-    outcome, _ = (sessions.visualize_image if still else video_job.visualize_video)(job, session(options))
+    outcome, _ = (image_job.visualize_image if still else video_job.visualize_video)(job, session(options))
     json.dumps(outcome.as_json(), allow_nan=False)
     return outcome
 

@@ -21,12 +21,12 @@ from PIL import Image
 
 from pipeline.arrays import Array
 from pipeline.errors import CommandError, InputError, OutputError
-from pipeline.explain import planning, segment_journal, sessions
+from pipeline.explain import segment_journal, sessions
 from pipeline.media import images, resizing
 from pipeline.models import loading, metadata, summary, zoo
 from pipeline.models.pixel_normalization import scale_pixels
 from pipeline.records import ModelChoice, Options, Pixels, Recipe
-from pipeline.training import transfer_learning
+from pipeline.training import fitting, trainable_network, training_plan, transfer_learning
 
 QUICK = Recipe(base=zoo.DEFAULT, augment=False, epochs=6, seed=3)
 CLI = [sys.executable, str(Path(__file__).parents[2] / "cli.py")]
@@ -57,8 +57,8 @@ class Watcher:
 
 def train(
     data: Path, output: Path, recipe: Recipe = QUICK, *, watcher: Watcher | None = None, **options: bool
-) -> transfer_learning.Trained:
-    return transfer_learning.train(planning.plan_training(data, output=output, recipe=recipe, **options), watcher or Watcher())
+) -> transfer_learning.TrainingResult:
+    return transfer_learning.train(training_plan.plan_training(data, output=output, recipe=recipe, **options), watcher or Watcher())
 
 
 def weights(path: Path) -> list[Array]:
@@ -75,19 +75,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(data: Path) -> transfer_learning.Trained:
+def trained(data: Path) -> transfer_learning.TrainingResult:
     return train(data, data.with_name("shapes.keras"))
 
 
 @pytest.fixture(scope="module")
-def session(trained: transfer_learning.Trained) -> sessions.Session:
+def session(trained: transfer_learning.TrainingResult) -> sessions.Session:
     return sessions.open_session(loading.load_classifier(ModelChoice(model=str(trained.plan.output))), Options())
 
 
 # ------------------------------------------------------------------------------------------------ what is learned
 
 
-def test_shapes_are_told_apart(trained: transfer_learning.Trained) -> None:
+def test_shapes_are_told_apart(trained: transfer_learning.TrainingResult) -> None:
     assert (trained.train, trained.val) == (36, 9)
     assert trained.best["val_accuracy"] == 1.0
     # Wilson, 1927, for 9 of 9: 1 / (1 + z^2 / 9) with z = 1.95996
@@ -102,7 +102,7 @@ def test_the_heat_of_unseen_shapes_lies_on_them(session: sessions.Session) -> No
         picture, (x, y, r) = shapes.draw(kind, rng)
         height, width = picture.shape[:2]
         fitted = session.geometry(width, height)
-        [seen] = session.seen(cv2.resize(picture, (fitted.width_px, fitted.height_px), interpolation=cv2.INTER_AREA)[None])
+        [seen] = session.explain_batch(cv2.resize(picture, (fitted.width_px, fitted.height_px), interpolation=cv2.INTER_AREA)[None])
         names.append(session.classifier.classes[int(seen.targets[0])].label)
         row, column = np.unravel_index(seen.maps[0].argmax(), seen.maps[0].shape)
         rows, columns = seen.maps[0].shape
@@ -115,7 +115,7 @@ def test_the_heat_of_unseen_shapes_lies_on_them(session: sessions.Session) -> No
 # ------------------------------------------------------------------------------------------------ the file
 
 
-def test_the_file_carries_names_and_what_was_learned_from(trained: transfer_learning.Trained, data: Path) -> None:
+def test_the_file_carries_names_and_what_was_learned_from(trained: transfer_learning.TrainingResult, data: Path) -> None:
     card = metadata.read_metadata(trained.plan.output)
     assert card is not None and card.finished and card.labels == list(shapes.CLASSES) and card.base == zoo.DEFAULT
     assert sorted(each.name for each in card.learned) == sorted(str(p.relative_to(data)) for p in data.rglob("*.jpg"))
@@ -125,18 +125,20 @@ def test_the_file_carries_names_and_what_was_learned_from(trained: transfer_lear
     assert shown["labels"] == "circle, cross, triangle" and shown["pictures"] == "36 to train on, 9 to validate on"
 
 
-def test_the_file_is_a_plain_keras_model_that_needs_nothing_of_ours(trained: transfer_learning.Trained, session: sessions.Session) -> None:
+def test_the_file_is_a_plain_keras_model_that_needs_nothing_of_ours(
+    trained: transfer_learning.TrainingResult, session: sessions.Session
+) -> None:
     pixels = np.random.default_rng(5).integers(0, 256, (2, 160, 224, 3), np.uint8)
     code = (
         "import keras, numpy as np, sys; model = keras.models.load_model(sys.argv[1]); assert 'pipeline' not in sys.modules;"
         "x = np.random.default_rng(5).integers(0, 256, (2, 160, 224, 3), np.uint8); print(*model(x.astype('float32')).numpy().ravel())"
     )
     told = subprocess.run([sys.executable, "-c", code, str(trained.plan.output)], capture_output=True, text=True, check=True, cwd="/")
-    scores = np.array([seen.scores for seen in session.seen(pixels)])
+    scores = np.array([seen.scores for seen in session.explain_batch(pixels)])
     np.testing.assert_allclose(np.array(told.stdout.split(), float).reshape(2, 3), scores, atol=1e-5)
 
 
-def test_the_map_is_the_gradient_through_the_nested_base(trained: transfer_learning.Trained, session: sessions.Session) -> None:
+def test_the_map_is_the_gradient_through_the_nested_base(trained: transfer_learning.TrainingResult, session: sessions.Session) -> None:
     pixels = shapes.draw("cross", np.random.default_rng(8))[0][None, :224, :224]
     model = keras.models.load_model(trained.plan.output, compile=False)
     base = model.get_layer(zoo.DEFAULT)
@@ -148,7 +150,7 @@ def test_the_map_is_the_gradient_through_the_nested_base(trained: transfer_learn
         best = tf.reduce_max(logits)
     weights = tf.reduce_mean(tape.gradient(best, activations), (1, 2))
     expected = tf.nn.relu(tf.einsum("bhwk,bk->bhw", activations, weights)).numpy()[0]
-    [seen] = session.seen(pixels)
+    [seen] = session.explain_batch(pixels)
     assert expected.max() > 0
     np.testing.assert_allclose(seen.maps[0], expected, atol=2e-4 * expected.max())
 
@@ -157,12 +159,12 @@ def test_the_map_is_the_gradient_through_the_nested_base(trained: transfer_learn
 def test_the_scaling_inside_the_file_is_that_of_the_network(mode: Pixels) -> None:
     pixels = np.random.default_rng(1).uniform(0, 255, (2, 5, 6, 3)).astype(np.float32)
     source = keras.Input((None, None, 3))
-    model = keras.Model(source, keras.layers.Identity()(transfer_learning._scaled(source, mode)))
+    model = keras.Model(source, keras.layers.Identity()(trainable_network.add_normalization(source, mode)))
     again = keras.Model.from_config(model.get_config())
     np.testing.assert_allclose(again(pixels), scale_pixels(tf.constant(pixels), mode), rtol=1e-5, atol=1e-4)
 
 
-def test_a_model_pools_as_its_card_says(trained: transfer_learning.Trained, tmp_path: Path) -> None:
+def test_a_model_pools_as_its_card_says(trained: transfer_learning.TrainingResult, tmp_path: Path) -> None:
     card = metadata.read_metadata(trained.plan.output)
     assert card is not None and card.pooling == "mean"
     windows = {}
@@ -240,7 +242,7 @@ def test_the_best_epoch_is_kept_and_is_as_good_as_it_was_said_to_be(tmp_path: Pa
     for each in card.learned:
         if each.part == "val":
             image = images.read_still(data / each.name)
-            [seen] = kept.seen(resizing.network_picture(resizing.frame_of(image), kept.geometry(image.width, image.height))[None])
+            [seen] = kept.explain_batch(resizing.network_picture(resizing.frame_of(image), kept.geometry(image.width, image.height))[None])
             losses.append(-np.log(seen.scores[each.label]))
     assert np.mean(losses) == pytest.approx(told.best["val_loss"], rel=1e-3)
 
@@ -248,7 +250,7 @@ def test_the_best_epoch_is_kept_and_is_as_good_as_it_was_said_to_be(tmp_path: Pa
 @pytest.mark.slow
 def test_it_ends_when_nothing_is_gained(data: Path, tmp_path: Path) -> None:
     still = train(data, tmp_path / "m.keras", replace(QUICK, epochs=30, learning_rate=1e-9))
-    assert len(still.history) == 1 + transfer_learning.PATIENCE
+    assert len(still.history) == 1 + fitting.PATIENCE
 
 
 def test_damaged_pictures_and_such_as_stand_twice_are_told(data: Path, tmp_path: Path) -> None:
@@ -288,7 +290,7 @@ def test_fine_tuning_bends_the_last_layers_and_no_batch_norm(tmp_path: Path, mon
         random(shown, training=True)
     random.save_weights(tmp_path / "random.weights.h5")
     recipe = Recipe(base="mobilenet_v2", weights=tmp_path / "random.weights.h5", augment=False, epochs=1, learning_rate=1e-5, fine_tune=4)
-    monkeypatch.setattr(transfer_learning, "FINE_TUNING_RATE", 10.0)  # so that one epoch gains something
+    monkeypatch.setattr(fitting, "FINE_TUNING_RATE", 10.0)  # so that one epoch gains something
     told = train(data, tmp_path / "m.keras", recipe)
     assert [row["phase"] for row in told.history] == [0, 1]
     tuned = {w.path: w.numpy() for w in keras.models.load_model(tmp_path / "m.keras").get_layer("mobilenet_v2").weights}
@@ -347,7 +349,7 @@ def test_the_command_answers_in_json_and_its_model_works_with_m_alone(data: Path
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_training_that_is_stopped_or_killed_goes_on(
-    number: int, code: int, data: Path, trained: transfer_learning.Trained, tmp_path: Path
+    number: int, code: int, data: Path, trained: transfer_learning.TrainingResult, tmp_path: Path
 ) -> None:
     settings = ("--no-augment", "--epochs", 6, "--seed", 3)  # those of `trained`
     command = [*CLI, "train", str(data), "-o", "m.keras", *map(str, settings)]

@@ -15,7 +15,7 @@ import tensorflow as tf
 from pipeline.batch.messages import Result, Setup, Task
 from pipeline.cam import batching
 from pipeline.errors import BusyError, ChangedError, HeatreelError, InputError, Stopped, ToolError, is_disk_full
-from pipeline.explain import planning, run_pages, segment_journal, sessions, video_job, video_parts
+from pipeline.explain import image_job, planning, result_pages, segment_journal, sessions, video_job, video_parts
 from pipeline.explain.sessions import Session
 from pipeline.files.atomic import atomic_write
 from pipeline.models import class_names, loading
@@ -51,9 +51,9 @@ class Worker:
         _check_as_found(order.found)
         options = replace(self.session.options, overwrite=order.overwrite)
         session = replace(self.session, options=options)
-        job = planning.plan_order(order.found.path, kind=order.found.kind, output=order.output, maps=order.maps, options=options)
+        job = planning.plan_task(order.found.path, kind=order.found.kind, output=order.output, maps=order.maps, options=options)
         if job.is_still:
-            outcome, track = sessions.visualize_image(job, session)
+            outcome, track = image_job.visualize_image(job, session)
             _write_poster(order, track)
             return self._result(order, outcome, track)
         made = self._made(order, session)
@@ -79,7 +79,7 @@ class Worker:
                 classes, targets = session.classifier.classes, session.targets
                 write_predictions(order.predictions, [track], classes, targets=targets, overwrite=True, name_inputs=False)
             if order.poster is not None:
-                run_pages.write(outcome, track, session, command=order.command, overwrite=True)
+                result_pages.write_video_extras(outcome, track, session, command=order.command, overwrite=True)
                 _write_poster(order, track)
             if order.receipt is not None:
                 result = self._result(order, outcome, track)

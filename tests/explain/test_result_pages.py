@@ -16,7 +16,7 @@ from support import clips
 from support.jobs import job_for
 
 from pipeline.errors import CommandError, OutputError
-from pipeline.explain import demo_clip, planning, run_pages, sessions, video_job, video_parts
+from pipeline.explain import demo_clip, image_job, planning, result_pages, sessions, video_job, video_parts
 from pipeline.records import Options
 from pipeline.results.explanations import Explanations
 
@@ -37,7 +37,7 @@ def test_a_videos_page_is_made_with_it(tmp_path: Path, open_session: Open) -> No
 
     def made(outcome: Any, track: Explanations, _: Path) -> None:
         assert not outcome.output.exists()
-        run_pages.write(outcome, track, session, command="visualize <video>", overwrite=False)
+        result_pages.write_video_extras(outcome, track, session, command="visualize <video>", overwrite=False)
 
     outcome, track = video_job.visualize_video(job_for(tmp_path / "v.mp4", tmp_path / "o.mp4", **QUICK), session, made=made)
     data = data_of(tmp_path / "o.html")
@@ -72,9 +72,9 @@ def test_parts_have_the_same_thumbnails(tmp_path: Path, open_session: Open) -> N
 
 def test_a_thumbnail_shows_the_picture_and_its_heat(tmp_path: Path, open_session: Open) -> None:
     """Three thumbnails of a picture: the whole, the picture alone, the heat alone, in true colours."""
-    cat = demo_clip.photograph("chelsea.png")
+    cat = demo_clip.read_photograph("chelsea.png")
     Image.fromarray(cat).save(tmp_path / "cat.png")
-    _, track = sessions.visualize_image(job_for(tmp_path / "cat.png", tmp_path / "o.png", report=True), open_session(report=True))
+    _, track = image_job.visualize_image(job_for(tmp_path / "cat.png", tmp_path / "o.png", report=True), open_session(report=True))
     (tmp_path / "t.jpg").write_bytes(track.thumbnails[1].jpeg)
     original = np.asarray(Image.open(tmp_path / "t.jpg")).astype(int)
     expected = np.asarray(Image.fromarray(cat).resize(original.shape[1::-1], Image.Resampling.BICUBIC)).astype(int)
@@ -91,7 +91,7 @@ def test_a_sheet_and_a_chart(tmp_path: Path, open_session: Open) -> None:
     options = {**QUICK, "report": False, "timeline": tmp_path / "t.svg", "contact_sheet": tmp_path / "s.png", "contact_frames": 4}
     session = open_session(**options)
     outcome, track = video_job.visualize_video(job_for(tmp_path / "v.mp4", tmp_path / "o.mp4", **options), session)
-    run_pages.write(outcome, track, session, command="", overwrite=False)
+    result_pages.write_video_extras(outcome, track, session, command="", overwrite=False)
     assert [t.time_seconds for t in track.thumbnails] == pytest.approx([0.0, 0.52, 1.0, 1.52], abs=1e-6)
     assert (tmp_path / "t.svg").read_text().startswith("<svg") and not (tmp_path / "o.html").exists()
     with Image.open(tmp_path / "s.png") as sheet:
@@ -104,16 +104,16 @@ def test_a_sheet_and_a_chart(tmp_path: Path, open_session: Open) -> None:
 
 
 def test_pictures_that_failed_are_on_the_page_too(tmp_path: Path, open_session: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    Image.fromarray(demo_clip.photograph("chelsea.png")).save(tmp_path / "cat.png")
+    Image.fromarray(demo_clip.read_photograph("chelsea.png")).save(tmp_path / "cat.png")
     session = open_session(report=True)
-    outcome, track = sessions.visualize_image(job_for(tmp_path / "cat.png", tmp_path / "out" / "o.png", report=True), session)
+    outcome, track = image_job.visualize_image(job_for(tmp_path / "cat.png", tmp_path / "out" / "o.png", report=True), session)
     bad = type(outcome)(input=tmp_path / "bad.png", model="m", method="gradcam", error="bad.png: the file is empty")
-    page = run_pages.write_pictures_page([(bad, None), (outcome, track)], session.options, command="visualize image", overwrite=False)
+    page = result_pages.write_pictures_page([(bad, None), (outcome, track)], session.options, command="visualize image", overwrite=False)
     assert page == tmp_path / "out" / "report.html"
     text = page.read_text()
     assert "bad.png: the file is empty" in text and outcome.top[0].name.label in text
     assert base64.b64encode(track.thumbnails[2].jpeg).decode() in text
-    monkeypatch.setattr(run_pages, "MOST_EMBEDDED", 1)  # as of hundreds
-    run_pages.write_pictures_page([(bad, None), (outcome, None)], session.options, command="", overwrite=True)
+    monkeypatch.setattr(result_pages, "MAX_EMBEDDED", 1)  # as of hundreds
+    result_pages.write_pictures_page([(bad, None), (outcome, None)], session.options, command="", overwrite=True)
     assert 'src="../cat.png"' in page.read_text() and 'src="o.png"' in page.read_text() and "base64" not in page.read_text()
-    assert run_pages.write_pictures_page([(bad, None)], session.options, command="", overwrite=False) is None
+    assert result_pages.write_pictures_page([(bad, None)], session.options, command="", overwrite=False) is None

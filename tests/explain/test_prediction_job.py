@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,7 @@ from support.commands import COMMAND, visualize
 
 from pipeline.cam import batching, maps
 from pipeline.console.terminal import Terminal
-from pipeline.explain import demo_clip, planning, predicting
-from pipeline.explain import sessions as visualization
+from pipeline.explain import demo_clip, planning, prediction_job
 from pipeline.media import images, resizing
 from pipeline.records import ClassName, Options, Outcome, Prediction
 from pipeline.results.explanations import Explanations, write_predictions
@@ -40,7 +40,7 @@ def photographs(tmp_path: Path) -> Path:
         name = ("chelsea.png", "coffee.png", "rocket.jpg")[number % 3]
         size = (160, 120) if number % 5 else (120, 160)
         (folder / f"class {number % 2}").mkdir(parents=True, exist_ok=True)
-        Image.fromarray(demo_clip.photograph(name)).resize(size).save(folder / f"class {number % 2}" / f"{number}.jpg", quality=95)
+        Image.fromarray(demo_clip.read_photograph(name)).resize(size).save(folder / f"class {number % 2}" / f"{number}.jpg", quality=95)
     damaged = folder / "class 1" / "33.jpg"
     damaged.write_bytes(damaged.read_bytes()[:700])
     (folder / "class 0" / "note.txt").write_text("not looked at")
@@ -48,16 +48,16 @@ def photographs(tmp_path: Path) -> Path:
     return folder
 
 
-def answers_for(paths: list[Path], classifier: Any, **options: Any) -> list[predicting.Answer]:
+def answers_for(paths: list[Path], classifier: Any, **options: Any) -> list[prediction_job.InputPrediction]:
     plan = planning.plan_predictions(paths)
-    return predicting.predict(
-        [job for job in plan if isinstance(job, planning.Job)], **visualization.scoring(classifier, Options(**options))
+    return prediction_job.predict(
+        [job for job in plan if isinstance(job, planning.Job)], prediction_job.make_scorer(classifier, Options(**options))
     )
 
 
 @pytest.mark.parametrize("given", ["pictures", "a video"])
 def test_two_small_batches_are_at_the_network_at_once(given: str, photographs: Path, clip: Clip, classifier: Any) -> None:
-    scoring, lock = visualization.scoring(classifier, Options()), threading.Lock()
+    scorer, lock = prediction_job.make_scorer(classifier, Options()), threading.Lock()
     here, most, sizes = 0, 0, []
 
     def score(pixels: Any) -> Any:
@@ -69,11 +69,11 @@ def test_two_small_batches_are_at_the_network_at_once(given: str, photographs: P
         with lock:
             here -= 1
             sizes.append(len(pixels))
-        return scoring["score"](pixels)
+        return scorer.score(pixels)
 
     path = photographs if given == "pictures" else clip("variable.mp4")
-    answers = predicting.predict(
-        [job for job in planning.plan_predictions([path]) if isinstance(job, planning.Job)], **{**scoring, "score": score}
+    answers = prediction_job.predict(
+        [job for job in planning.plan_predictions([path]) if isinstance(job, planning.Job)], replace(scorer, score=score)
     )
     assert most == batching.AT_ONCE and max(sizes) == maps.batch_size() and sum(sizes) == sum(a.outcome.frames or 0 for a in answers)
 
@@ -85,7 +85,7 @@ def test_batches_give_what_single_pictures_give_in_natural_order(photographs: Pa
     failed = [answer.outcome for answer in answers if answer.outcome.error]
     assert [outcome.input.name for outcome in failed] == ["33.jpg"] and "damaged" in (failed[0].error or "")
     explain = maps.explainer(classifier.networks[0])
-    geometry = visualization.scoring(classifier, Options())["geometry"]
+    geometry = prediction_job.make_scorer(classifier, Options()).geometry
     for answer in (answers[1], answers[5], answers[40]):  # of both sizes, from different batches
         image = images.read_still(answer.outcome.input)
         alone = explain(resizing.network_picture(resizing.frame_of(image), geometry(*image.size))[None]).scores.numpy()[0]
@@ -130,7 +130,7 @@ def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
         keras.layers.Dense(2, activation="softmax"),
     ]
     keras.Sequential([keras.Input((64, 64, 3)), *mine]).save(tmp_path / "mine.keras")
-    Image.fromarray(demo_clip.photograph("chelsea.png")).save(tmp_path / "cat.png")
+    Image.fromarray(demo_clip.read_photograph("chelsea.png")).save(tmp_path / "cat.png")
     arguments = ["predict", "*.png", "-m", "efficientnet_lite0", "-m", "mine.keras"]
     result = visualize(*arguments, "--json", "--csv", "p.csv", cwd=tmp_path)
     outcomes = [json.loads(line) for line in result.stdout.splitlines()]
@@ -146,11 +146,11 @@ def test_several_models_stand_side_by_side(tmp_path: Path) -> None:
 
 
 def test_the_prediction_of_a_picture_that_is_cut_off_is_partial(tmp_path: Path, classifier: Any) -> None:
-    cat = Image.fromarray(demo_clip.photograph("chelsea.png"))
+    cat = Image.fromarray(demo_clip.read_photograph("chelsea.png"))
     cat.save(tmp_path / "cat.jpg", quality=95)
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cat.jpg").read_bytes()[: (tmp_path / "cat.jpg").stat().st_size * 4 // 5])
     jobs = [job for job in planning.plan_predictions([tmp_path]) if isinstance(job, planning.Job)]
-    whole, cut = (answer.outcome for answer in predicting.predict(jobs, **visualization.scoring(classifier, Options())))
+    whole, cut = (answer.outcome for answer in prediction_job.predict(jobs, prediction_job.make_scorer(classifier, Options())))
     assert not whole.partial and whole.error is None and cut.partial and "cat" in cut.top[0].name.label
     told = r"cut\.jpg: the file ends after about \d\d % of its rows; the rest is gray; the prediction is of what decodes$"
     assert cut.error is not None and re.search(told, cut.error)
@@ -207,7 +207,7 @@ def test_names_of_any_bytes_in_every_output(tmp_path: Path) -> None:
     folder.mkdir()
     names = [os.fsdecode(name) for name in (*NAMES, "\U0001f468\u200d\U0001f469.png".encode())]
     for name in names:
-        Image.fromarray(demo_clip.photograph("chelsea.png")[:64, :96]).save(folder / name)
+        Image.fromarray(demo_clip.read_photograph("chelsea.png")[:64, :96]).save(folder / name)
     strict = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
     arguments = [COMMAND, "predict", "-k", "1", "--csv", "p.csv", "--grid", "g.png", "--", "lost\n.png", *(folder / name for name in names)]
     result = subprocess.run(arguments, cwd=tmp_path, env=strict, capture_output=True, text=True, check=False)

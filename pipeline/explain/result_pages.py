@@ -1,4 +1,4 @@
-"""Pages that people look at: of one video, of a set of pictures, of a whole archive; made of what the others have kept."""
+"""Pages and sheets beside results: the page of a video, of a set of pictures, the contact sheet, the grid of predictions."""
 
 from __future__ import annotations
 
@@ -10,28 +10,56 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.explain.predicting import write_picture_grid
+from pipeline.arrays import Array
+from pipeline.explain.prediction_job import InputPrediction
 from pipeline.explain.sessions import Session
-from pipeline.files.atomic import page_of, pictures_page_of
-from pipeline.media import ffmpeg_process
-from pipeline.records import Options, Outcome, clock, percent
+from pipeline.files.atomic import atomic_write, page_of, pictures_page_of
+from pipeline.media import ffmpeg_process, images
+from pipeline.records import Options, Outcome, clock, percent, printable
+from pipeline.rendering import compositing
 from pipeline.reports import html
 from pipeline.results.explanations import Explanations
 
-MOST_EMBEDDED = 300  # pictures; more would make a page of many megabytes, and are linked instead
+MAX_EMBEDDED = 300  # pictures; more would make a page of many megabytes, and are linked instead
+_BLANK = np.full((240, 320, 3), 40, np.uint8)  # in place of a picture that could not be read
 _SHOWN_BY_BROWSERS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif")
 
 
-def write(outcome: Outcome, track: Explanations, session: Session, *, command: str, overwrite: bool) -> None:
-    """All that the options ask for beside a video: its page, the chart, the contact sheet. Raises OutputError."""
+def write_video_extras(outcome: Outcome, track: Explanations, session: Session, *, command: str, overwrite: bool) -> None:
+    """Write what the options ask for beside a video: its page, the timeline, the contact sheet. Raises OutputError."""
     options = session.options
-    page = video_page(outcome, track, session, command=command)
+    page = build_video_page(outcome, track, session, command=command)
     if options.report and outcome.output is not None:
         html.write_video_page(page_of(outcome.output), page, overwrite=overwrite)
     if options.timeline is not None:
         html.write_timeline(options.timeline, page, overwrite=overwrite)
     if options.contact_sheet is not None:
         write_contact_sheet(options.contact_sheet, track, session, overwrite=overwrite)
+
+
+def write_prediction_grid(path: Path, predictions: Sequence[Sequence[InputPrediction]], *, overwrite: bool) -> None:
+    """A picture of all inputs with the best label and score under each; one sequence for each model, in the same order of inputs.
+
+    Raises OutputError.
+    """
+    pictures, texts = [], []
+    for of_input in zip(*predictions, strict=True):
+        pictures.append(next((each.thumbnail for each in of_input if each.thumbnail is not None), _BLANK))
+        lines = [_prediction_line(each.outcome, name_model=len(predictions) > 1) for each in of_input]
+        texts.append([printable(of_input[0].outcome.input.name), *lines])
+    write_picture_grid(path, pictures, texts, overwrite=overwrite)
+
+
+def _prediction_line(outcome: Outcome, *, name_model: bool) -> str:
+    best = f"{outcome.top[0].name.label} {percent(outcome.top[0].score)}" if outcome.top else "failed"
+    return f"{outcome.model}: {best}" if name_model else best
+
+
+def write_picture_grid(path: Path, pictures: Sequence[Array], texts: Sequence[Sequence[str]], *, overwrite: bool) -> None:
+    """Pictures, RGB uint8 (height, width, 3), with lines of text under each, as one picture. Raises OutputError."""
+    grid = compositing.picture_grid(pictures, texts)
+    with atomic_write(path, overwrite=overwrite) as temporary:
+        images.save_still(np.ascontiguousarray(grid.transpose(2, 0, 1)), temporary)
 
 
 def write_contact_sheet(path: Path, track: Explanations, session: Session, *, overwrite: bool) -> None:
@@ -58,28 +86,29 @@ def write_pictures_page(
     page = pictures_page_of(first.output, count=len(results))
     items = []
     for outcome, track in results:
-        original, heat = _linked(outcome, page.parent) if len(results) > MOST_EMBEDDED else _embedded(track)
+        original, heat = _link_files(outcome, page.parent) if len(results) > MAX_EMBEDDED else _embed_thumbnails(track)
         items.append(html.PictureItem(name=outcome.input.name, original=original, heat=heat, top=outcome.top, error=outcome.error))
-    known = facts(first, options, command)
+    known = describe_run(first, options, command)
     shown = {name: known[name] for name in ("Model", "Map", "Fit", "Versions", "Command")}
     title = first.input.name if len(results) == 1 else f"{len(results)} pictures"
     html.write_pictures_page(page, html.PicturesPage(title=title, items=items, facts=shown), overwrite=overwrite)
     return page
 
 
-def _embedded(track: Explanations | None) -> tuple[bytes | None, bytes | None]:
+def _embed_thumbnails(track: Explanations | None) -> tuple[bytes | None, bytes | None]:
     """The small picture and its heat, as visualize_image leaves them."""
     return (track.thumbnails[1].jpeg, track.thumbnails[2].jpeg) if track else (None, None)
 
 
-def _linked(outcome: Outcome, folder: Path) -> tuple[str | None, str | None]:
+def _link_files(outcome: Outcome, folder: Path) -> tuple[str | None, str | None]:
     """The files themselves, by relative path, where a browser shows them."""
     paths = [path if path is not None and path.suffix.lower() in _SHOWN_BY_BROWSERS else None for path in (outcome.input, outcome.output)]
     original, heat = (None if path is None else os.path.relpath(path, folder) for path in paths)
     return (original, heat) if outcome.output is not None else (None, None)
 
 
-def video_page(outcome: Outcome, track: Explanations, session: Session, *, command: str) -> html.VideoPage:
+def build_video_page(outcome: Outcome, track: Explanations, session: Session, *, command: str) -> html.VideoPage:
+    """The record of a video's page; `command` is what was typed."""
     assert outcome.output is not None and outcome.duration_seconds is not None, "a video that is made"
     indices, scores = track.top
     options, classes = session.options, session.classifier.classes
@@ -95,12 +124,12 @@ def video_page(outcome: Outcome, track: Explanations, session: Session, *, comma
         stretches=track.stretches(classes, last_seconds=track.last_frame_seconds(outcome.duration_seconds)),
         cuts_seconds=track.cuts_seconds,
         thumbnails=track.thumbnails,
-        facts=facts(outcome, options, command),
+        facts=describe_run(outcome, options, command),
         warnings=outcome.warnings if outcome.error is None else (*outcome.warnings, outcome.error),
     )
 
 
-def facts(outcome: Outcome, options: Options, command: str) -> Mapping[str, str]:
+def describe_run(outcome: Outcome, options: Options, command: str) -> Mapping[str, str]:
     """What the result depends on, in words."""
     size = "" if options.short_side_px is None else f", short side {options.short_side_px} pixels"
     return {
