@@ -90,7 +90,12 @@ def is_disk_full(error: BaseException | None) -> bool:
     while error is not None:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if isinstance(error, ToolError) and ("No space left" in error.stderr_tail or "Disk quota exceeded" in error.stderr_tail):
+        if isinstance(error, ToolError) and says_disk_full(error.stderr_tail):
             return True
         error = error.__cause__
     return False
+
+
+def says_disk_full(text: str) -> bool:
+    """Whether a program's own words say that there is no room left: a full disk (ENOSPC), or a quota that is used up (EDQUOT)."""
+    return "No space left" in text or "Disk quota exceeded" in text

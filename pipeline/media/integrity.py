@@ -16,6 +16,7 @@ import ffmpeg
 import numpy as np
 
 from pipeline.arrays import Array
+from pipeline.errors import ToolError, says_disk_full
 from pipeline.media import ffmpeg_process, probing
 from pipeline.records import VideoSource, clock
 
@@ -128,6 +129,8 @@ def remuxed(source: VideoSource, output: Path) -> bool:
     """Write the source's packets as NUT with times that run on across jumps; ffmpeg straightens them when it may choose times itself.
 
     Damaged sound must not keep the pictures from it, so the second attempt is without. False where no attempt succeeds.
+
+    Raises ToolError when the disk is full.
     """
     given = ffmpeg.input(ffmpeg_process.file_url(source.path), fflags="+genpts", **probing.SAFE)
     video = str(source.stream_index)
@@ -137,4 +140,8 @@ def remuxed(source: VideoSource, output: Path) -> bool:
 def _remuxed(streams: Sequence[Any], output: Path) -> bool:
     graph = ffmpeg.output(*streams, ffmpeg_process.file_url(output), f="nut", codec="copy")
     command = [part for part in ffmpeg_process.command(graph) if part != "-copyts"]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    stderr = ended.stderr.decode(errors="replace")
+    if ended.returncode != 0 and says_disk_full(stderr):
+        raise ToolError(f"{output}: the source cannot be written with its times put right", command=command, stderr_tail=stderr)
+    return ended.returncode == 0

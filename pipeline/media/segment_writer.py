@@ -20,7 +20,7 @@ import ffmpeg
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, says_disk_full
 from pipeline.media import ffmpeg_process, probing
 from pipeline.media.encoders import CONTAINERS, Encoder
 from pipeline.records import Audio, VideoSource
@@ -172,7 +172,7 @@ def join(pieces: Sequence[Piece], times_seconds: Array, target: Target, original
         if child.process.returncode == 0:
             _verified(command, folder, target, times_seconds - float(zero), output)
             return [*([f"{given_up} ({reason})"] if given_up else []), *_changes(attempt, output)]
-        if child.was_killed or child.stalled or _disk_is_full(child):
+        if child.was_killed or child.stalled or any(map(says_disk_full, child.lines)):
             break
         reason = child.lines[-1] if child.lines else f"ffmpeg ended with {child.process.returncode}"
     raise child.error(f"{target.output}: joining the segments failed")
@@ -211,10 +211,6 @@ def _attempts(original: Original) -> Iterator[tuple[Original, str]]:
     if original.source is not None and original.source.audio_codecs and original.audio == "copy":
         yield replace(original, encode_audio=True), "the sound could not be copied and is encoded anew"
         yield replace(original, audio="none"), "the sound could not be carried over"
-
-
-def _disk_is_full(child: ffmpeg_process.Child) -> bool:
-    return any("No space left" in line for line in child.lines)
 
 
 def _write_list(folder: Path, pieces: Sequence[Piece], time_base: Fraction) -> None:

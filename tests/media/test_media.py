@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import clips, corpus
+from support.commands import wrapper
 from support.decoding import audio_packets, decoded
 
 from pipeline.arrays import Array
-from pipeline.errors import CommandError, InputError, OutputError, ToolError
+from pipeline.errors import CommandError, InputError, OutputError, ToolError, is_disk_full
 from pipeline.explain import demo_clip
-from pipeline.media import encoders, frame_reader, probing, resizing, segment_writer
+from pipeline.media import encoders, ffmpeg_process, frame_reader, integrity, probing, resizing, segment_writer
 from pipeline.models.input_geometry import frame_geometry
 from pipeline.records import Colour, Frame, VideoSource
 
@@ -364,6 +365,45 @@ def test_an_encoder_that_refuses_is_an_error_with_its_reason(clip: Clip, tmp_pat
         with pytest.raises(ToolError, match=r"encoder failed after \d+ frames") as caught:
             segment_writer.write_segment(copied(frames), target, tmp_path / "segment.mp4")
     assert "no-such-preset" in caught.value.details
+
+
+@pytest.mark.parametrize("words", ["No space left on device", "Disk quota exceeded"])
+def test_a_full_disk_is_no_reason_to_leave_tracks_out(clip: Clip, tmp_path: Path, use_ffmpeg: Callable[..., None], words: str) -> None:
+    """ffmpeg's own words end the joining at the first attempt; what else spoils one leads to attempts with less of the source."""
+    source = probing.probe(clip("late_audio.mp4"))
+    with frame_reader.open_frames(source) as reading:
+        frames = list(reading)
+    use_ffmpeg("-f concat", does=f'echo once >> "{tmp_path}/attempts"; echo "av_interleaved_write_frame(): {words}" >&2; exit 1')
+    with pytest.raises(ToolError, match=f"joining the segments failed: .*{words}") as caught:
+        write_all(frames, target_like(source, tmp_path / "out.mp4", frames[0]), source)
+    assert is_disk_full(caught.value) and (tmp_path / "attempts").read_text() == "once\n"
+
+
+@pytest.mark.parametrize("words", ["No space left on device", "Disk quota exceeded"])
+def test_a_full_disk_is_no_clock_that_cannot_be_put_right(clip: Clip, tmp_path: Path, use_ffmpeg: Callable[..., None], words: str) -> None:
+    source = probing.probe(clip("stream.ts"))
+    use_ffmpeg("-f nut", does=f'echo once >> "{tmp_path}/attempts"; echo "{words}" >&2; exit 1')
+    with pytest.raises(ToolError, match=f"straight.nut: .*{words}") as caught:
+        integrity.remuxed(source, tmp_path / "straight.nut")
+    assert is_disk_full(caught.value) and (tmp_path / "attempts").read_text() == "once\n"
+    use_ffmpeg("-f nut", does="echo codec not currently supported in container >&2; exit 1")
+    assert not integrity.remuxed(source, tmp_path / "straight.nut")
+
+
+@pytest.fixture
+def use_ffmpeg(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Makes ffmpeg do something else where its command line has that word."""
+    real = ffmpeg_process.ffmpeg_path
+
+    def use(word: str, *, does: str) -> None:
+        monkeypatch.undo()
+        real.cache_clear()
+        monkeypatch.setenv("PATH", wrapper(tmp_path_factory.mktemp("bin"), word, does=does))
+        real.cache_clear()
+
+    yield use
+    monkeypatch.undo()
+    real.cache_clear()
 
 
 def test_a_decoder_that_dies_is_an_error(clip: Clip) -> None:
