@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import errno
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class HeatreelError(Exception):
@@ -83,6 +85,20 @@ class Stopped(HeatreelError):
     def __init__(self, exit_code: int, *, remedy: str = "") -> None:
         super().__init__("stopped; what was finished is kept", remedy=remedy)
         self.exit_code = exit_code
+
+
+def write_error(output: Path, error: Exception, *, remedy: str = "") -> OutputError:
+    """What is told of an output that the system refuses to write, with the system's own reason; to be raised from that error."""
+    return OutputError(f"{output}: cannot be written: {getattr(error, 'strerror', None) or error}", remedy=remedy)
+
+
+@contextmanager
+def report_write_errors(output: Path, *, remedy: str = "") -> Iterator[None]:
+    """An OSError within the block is raised as an OutputError that names this file or folder."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(output, error, remedy=remedy) from error
 
 
 def is_disk_full(error: BaseException | None) -> bool:

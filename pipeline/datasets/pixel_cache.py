@@ -17,7 +17,7 @@ from pipeline.arrays import Array
 from pipeline.cam import batching
 from pipeline.datasets import class_folders, near_duplicates
 from pipeline.datasets.class_folders import Example
-from pipeline.errors import HeatreelError, InputError, OutputError
+from pipeline.errors import HeatreelError, InputError, report_write_errors
 from pipeline.explain.planning import TrainingPlan
 from pipeline.media import images, resizing
 from pipeline.models import input_geometry, metadata, zoo
@@ -109,7 +109,7 @@ def read_pictures(plan: TrainingPlan, entry: zoo.Entry, folder: Path, read: Call
     fitted = functools.partial(
         input_geometry.frame_geometry, fit="whole", input_px=size, short_side_px=entry.short_side_px, stride=entry.stride
     )
-    try:
+    with report_write_errors(folder):
         folder.mkdir(parents=True)
         parts: tuple[class_folders.Part, ...] = ("train", "val")
         albums = {part: Album(folder / part) for part in parts}
@@ -133,8 +133,6 @@ def read_pictures(plan: TrainingPlan, entry: zoo.Entry, folder: Path, read: Call
                         name=example.name, label=example.label, part=part, sha256=look.sha256, fingerprint=look.fingerprint.hex()
                     )
                 read(len(learned), len(examples))
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
     readable = [example for number, example in enumerate(examples) if number in learned]
     class_folders.check_trainable(replace(plan.data, examples=readable))
     if not len(albums["val"].numbers):

@@ -13,7 +13,8 @@ import numpy as np
 
 from pipeline.arrays import Array
 from pipeline.errors import InputError
-from pipeline.files.atomic import atomic_write, check_output
+from pipeline.files.atomic import atomic_write
+from pipeline.files.output_paths import check_output
 from pipeline.media import encoders, images, resizing, segment_writer
 
 WIDTH, HEIGHT = 640, 360

@@ -15,7 +15,7 @@ from typing import Literal
 from pipeline.datasets import class_folders
 from pipeline.errors import CommandError, HeatreelError, InputError, KindError, OutputError
 from pipeline.explain import segment_journal
-from pipeline.files import atomic, file_types
+from pipeline.files import file_types, output_paths
 from pipeline.files.file_types import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.media import encoders, images, probing
 from pipeline.models import metadata, zoo
@@ -86,11 +86,11 @@ def plan_images(paths: Sequence[Path], *, output: Path | None, options: Options)
     for path in paths:
         pictures.extend(_inputs_in(path) if _is_folder(path) else [path])
     suffixes = [images.output_suffix(path) for path in pictures]
-    named = atomic.name_outputs(pictures, output=output, suffixes=suffixes)
-    inputs = atomic.identified(pictures)
+    named = output_paths.name_outputs(pictures, output=output, suffixes=suffixes)
+    inputs = output_paths.identify_files(pictures)
     made = [name for name in named if not _is_skipped(name, inputs, options)]
     if options.report and made:
-        page = atomic.pictures_page_of(made[0], count=len(made))
+        page = output_paths.pictures_page_of(made[0], count=len(made))
         _check_output(page, inputs, options)
     for name in named:
         images.check_writable_format(name)
@@ -158,7 +158,7 @@ def _inputs_in(folder: Path) -> list[Path]:
 
 def plan_videos(paths: Sequence[Path], *, output: Path | None, options: Options) -> Plan:
     """A job for each video file or folder of frames. Raises CommandError where the call itself is wrong."""
-    named = atomic.name_outputs(paths, output=output, suffixes=[encoders.default_suffix(options.codec)] * len(paths))
+    named = output_paths.name_outputs(paths, output=output, suffixes=[encoders.default_suffix(options.codec)] * len(paths))
     for name in named:
         encoders.check_container(name, options.codec)
     if options.contact_sheet is not None:
@@ -209,7 +209,7 @@ def plan_analysis(data: Path, *, output: Path | None, threshold: float | None, e
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file", remedy="name a folder with --output")
     for name in ANALYSIS_FILES:
-        atomic.check_output(folder / name, sources=frozenset(), overwrite=options.overwrite)
+        output_paths.check_output(folder / name, sources=frozenset(), overwrite=options.overwrite)
     _check_named(data)
     found = class_folders.open_dataset(data, max_megapixels=options.max_megapixels)
     return AnalysisPlan(data=found, output=folder, threshold=threshold, examples=examples)
@@ -219,7 +219,7 @@ def plan_order(path: Path, *, kind: Literal["video", "image"], output: Path, map
     """The job for one input of a batch. Raises InputError when it cannot be read, OutputError when the output cannot be written."""
     job = (_image if kind == "image" else _video)(options, path, output, maps)
     for file in (output, maps) if maps else (output,):
-        atomic.check_output(file, sources=atomic.identified([path]), overwrite=options.overwrite)
+        output_paths.check_output(file, sources=output_paths.identify_files([path]), overwrite=options.overwrite)
     return job
 
 
@@ -238,24 +238,24 @@ def _sequence(path: Path, options: Options) -> images.PictureSequence | None:
     return images.open_animation(path, max_megapixels=options.max_megapixels) if kind == "animated webp" else None
 
 
-def _is_skipped(output: Path, inputs: frozenset[atomic.FileId], options: Options) -> bool:
+def _is_skipped(output: Path, inputs: frozenset[output_paths.FileId], options: Options) -> bool:
     """Whether an output is there already, and that is no reason to complain; a folder, or an input itself, is no output of ours."""
     there = options.skip_existing and os.path.lexists(output) and not _is_folder(output)
-    return there and not atomic.identified([output]) & inputs
+    return there and not output_paths.identify_files([output]) & inputs
 
 
-def _check_output(file: Path, inputs: frozenset[atomic.FileId], options: Options, *, named: bool = False) -> None:
+def _check_output(file: Path, inputs: frozenset[output_paths.FileId], options: Options, *, named: bool = False) -> None:
     """Raises OutputError. A page or table that --skip-existing would replace would lose what is passed over, so none is replaced.
 
     `named` says that an option names the file, so that there may be another.
     """
     away = f"move it away{', or name another file' if named else ''}"
-    remedy = away if options.skip_existing else atomic.REPLACE
-    atomic.check_output(file, sources=inputs, overwrite=options.overwrite, remedy=remedy)
+    remedy = away if options.skip_existing else output_paths.REPLACE
+    output_paths.check_output(file, sources=inputs, overwrite=options.overwrite, remedy=remedy)
 
 
 def _plan(paths: Sequence[Path], named: Sequence[Path], options: Options, make: Callable[[Path, Path, Path | None], Job]) -> Plan:
-    several, inputs = len(paths) > 1, atomic.identified(paths)
+    several, inputs = len(paths) > 1, output_paths.identify_files(paths)
     skipped = [_is_skipped(name, inputs, options) for name in named]
     plan: Plan = []
     for file in (options.predictions, options.timeline, options.contact_sheet):
@@ -272,7 +272,7 @@ def _plan(paths: Sequence[Path], named: Sequence[Path], options: Options, make: 
             maps = maps / f"{name.stem.removesuffix('_output')}.npz"
         try:
             job = make(path, name, maps)
-            page = atomic.page_of(name) if options.report and not job.is_still else None
+            page = output_paths.page_of(name) if options.report and not job.is_still else None
             for output in (file for file in (name, maps, page) if file):
                 _check_output(output, inputs, options, named=output == maps)
         except OSError as error:  # such as a name that is too long
@@ -320,7 +320,7 @@ def plan_training(root: Path, *, output: Path | None, recipe: Recipe, resume: bo
     if unfinished and not (goes_on or overwrite):
         raise OutputError(f"{output}: a training of it was interrupted", remedy="add --resume to go on, or --overwrite to begin anew")
     for path in (output, curve):
-        atomic.check_output(path, sources=frozenset(), overwrite=overwrite or (goes_on and unfinished))
+        output_paths.check_output(path, sources=frozenset(), overwrite=overwrite or (goes_on and unfinished))
     _check_named(root)
     found = class_folders.open_dataset(root, max_megapixels=recipe.max_megapixels)
     class_folders.check_trainable(found)

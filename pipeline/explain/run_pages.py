@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.explain.predicting import write_picture_grid
 from pipeline.explain.sessions import Session
-from pipeline.files.atomic import page_of, pictures_page_of
+from pipeline.files.output_paths import page_of, pictures_page_of
 from pipeline.media import ffmpeg_process
 from pipeline.records import Options, Outcome, clock, percent
 from pipeline.reports import html

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from pipeline.arrays import Array
 from pipeline.cam import batching, maps
-from pipeline.errors import ChangedError, CommandError, InputError, OutputError, Stopped, ToolError
+from pipeline.errors import ChangedError, CommandError, InputError, Stopped, ToolError, report_write_errors
 from pipeline.explain.planning import Job
 from pipeline.explain.segment_journal import STRAIGHTENED, Journal, Segment, open_journal
 from pipeline.explain.sessions import Session, outcome_of
@@ -346,11 +346,8 @@ class Film:
                 raise HardwareError(str(error), command=error.command, stderr_tail="") from error
             raise
         arrays = {**self.track.state(since=done), **(self.raw.state(since=mapped) if self.raw else {}), **self.view.painter.state()}
-        try:
-            with state.open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]  # its other parameter is a flag
-        except OSError as error:
-            raise OutputError(f"{self.job.output}: cannot be written: {error.strerror or error}") from error
+        with report_write_errors(self.job.output), state.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # its other parameter is a flag
         count, problem = self.problems(work)
         before = self._before_part
         segment = Segment(

@@ -30,6 +30,7 @@ from pipeline.errors import CommandError
 from pipeline.evaluation import metrics
 from pipeline.explain import segment_journal
 from pipeline.explain.planning import TRAINING_STATE, TrainingPlan
+from pipeline.files import locks
 from pipeline.files.atomic import atomic_write
 from pipeline.models import batch_norm_folding, loading, metadata, network, zoo
 from pipeline.models.pixel_normalization import CAFFE_MEAN_BGR, TORCH_MEAN, TORCH_STD
@@ -105,7 +106,7 @@ def train(plan: TrainingPlan, watcher: Watcher) -> Trained:
     """
     started = time.perf_counter()
     folder = segment_journal.folder_of(plan.output)
-    with segment_journal.held_folder(folder, plan.output):
+    with locks.lock_folder(folder, plan.output):
         try:
             trained = _train(plan, folder, watcher, started)
         except BaseException:
