@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import unicodedata
 from collections import Counter, defaultdict
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import InputError, KindError
+from pipeline.files import fingerprints
 from pipeline.files.file_types import PICTURE_SUFFIXES
 from pipeline.media import images
 from pipeline.records import natural_key, printable
@@ -139,8 +139,7 @@ def _many(count: int, noun: str) -> str:
 def sha256_of(path: Path) -> str:
     """The first 16 hex digits of a file's SHA-256, as a model's card has them. Raises InputError when it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return fingerprints.hash_file(path)[:16]
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 

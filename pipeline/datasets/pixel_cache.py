@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +17,7 @@ from pipeline.datasets import class_folders, near_duplicates
 from pipeline.datasets.class_folders import Example
 from pipeline.errors import HeatreelError, InputError, report_write_errors
 from pipeline.explain.planning import TrainingPlan
+from pipeline.files import fingerprints
 from pipeline.media import images, resizing
 from pipeline.models import input_geometry, metadata, zoo
 from pipeline.models.pixel_normalization import untuned
@@ -97,7 +96,7 @@ class Pictures(NamedTuple):
 
     def digest(self) -> str:
         told = sorted((each.name, each.label, each.part, each.sha256) for each in self.learned.values())
-        return hashlib.sha256(json.dumps(told).encode("utf-8", "surrogateescape")).hexdigest()
+        return fingerprints.hash_json(told)
 
 
 def read_pictures(plan: TrainingPlan, entry: zoo.Entry, folder: Path, read: Callable[[int, int], None]) -> Pictures:

@@ -8,11 +8,9 @@ segments, and at most one that no line names.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -21,6 +19,7 @@ from typing import Any
 
 from pipeline.errors import OutputError, report_write_errors
 from pipeline.files.atomic import flush
+from pipeline.files.fingerprints import checksum_file, hash_bytes, hash_json
 from pipeline.files.locks import LOCK_NAME, lock_folder
 
 SUFFIX = ".heatreel"
@@ -70,7 +69,7 @@ class Journal:
     def add(self, segment: Segment, *written: Path) -> None:
         """Give the parts of a segment its name, each with its own suffix, and then write its line. Raises OutputError."""
         with report_write_errors(self.folder):
-            segment = replace(segment, parts={path.suffix: _crc(path) for path in written})
+            segment = replace(segment, parts={path.suffix: checksum_file(path) for path in written})
             for path in written:
                 flush(path)
                 path.replace((self.folder / segment.file).with_suffix(path.suffix))
@@ -94,9 +93,9 @@ def open_journal(
     parts = {_part_name(number) for number in range(joining)}
     done = False
     with lock_folder(folder, output):
-        journal = Journal(folder, [] if fresh else _read(folder, _digest(identity)))
+        journal = Journal(folder, [] if fresh else _read(folder, hash_json(identity)))
         try:
-            _tidy(folder, _digest(identity), journal.segments, parts)
+            _tidy(folder, hash_json(identity), journal.segments, parts)
             yield journal
             done = True
         finally:
@@ -124,7 +123,7 @@ def folder_of(output: Path) -> Path:
     """The hidden folder that belongs to an output; long names are cut, and told apart by their hash."""
     name = output.name
     if len(os.fsencode(name)) > 200:
-        name = f"{os.fsencode(name)[:100].decode(errors='ignore')}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
+        name = f"{os.fsencode(name)[:100].decode(errors='ignore')}-{hash_bytes(os.fsencode(name))[:16]}"
     return output.absolute().with_name(f".{name}{SUFFIX}")
 
 
@@ -133,22 +132,10 @@ def leftovers(folder: Path) -> list[Path]:
     return sorted(path for pattern in (f".*{SUFFIX}", f"*/.*{SUFFIX}") for path in folder.glob(pattern) if path.is_dir())
 
 
-def _digest(identity: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _crc(path: Path) -> int:
-    crc = 0
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            crc = zlib.crc32(part, crc)
-    return crc
-
-
 def _is_whole(folder: Path, segment: Segment) -> bool:
     """Whether the files are there as they were written; a disk that was torn from its power may have other contents in them."""
     try:
-        return bool(segment.parts) and all(_crc((folder / segment.file).with_suffix(s)) == crc for s, crc in segment.parts.items())
+        return bool(segment.parts) and all(checksum_file((folder / segment.file).with_suffix(s)) == crc for s, crc in segment.parts.items())
     except OSError:
         return False
 
