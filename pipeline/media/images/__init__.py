@@ -1,0 +1,43 @@
+"""Image files in and out, alone, animated or as a folder of frames: the only reader and writer of them (Pillow, pi-heif)."""
+
+from pipeline.media.images.reader import (
+    DEFAULT_MAX_MEGAPIXELS,
+    PictureSequence,
+    WhatDecodes,
+    check_still,
+    check_writable_format,
+    kind_of,
+    merged,
+    missing_numbers,
+    open_animation,
+    open_folder,
+    output_suffix,
+    pictures_in,
+    read_sequence,
+    read_still,
+    read_what_decodes,
+    save_still,
+    thumbnail,
+    with_height,
+)
+
+__all__ = [
+    "DEFAULT_MAX_MEGAPIXELS",
+    "PictureSequence",
+    "WhatDecodes",
+    "check_still",
+    "check_writable_format",
+    "kind_of",
+    "merged",
+    "missing_numbers",
+    "open_animation",
+    "open_folder",
+    "output_suffix",
+    "pictures_in",
+    "read_sequence",
+    "read_still",
+    "read_what_decodes",
+    "save_still",
+    "thumbnail",
+    "with_height",
+]
