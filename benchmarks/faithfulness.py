@@ -37,7 +37,7 @@ PHOTOGRAPHS = ("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png",
 
 def photographs(folder: Path | None) -> list[Image.Image]:
     if folder is not None:
-        return [images.read_still(path) for path in images.pictures_in(folder)]
+        return [images.read_image(path) for path in images.list_images(folder)]
     return [Image.fromarray(demo_clip.photograph(name)) for name in PHOTOGRAPHS]
 
 

@@ -147,8 +147,8 @@ def read_example(
     `geometry` fits a picture of that width and height to the network. Raises InputError when it cannot be read.
     """
     digest = class_folders.sha256_of(example.path)
-    image = images.read_still(example.path, max_megapixels=max_megapixels)
-    look = near_duplicates.look(images.thumbnail(image, near_duplicates.LOOK_PX), digest)
+    image = images.read_image(example.path, max_megapixels=max_megapixels)
+    look = near_duplicates.look(images.make_thumbnail(image, near_duplicates.LOOK_PX), digest)
     return resizing.network_picture(resizing.frame_of(image), geometry(image.width, image.height)), look
 
 

@@ -393,10 +393,10 @@ def _paint(analysis: Analysis, shown: Mapping[int, bool], session: Session, tick
         try:
             if shown[number]:
                 return number, *sessions.pair_of(sessions.paint_image(path, small))
-            image = images.read_still(path, max_megapixels=session.options.max_megapixels)
+            image = images.read_image(path, max_megapixels=session.options.max_megapixels)
         except InputError:  # it was there a moment ago; the page has its name and its scores
             return None
-        return number, as_thumbnail(images.thumbnail(image, 2 * THUMBNAIL_PX), 0.0), None
+        return number, as_thumbnail(images.make_thumbnail(image, 2 * THUMBNAIL_PX), 0.0), None
 
     found: dict[int, Small] = {}
     for each in batching.computed(painted, shown):

@@ -36,7 +36,7 @@ def photograph(name: str) -> Array:
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
         raise InputError("the demo's photographs are missing: scikit-image is not installed", remedy="reinstall heatreel with pip")
-    return np.asarray(images.read_still(Path(spec.origin).parent / "data" / name))
+    return np.asarray(images.read_image(Path(spec.origin).parent / "data" / name))
 
 
 def clip_pictures() -> Iterator[Array]:
@@ -84,7 +84,7 @@ def write_photographs(folder: Path, *, overwrite: bool) -> None:
         check_output(folder / name, sources=frozenset(), overwrite=overwrite)
     for name, source in PHOTOGRAPHS.items():
         with atomic_write(folder / name, overwrite=overwrite) as temporary:
-            images.save_still(photograph(source).transpose(2, 0, 1), temporary)
+            images.save_image(photograph(source).transpose(2, 0, 1), temporary)
 
 
 def make_clip(output: Path, *, overwrite: bool) -> None:

@@ -38,7 +38,7 @@ class Job:
     output: Path
     maps: Path | None = None
     source: VideoSource | None = None
-    pictures: images.PictureSequence | None = None
+    pictures: images.ImageSequence | None = None
     warnings: Sequence[str] = ()
 
     @property
@@ -119,9 +119,9 @@ def _prediction(path: Path, max_megapixels: float | None) -> Job:
     _check_named(path)
     suffix = path.suffix.lower()
     named_still = suffix in PICTURE_SUFFIXES and suffix != ".gif"
-    if named_still or not os.path.isfile(path) or images.kind_of(path) in ("still", "animated webp"):  # noqa: PTH113  # see _is_folder
+    if named_still or not os.path.isfile(path) or images.detect_image_kind(path) in ("still", "animated webp"):  # noqa: PTH113  # see _is_folder
         try:
-            return Job(input=path, output=path, warnings=images.check_still(path, max_megapixels=max_megapixels))
+            return Job(input=path, output=path, warnings=images.check_image(path, max_megapixels=max_megapixels))
         except KindError as no_picture:  # a video by a picture's name is welcome
             with suppress(InputError):
                 return Job(input=path, output=path, source=probing.probe(path, max_megapixels=max_megapixels))
@@ -147,7 +147,7 @@ def _expanded(paths: Sequence[Path]) -> Iterator[Path]:
 
 def _inputs_in(folder: Path) -> list[Path]:
     try:
-        pictures = images.pictures_in(folder)
+        pictures = images.list_images(folder)
     except InputError:  # said of the folder itself, with all that is wrong
         return [folder]
     stems = {path.stem for path in pictures}
@@ -176,7 +176,7 @@ def _video(options: Options, path: Path, output: Path, maps: Path | None) -> Job
 
 def _image(options: Options, path: Path, output: Path, maps: Path | None) -> Job:
     _check_named(path)
-    said = images.check_still(path, max_megapixels=options.max_megapixels)
+    said = images.check_image(path, max_megapixels=options.max_megapixels)
     return Job(input=path, output=output, maps=maps, warnings=said)
 
 
@@ -227,12 +227,12 @@ def _probed(path: Path, options: Options) -> VideoSource:
     return probing.probe(path, stream=options.stream, fps=options.fps, max_megapixels=options.max_megapixels)
 
 
-def _sequence(path: Path, options: Options) -> images.PictureSequence | None:
+def _sequence(path: Path, options: Options) -> images.ImageSequence | None:
     """The pictures that stand in for a video file, None for what ffmpeg is to read. Raises InputError for a single picture."""
     if _is_folder(path):
         fps = options.fps or DEFAULT_FPS
-        return images.open_folder(path, fps=fps, allow_gaps=options.allow_gaps, max_megapixels=options.max_megapixels)
-    kind = images.kind_of(path)
+        return images.open_image_folder(path, fps=fps, allow_gaps=options.allow_gaps, max_megapixels=options.max_megapixels)
+    kind = images.detect_image_kind(path)
     if kind == "still":
         raise KindError(f"{path}: is a picture", remedy="use `visualize image`")
     return images.open_animation(path, max_megapixels=options.max_megapixels) if kind == "animated webp" else None

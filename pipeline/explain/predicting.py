@@ -74,9 +74,9 @@ def predict(
 
     def read(number: int) -> tuple[Array, tuple[Array, float, str | None]]:
         started = time.perf_counter()
-        image, missing = images.read_what_decodes(jobs[number].input, max_megapixels=max_megapixels)
+        image, missing = images.read_partial_image(jobs[number].input, max_megapixels=max_megapixels)
         pixels = resizing.network_picture(resizing.frame_of(image), geometry(image.width, image.height))
-        return pixels, (images.thumbnail(image, THUMBNAIL_PX), started, missing)
+        return pixels, (images.make_thumbnail(image, THUMBNAIL_PX), started, missing)
 
     def failed(number: int, error: HeatreelError) -> None:
         keep(number, error, None, time.perf_counter())
@@ -150,7 +150,7 @@ def write_picture_grid(path: Path, pictures: Sequence[Array], texts: Sequence[Se
     """Pictures, RGB uint8 (height, width, 3), with lines of text under each, as one picture. Raises OutputError."""
     grid = compositing.picture_grid(pictures, texts)
     with atomic_write(path, overwrite=overwrite) as temporary:
-        images.save_still(np.ascontiguousarray(grid.transpose(2, 0, 1)), temporary)
+        images.save_image(np.ascontiguousarray(grid.transpose(2, 0, 1)), temporary)
 
 
 def _line(answer: Answer, several: bool) -> str:

@@ -216,9 +216,9 @@ def paint_image(path: Path, session: Session) -> Painted:
 
 
 def _open(path: Path, session: Session) -> _Opened:
-    image, missing = images.read_what_decodes(path, max_megapixels=session.options.max_megapixels)
+    image, missing = images.read_partial_image(path, max_megapixels=session.options.max_megapixels)
     geometry, photograph = session.geometry(image.width, image.height), resizing.frame_of(image)
-    panel = images.with_height(image, session.options.height_px)
+    panel = images.resize_to_height(image, session.options.height_px)
     pixels = resizing.network_picture(photograph, geometry)
     return _Opened(photograph, photograph if panel is image else resizing.frame_of(panel), geometry, pixels, missing)
 
@@ -232,7 +232,7 @@ def _paint(opened: _Opened, seen: Explanation, session: Session) -> Painted:
 
 def pair_of(painted: Painted) -> tuple[Thumbnail, Thumbnail]:
     """What a page shows side by side: the original, and the panel with the heat."""
-    original = as_thumbnail(images.thumbnail(images.merged(painted.photograph.planes), 2 * THUMBNAIL_PX), 0.0)
+    original = as_thumbnail(images.make_thumbnail(images.merge_planes(painted.photograph.planes), 2 * THUMBNAIL_PX), 0.0)
     return original, painted.painter.thumbnail(painted.planes, 0.0, heat_alone=True)
 
 
@@ -354,7 +354,7 @@ def _write(job: Job, session: Session, painted: Painted, before: tuple[int, int]
     with ExitStack() as stack:
         temporary = stack.enter_context(atomic_write(job.output, overwrite=options.overwrite))
         height, width = painter.canvas.height, painter.canvas.width
-        images.save_still(painted.planes.reshape(3, height, width), temporary)
+        images.save_image(painted.planes.reshape(3, height, width), temporary)
         if _fingerprint(job) != before:
             raise ChangedError(f"{job.input}: changed while it was read", remedy="run the same command again")
         outcome = outcome_of(job, session, track, started, duration_seconds=None, warnings=job.warnings)

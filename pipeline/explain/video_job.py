@@ -458,7 +458,7 @@ def _frames_of(job: Job, options: Options, *, first: int, damaged: dict[int, str
     def note(number: int, missing: str) -> None:
         damaged[number - whole.start] = f"{pictures.files[number].name}: {missing}"
 
-    read = images.read_sequence(pictures, first=numbers.start, last=numbers.stop, damaged=note)
+    read = images.read_image_sequence(pictures, first=numbers.start, last=numbers.stop, damaged=note)
     times = pictures.times_seconds[numbers.start : numbers.stop]
     return resizing.frames_of_pictures(read, times_seconds=times, time_base=pictures.time_base)
 
