@@ -17,7 +17,7 @@ from pipeline.batch.store import ledger
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.files.atomic import atomic_write
 from pipeline.files.output_paths import check_output, identify_files
-from pipeline.media import segment_writer
+from pipeline.media import muxer
 from pipeline.models import class_names
 from pipeline.records import ClassGroup, ClassName
 from pipeline.results.explanations import PAUSE_WITH_CUT_SECONDS, SHOWN_SCORE
@@ -211,7 +211,7 @@ def cut(hit: Hit, folder: Path, *, overwrite: bool) -> Clip | None:
     check_output(clip, sources=identify_files([hit.output]), overwrite=overwrite or there)
     try:
         with atomic_write(clip, overwrite=overwrite) as temporary:
-            segment_writer.cut(hit.output, *hit.within_output, temporary)
+            muxer.cut_clip(hit.output, *hit.within_output, temporary)
             if there:
                 if filecmp.cmp(clip, temporary, shallow=False):
                     raise _Kept

@@ -64,7 +64,7 @@ def _seen_by_camera(photo: Array, x: float, y: float, width: float) -> Array:
 
 def encode_pictures(pictures: Iterable[Array], path: Path, *, width: int, height: int, fps: Fraction, output: Path) -> None:
     """Write pictures, RGB uint8 (height, width, 3), as H.264 of high quality, `fps` in a second, without sound; messages name `output`."""
-    target = segment_writer.Target(
+    target = segment_writer.OutputVideo(
         output=output,
         width_px=width,
         height_px=height,

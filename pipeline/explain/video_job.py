@@ -26,7 +26,7 @@ from pipeline.explain.planning import Job
 from pipeline.explain.segment_journal import STRAIGHTENED, Journal, Segment, open_journal
 from pipeline.explain.sessions import Session, outcome_of
 from pipeline.files.atomic import atomic_write, flush
-from pipeline.media import encoders, ffmpeg_process, frame_reader, images, integrity, probing, resizing, segment_writer
+from pipeline.media import encoders, ffmpeg_process, frame_reader, images, integrity, muxer, probing, resizing, segment_writer
 from pipeline.models import pixel_normalization
 from pipeline.records import Colour, Frame, Geometry, Options, Outcome, Progress, clock
 from pipeline.rendering.compositing import Canvas
@@ -426,15 +426,15 @@ class Film:
         options, first = self.options, segments[0][1]
         base = Fraction(first.time_base)
         offset = first.first_pts * base if options.start_seconds or options.end_seconds else None
-        original = segment_writer.Original(
+        original = muxer.SourceTracks(
             source=self.source,
             audio=options.audio,
             offset_seconds=offset,
             end_seconds=options.end_seconds,
             last_seconds=self._last_seconds,
         )
-        pieces = [segment_writer.Piece(path=place / segment.file, first_pts=segment.first_pts) for place, segment in segments]
-        self.warnings += segment_writer.join(pieces, self.track.times_seconds, self.view.target(base), original, output, folder=folder)
+        pieces = [muxer.SegmentFile(path=place / segment.file, first_pts=segment.first_pts) for place, segment in segments]
+        self.warnings += muxer.mux(pieces, self.track.times_seconds, self.view.target(base), original, output, folder=folder)
 
     def _outcome(self, damage: str | None) -> Outcome:
         last = self._last_seconds or min(1 / self.view.frame_rate, Fraction(probing.LONGEST_LAST_FRAME_SECONDS))
@@ -550,9 +550,9 @@ class View:
             "versions": [version("heatreel"), version("tensorflow"), ffmpeg_process.ffmpeg_version()],
         }
 
-    def target(self, time_base: Fraction) -> segment_writer.Target:
+    def target(self, time_base: Fraction) -> segment_writer.OutputVideo:
         canvas, source = self.painter.canvas, self.job.source
-        return segment_writer.Target(
+        return segment_writer.OutputVideo(
             output=self.job.output,
             width_px=canvas.width,
             height_px=canvas.height,

@@ -1,4 +1,4 @@
-"""Whether a source came through whole: what is missing and where, and whether its clock jumps."""
+"""Whether a video is whole: what a source lacks and where, whether its clock jumps, and whether what was written is what was sent."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ import ffmpeg
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.errors import ToolError, says_disk_full
+from pipeline.errors import OutputError, ToolError, says_disk_full
 from pipeline.media import ffmpeg_process, probing
 from pipeline.records import VideoSource, clock
 
 SAME_TIME_SECONDS = 0.0006
 LAST_PACKETS = 20_000
+WRITTEN_TOLERANCE_SECONDS = 0.0011  # Matroska keeps milliseconds
 JUMP_SECONDS = 10.0  # ffmpeg's own dts_delta_threshold
 
 
@@ -145,3 +146,20 @@ def _remuxed(streams: Sequence[Any], output: Path) -> bool:
     if ended.returncode != 0 and says_disk_full(stderr):
         raise ToolError(f"{output}: the source cannot be written with its times put right", command=command, stderr_tail=stderr)
     return ended.returncode == 0
+
+
+def verify_video(path: Path, output: Path, expected_seconds: Array) -> None:
+    """Raises OutputError unless the file's video has exactly the frames at those times, float64 (frames,); messages name `output`."""
+    try:
+        with probing.open_container(path, decoders=False) as container:
+            stream = container.streams.video[0]
+            pts = [packet.pts for packet in container.demux(stream) if packet.size and packet.pts is not None]
+            written = np.sort(np.asarray(pts, np.float64)) * float(stream.time_base or 1)
+    except (av.FFmpegError, OSError, IndexError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{output}: what was written cannot be read back ({reason})", remedy="is the disk full?") from error
+    if len(written) != len(expected_seconds):
+        raise OutputError(f"{output}: {len(expected_seconds)} frames were sent, and {len(written)} are in the file")
+    worst = float(np.abs(written - expected_seconds).max(initial=0))
+    if worst > WRITTEN_TOLERANCE_SECONDS:
+        raise OutputError(f"{output}: a frame lies {worst:.4f} seconds from its time")

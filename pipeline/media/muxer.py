@@ -1,61 +1,28 @@
-"""The video file: segments are encoded one by one, and joined by stream copy with the sound, subtitles, chapters and tags of the source.
-
-A segment holds closed groups of pictures and begins at time 0, so that any of them can be made again by itself. Raw frames and their
-times go to the encoder child as NUT.
-"""
+"""Segments become a video: joined by stream copy, with the sound, subtitles, chapters and tags of the source."""
 
 from __future__ import annotations
 
 import math
 import subprocess
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import ffmpeg
-import numpy as np
 
 from pipeline.arrays import Array
 from pipeline.errors import OutputError, says_disk_full
 from pipeline.media import ffmpeg_process, probing
-from pipeline.media.encoders import CONTAINERS, Encoder
+from pipeline.media.encoders import CONTAINERS
+from pipeline.media.integrity import verify_video
+from pipeline.media.segment_writer import OutputVideo
 from pipeline.records import Audio, VideoSource
 
-TIME_TOLERANCE_SECONDS = 0.0011  # Matroska keeps milliseconds
-_LONGEST_TICKS = (1 << 31) - 1  # that MP4 shows one frame for; its clock ticks by 1/denominator
-
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
-    """The pictures of the video to be written: size, clock, encoder, colour; messages name `output`.
-
-    `frame_rate` only says how long the last picture of a segment is shown; every frame carries its own time.
-    """
-
-    output: Path
-    width_px: int
-    height_px: int
-    time_base: Fraction
-    frame_rate: Fraction
-    encoder: Encoder
-    colour_tags: Mapping[str, str]
-    sample_aspect: Fraction = Fraction(1)
-
-    @property
-    def segment_suffix(self) -> str:
-        return ".mov" if self.encoder.name.startswith("prores") else ".mp4"
-
-    @property
-    def longest_frame_seconds(self) -> Fraction:
-        return min(Fraction(probing.LONGEST_LAST_FRAME_SECONDS), Fraction(_LONGEST_TICKS, self.time_base.denominator))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Piece:
+class SegmentFile:
     """A finished segment: its file, and where it begins, in ticks of the joined video's clock."""
 
     path: Path
@@ -63,7 +30,7 @@ class Piece:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Original:
+class SourceTracks:
     """What the joined video takes from its source besides the pictures.
 
     `offset_seconds` is the source's time that becomes 0 in the output, None where the source's own times are kept; sound is cut to
@@ -80,72 +47,6 @@ class Original:
     last_seconds: Fraction | None = None
 
 
-# ------------------------------------------------------------------------------------------------ segments
-
-
-def write_segment(frames: Iterable[tuple[Array, int]], target: Target, path: Path) -> array[int]:
-    """Encode frames to a file that begins at time 0, and read it back; returns the pts that were sent.
-
-    Each frame is its 4:2:0 planes one behind the other, uint8 (width * height * 3 / 2,), with its pts in the target's time base. It has
-    left when the next is asked for, which may lie in the same memory.
-
-    Raises ToolError when the encoder fails, OutputError when what it wrote is not what was sent.
-    """
-    child = ffmpeg_process.Child(_segment_command(target, path), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    sent = array("q")
-    try:
-        try:
-            _feed(child, frames, target, sent)
-        except (av.FFmpegError, BrokenPipeError):
-            child.wait()  # it has closed its end, so it is ending
-            raise child.error(f"{target.output}: the encoder failed after {len(sent)} frames") from None
-        if child.wait() != 0:
-            raise child.error(f"{target.output}: the encoder failed after {len(sent)} frames")
-    finally:
-        child.kill()
-    verify(path, target.output, np.asarray(sent, np.float64) * float(target.time_base) - float(sent[0] * target.time_base))
-    return sent
-
-
-def _feed(child: ffmpeg_process.Child, frames: Iterable[tuple[Array, int]], target: Target, sent: array[int]) -> None:
-    assert child.process.stdin is not None
-    descriptor = child.process.stdin.fileno()
-    ffmpeg_process.widen(descriptor)
-    with child.process.stdin, av.open(f"pipe:{descriptor}", "w", format="nut") as container:
-        stream = container.add_stream("rawvideo", rate=max(target.frame_rate, 1 / target.longest_frame_seconds))
-        stream.width, stream.height, stream.pix_fmt = target.width_px, target.height_px, "yuv420p"
-        stream.time_base = stream.codec_context.time_base = target.time_base
-        for data, pts in frames:
-            sent.append(pts)
-            packet = av.Packet(data)  # type: ignore[arg-type]  # any buffer will do; raw video is its own packet: no encoder is asked, one copy less
-            packet.stream, packet.time_base, packet.is_keyframe = stream, target.time_base, True
-            packet.pts = packet.dts = pts - sent[0]
-            with child.waited_for():
-                container.mux(packet)
-
-
-def _segment_command(target: Target, path: Path) -> list[str]:
-    base = target.time_base
-    tags = ":".join(f"{key}={value}" for key, value in target.colour_tags.items())
-    aspect = f"setsar={target.sample_aspect.numerator}/{target.sample_aspect.denominator}"
-    options = {
-        "f": CONTAINERS[path.suffix],
-        "vcodec": target.encoder.name,
-        **target.encoder.arguments,
-        "pix_fmt": target.encoder.pixels,
-        "vf": f"setparams={tags},{aspect}",
-        "fps_mode": "passthrough",
-        "enc_time_base": f"{base.numerator}:{base.denominator}",
-        "video_track_timescale": base.denominator,
-        "write_tmcd": 0,
-    }
-    return ffmpeg_process.command(
-        ffmpeg.input("pipe:0", f="nut", **ffmpeg_process.NO_PROBE).output(ffmpeg_process.file_url(path), **options)
-    )
-
-
-# ------------------------------------------------------------------------------------------------ joining
-
 # What each container holds as it is; the rest becomes AAC (Opus in WebM).
 _AUDIO_OF_CONTAINER: Mapping[str, frozenset[str] | None] = {
     "mp4": frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "alac", "opus", "libopus", "flac", "mp2", "mp2float"}),
@@ -153,11 +54,14 @@ _AUDIO_OF_CONTAINER: Mapping[str, frozenset[str] | None] = {
     "matroska": None,
     "webm": frozenset({"opus", "libopus", "vorbis", "libvorbis"}),
 }
+_LIST = "list.ffconcat"
 _TEXT_SUBTITLES = frozenset({"subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text"})
 _SUBTITLES_AS: Mapping[str, str] = {"mp4": "mov_text", "mov": "mov_text", "webm": "webvtt"}
 
 
-def join(pieces: Sequence[Piece], times_seconds: Array, target: Target, original: Original, output: Path, *, folder: Path) -> list[str]:
+def mux(
+    pieces: Sequence[SegmentFile], times_seconds: Array, target: OutputVideo, original: SourceTracks, output: Path, *, folder: Path
+) -> list[str]:
     """Join segments by stream copy, with what the source has besides pictures; returns what had to be changed or left out.
 
     All pieces lie in that folder or below it, named with letters and digits. `times_seconds` float64 (frames,) are the times of all frames,
@@ -165,20 +69,20 @@ def join(pieces: Sequence[Piece], times_seconds: Array, target: Target, original
     file is not right.
     """
     _write_list(folder, pieces, target.time_base)
-    zero, reason = _zero(pieces, target, original), ""
-    for attempt, given_up in _attempts(original):
-        command = _join_command(pieces, target, attempt, output, times_seconds)
-        child = _run(command, folder)
+    zero, reason = _find_zero(pieces, target, original), ""
+    for attempt, given_up in _list_attempts(original):
+        command = _build_mux_command(pieces, target, attempt, output, times_seconds)
+        child = _run_ffmpeg(command, folder)
         if child.process.returncode == 0:
-            _verified(command, folder, target, times_seconds - float(zero), output)
-            return [*([f"{given_up} ({reason})"] if given_up else []), *_changes(attempt, output)]
+            _verify_or_mux_again(command, folder, target, times_seconds - float(zero), output)
+            return [*([f"{given_up} ({reason})"] if given_up else []), *_describe_changes(attempt, output)]
         if child.was_killed or child.stalled or any(map(says_disk_full, child.lines)):
             break
         reason = child.lines[-1] if child.lines else f"ffmpeg ended with {child.process.returncode}"
     raise child.error(f"{target.output}: joining the segments failed")
 
 
-def _run(command: Sequence[str], folder: Path) -> ffmpeg_process.Child:
+def _run_ffmpeg(command: Sequence[str], folder: Path) -> ffmpeg_process.Child:
     """Run ffmpeg to its end in that folder."""
     child = ffmpeg_process.Child(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=folder)
     try:
@@ -188,21 +92,21 @@ def _run(command: Sequence[str], folder: Path) -> ffmpeg_process.Child:
     return child
 
 
-def _verified(command: Sequence[str], folder: Path, target: Target, times_seconds: Array, output: Path) -> None:
+def _verify_or_mux_again(command: Sequence[str], folder: Path, target: OutputVideo, times_seconds: Array, output: Path) -> None:
     """Read back what the command has made; where it is not right, let the ffmpeg that was installed with this program do it.
 
     Older ones (5.1) begin Matroska with the priming samples of its sound, and move the pictures with them.
     """
     try:
-        verify(output, target.output, times_seconds)
+        verify_video(output, target.output, times_seconds)
     except OutputError:
         if command[0] == ffmpeg_process.bundled_ffmpeg_path():
             raise
-        _run([ffmpeg_process.bundled_ffmpeg_path(), *command[1:]], folder)
-        verify(output, target.output, times_seconds)
+        _run_ffmpeg([ffmpeg_process.bundled_ffmpeg_path(), *command[1:]], folder)
+        verify_video(output, target.output, times_seconds)
 
 
-def _attempts(original: Original) -> Iterator[tuple[Original, str]]:
+def _list_attempts(original: SourceTracks) -> Iterator[tuple[SourceTracks, str]]:
     """As much of the source as can be had: what a damaged track spoils is left out, and said."""
     yield original, ""
     if original.source is not None and original.source.subtitle_codecs:
@@ -213,7 +117,7 @@ def _attempts(original: Original) -> Iterator[tuple[Original, str]]:
         yield replace(original, audio="none"), "the sound could not be carried over"
 
 
-def _write_list(folder: Path, pieces: Sequence[Piece], time_base: Fraction) -> None:
+def _write_list(folder: Path, pieces: Sequence[SegmentFile], time_base: Fraction) -> None:
     """The list that ffmpeg's concat demuxer reads: names and durations, each the difference of rounded sums, so that nothing adds up."""
     microseconds = [round((piece.first_pts - pieces[0].first_pts) * time_base * 1_000_000) for piece in pieces]
     lines = ["ffconcat version 1.0"]
@@ -224,34 +128,33 @@ def _write_list(folder: Path, pieces: Sequence[Piece], time_base: Fraction) -> N
     (folder / _LIST).write_text("\n".join(lines) + "\n")
 
 
-_LIST = "list.ffconcat"
-
-
-def _join_command(pieces: Sequence[Piece], target: Target, original: Original, output: Path, times_seconds: Array) -> list[str]:
+def _build_mux_command(
+    pieces: Sequence[SegmentFile], target: OutputVideo, original: SourceTracks, output: Path, times_seconds: Array
+) -> list[str]:
     container = CONTAINERS[output.suffix.lower()]
-    zero = _zero(pieces, target, original)
+    zero = _find_zero(pieces, target, original)
     # ffmpeg moves all of Matroska until nothing is negative, unless the inputs are moved; but then it cuts decoded sound wrongly.
     moved = zero if container in ("matroska", "webm") and not _encodes_audio(original, output) else Fraction(0)
     pictures = ffmpeg.input(
-        _LIST, f="concat", itsoffset=_seconds(pieces[0].first_pts * target.time_base - moved), protocol_whitelist="file"
+        _LIST, f="concat", itsoffset=_format_seconds(pieces[0].first_pts * target.time_base - moved), protocol_whitelist="file"
     )
     last = min(original.last_seconds or 1 / target.frame_rate, target.longest_frame_seconds)
-    options: dict[str, Any] = {"f": container, "c:v": "copy", "bsf:v": _setts(times_seconds - float(moved), float(last))}
+    options: dict[str, Any] = {"f": container, "c:v": "copy", "bsf:v": _last_frame_filter(times_seconds - float(moved), float(last))}
     if container in ("mp4", "mov"):
-        options |= _movie_options(target, original)
+        options |= _list_movie_options(target, original)
         if target.encoder.arguments.get("tag:v"):
             options["tag:v"] = target.encoder.arguments["tag:v"]
     streams = [pictures["v:0"]]
     if original.source is not None:
-        more, taken = _taken(original, original.source, output, zero, moved)
+        more, taken = _take_streams(original, original.source, output, zero, moved)
         options |= more
         streams += taken
     if zero != moved:
-        options["output_ts_offset"] = _seconds(moved - zero)
+        options["output_ts_offset"] = _format_seconds(moved - zero)
     return ffmpeg_process.command(ffmpeg.output(*streams, ffmpeg_process.file_url(output), **options))
 
 
-def _setts(times_seconds: Array, last_seconds: float) -> str:
+def _last_frame_filter(times_seconds: Array, last_seconds: float) -> str:
     """The bitstream filter that says how long the last frame is shown.
 
     MP4's edit list ends where the latest packet ends, but for the last packet in the file, which may be another one: to it, as well.
@@ -261,7 +164,7 @@ def _setts(times_seconds: Array, last_seconds: float) -> str:
     return f"setts=pts=PTS:dts=DTS:duration=if(gte(PTS*TB\\,{last - 1e-5:.6f})\\,{last_seconds:.6f}/TB\\,{packet})"
 
 
-def _zero(pieces: Sequence[Piece], target: Target, original: Original) -> Fraction:
+def _find_zero(pieces: Sequence[SegmentFile], target: OutputVideo, original: SourceTracks) -> Fraction:
     """The source's time that becomes 0: containers do not show what lies before it, so that is moved, sound and all."""
     if original.offset_seconds is not None:
         return original.offset_seconds
@@ -269,11 +172,11 @@ def _zero(pieces: Sequence[Piece], target: Target, original: Original) -> Fracti
     return min(begin, Fraction(0))
 
 
-def _seconds(value: float | Fraction) -> str:
+def _format_seconds(value: float | Fraction) -> str:
     return f"{float(value):.6f}"
 
 
-def _movie_options(target: Target, original: Original) -> dict[str, Any]:
+def _list_movie_options(target: OutputVideo, original: SourceTracks) -> dict[str, Any]:
     clock = target.time_base.denominator
     rates = original.source.audio_rates_hz if original.source else ()
     # The offset of a track that begins late is stored in the movie's clock; it must be able to say every track's times.
@@ -287,13 +190,15 @@ def _movie_options(target: Target, original: Original) -> dict[str, Any]:
     }
 
 
-def _taken(original: Original, source: VideoSource, output: Path, zero: Fraction, moved: Fraction) -> tuple[dict[str, Any], list[Any]]:
+def _take_streams(
+    original: SourceTracks, source: VideoSource, output: Path, zero: Fraction, moved: Fraction
+) -> tuple[dict[str, Any], list[Any]]:
     """Options and streams for what comes from the source file."""
-    cut: dict[str, Any] = {**probing.SAFE, "itsoffset": _seconds(-moved)}
+    cut: dict[str, Any] = {**probing.SAFE, "itsoffset": _format_seconds(-moved)}
     if original.offset_seconds is not None:
-        cut["ss"] = _seconds(original.offset_seconds - Fraction(source.start_seconds))
+        cut["ss"] = _format_seconds(original.offset_seconds - Fraction(source.start_seconds))
         if original.end_seconds is not None:
-            cut["to"] = _seconds(original.end_seconds)
+            cut["to"] = _format_seconds(original.end_seconds)
     given = ffmpeg.input(ffmpeg_process.file_url(source.path), **cut)
     options: dict[str, Any] = {"map_metadata": 1, "map_chapters": 1 if original.offset_seconds is None else -1}
     streams = [given["a?"]]  # named even without sound: a file of which nothing is taken is not opened, and its tags and chapters are lost
@@ -302,11 +207,11 @@ def _taken(original: Original, source: VideoSource, output: Path, zero: Fraction
     else:
         for index, codec in enumerate(source.audio_codecs):
             kept = _fits(codec, output) and not original.encode_audio
-            options[f"c:a:{index}"] = "copy" if kept else _fallback(output)
+            options[f"c:a:{index}"] = "copy" if kept else _fallback_audio_codec(output)
             if moved > 0:
                 options[f"copypriorss:a:{index}"] = 0  # no edit list hides the packet that the range begins within
-        options |= _quicktime_languages("a", source.audio_languages, output)
-    kept_subtitles = [_subtitle_codec(codec, output) for codec in source.subtitle_codecs] if original.subtitles else []
+        options |= _name_quicktime_languages("a", source.audio_languages, output)
+    kept_subtitles = [_choose_subtitle_codec(codec, output) for codec in source.subtitle_codecs] if original.subtitles else []
     for index, how in enumerate(kept_subtitles):
         if how is not None:
             options[f"c:s:{len(streams) - 1}"] = how
@@ -322,7 +227,7 @@ def _taken(original: Original, source: VideoSource, output: Path, zero: Fraction
 _QUICKTIME_LANGUAGES = {"deu": "ger", "nld": "dut", "ell": "gre", "isl": "ice", "sqi": "alb", "zho": "chi", "mkd": "mac", "swe": "sve"}
 
 
-def _quicktime_languages(kind: str, languages: Sequence[str | None], output: Path) -> dict[str, str]:
+def _name_quicktime_languages(kind: str, languages: Sequence[str | None], output: Path) -> dict[str, str]:
     if CONTAINERS[output.suffix.lower()] != "mov":
         return {}
     named = {n: _QUICKTIME_LANGUAGES[code] for n, code in enumerate(languages) if code in _QUICKTIME_LANGUAGES}
@@ -334,16 +239,16 @@ def _fits(audio_codec: str, output: Path) -> bool:
     return held is None or audio_codec in held
 
 
-def _encodes_audio(original: Original, output: Path) -> bool:
+def _encodes_audio(original: SourceTracks, output: Path) -> bool:
     codecs = original.source.audio_codecs if original.source and original.audio == "copy" else ()
     return any(original.encode_audio or not _fits(codec, output) for codec in codecs)
 
 
-def _fallback(output: Path) -> str:
+def _fallback_audio_codec(output: Path) -> str:
     return "libopus" if output.suffix.lower() == ".webm" else "aac"
 
 
-def _subtitle_codec(codec: str, output: Path) -> str | None:
+def _choose_subtitle_codec(codec: str, output: Path) -> str | None:
     """How subtitles go into the container; None where they cannot."""
     container = CONTAINERS[output.suffix.lower()]
     if container == "matroska":
@@ -351,48 +256,28 @@ def _subtitle_codec(codec: str, output: Path) -> str | None:
     return _SUBTITLES_AS[container] if codec in _TEXT_SUBTITLES else None
 
 
-def _changes(original: Original, output: Path) -> Iterator[str]:
+def _describe_changes(original: SourceTracks, output: Path) -> Iterator[str]:
     """What the container made necessary."""
     if original.source is None:
         return
     for index, codec in enumerate(original.source.audio_codecs if original.audio == "copy" else ()):
         if not _fits(codec, output):
-            name = "Opus" if _fallback(output) == "libopus" else "AAC"
+            name = "Opus" if _fallback_audio_codec(output) == "libopus" else "AAC"
             yield f"audio track {index + 1} ({codec}) does not fit into {output.suffix} and is encoded as {name}; -o with .mkv keeps it"
     for index, codec in enumerate(original.source.subtitle_codecs if original.subtitles else ()):
-        if _subtitle_codec(codec, output) is None:
+        if _choose_subtitle_codec(codec, output) is None:
             yield f"subtitle track {index + 1} ({codec}) does not fit into {output.suffix} and is left out; -o with .mkv keeps it"
 
 
-def cut(video: Path, start_seconds: float, end_seconds: float, output: Path) -> None:
+def cut_clip(video: Path, start_seconds: float, end_seconds: float, output: Path) -> None:
     """Copy a stretch of a video, from the last picture before it that needs no other until it ends, sound and all.
 
     The same call writes the same bytes. Raises ToolError when ffmpeg fails.
     """
-    given = ffmpeg.input(ffmpeg_process.file_url(video), ss=_seconds(start_seconds), to=_seconds(end_seconds), **probing.SAFE)
+    given = ffmpeg.input(ffmpeg_process.file_url(video), ss=_format_seconds(start_seconds), to=_format_seconds(end_seconds), **probing.SAFE)
     options = {"c": "copy", "f": CONTAINERS[output.suffix.lower()], "avoid_negative_ts": "make_zero"}
     options["fflags"] = "+bitexact"  # else Matroska gets a number of its own each time
     graph = ffmpeg.output(given["v:0"], given["a?"], ffmpeg_process.file_url(output), **options)
-    child = _run([part for part in ffmpeg_process.command(graph) if part != "-copyts"], output.parent)
+    child = _run_ffmpeg([part for part in ffmpeg_process.command(graph) if part != "-copyts"], output.parent)
     if child.process.returncode != 0:
         raise child.error(f"{video}: a stretch of it cannot be copied")
-
-
-# ------------------------------------------------------------------------------------------------ reading back
-
-
-def verify(path: Path, output: Path, expected_seconds: Array) -> None:
-    """Raises OutputError unless the file's video has exactly the frames at those times, float64 (frames,); messages name `output`."""
-    try:
-        with probing.open_container(path, decoders=False) as container:
-            stream = container.streams.video[0]
-            pts = [packet.pts for packet in container.demux(stream) if packet.size and packet.pts is not None]
-            written = np.sort(np.asarray(pts, np.float64)) * float(stream.time_base or 1)
-    except (av.FFmpegError, OSError, IndexError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"{output}: what was written cannot be read back ({reason})", remedy="is the disk full?") from error
-    if len(written) != len(expected_seconds):
-        raise OutputError(f"{output}: {len(expected_seconds)} frames were sent, and {len(written)} are in the file")
-    worst = float(np.abs(written - expected_seconds).max(initial=0))
-    if worst > TIME_TOLERANCE_SECONDS:
-        raise OutputError(f"{output}: a frame lies {worst:.4f} seconds from its time")

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from support import fuzzing
 
-from pipeline.media import frame_reader, probing, segment_writer
+from pipeline.media import frame_reader, muxer, probing
 
 ROOT = Path(__file__).parents[2]
 Line = dict[str, Any]
@@ -156,7 +156,7 @@ def test_a_leap_of_days_is_closed(clips: Path, tmp_path: Path) -> None:
 def test_a_file_of_which_nothing_is_taken_stays_an_input(clips: Path, tmp_path: Path) -> None:
     """Without sound and subtitles its tags and chapters are still to be had."""
     source = probing.probe(clips / "tracks.mkv")
-    options, streams = segment_writer._taken(
-        segment_writer.Original(source=source, audio="none", subtitles=False), source, tmp_path / "out.mp4", Fraction(0), Fraction(0)
+    options, streams = muxer._take_streams(
+        muxer.SourceTracks(source=source, audio="none", subtitles=False), source, tmp_path / "out.mp4", Fraction(0), Fraction(0)
     )
     assert streams and "an" in options

@@ -21,7 +21,7 @@ from support.decoding import audio_packets, decoded
 from pipeline.arrays import Array
 from pipeline.errors import CommandError, InputError, OutputError, ToolError, is_disk_full
 from pipeline.explain import demo_clip
-from pipeline.media import encoders, ffmpeg_process, frame_reader, integrity, probing, resizing, segment_writer
+from pipeline.media import encoders, ffmpeg_process, frame_reader, integrity, muxer, probing, resizing, segment_writer
 from pipeline.models.input_geometry import frame_geometry
 from pipeline.records import Colour, Frame, VideoSource
 
@@ -36,7 +36,7 @@ def copied(frames: Iterator[Frame]) -> Iterator[Written]:
         yield np.concatenate([plane.ravel() for plane in even]), frame.pts
 
 
-def target_like(source: VideoSource, output: Path, first: Frame, **more: Any) -> segment_writer.Target:
+def target_like(source: VideoSource, output: Path, first: Frame, **more: Any) -> segment_writer.OutputVideo:
     height, width = first.planes[0].shape
     given: dict[str, Any] = {
         "output": output,
@@ -49,12 +49,12 @@ def target_like(source: VideoSource, output: Path, first: Frame, **more: Any) ->
         "sample_aspect": source.sample_aspect,
         **more,
     }
-    return segment_writer.Target(**given)
+    return segment_writer.OutputVideo(**given)
 
 
 def write_all(
     frames: list[Frame],
-    target: segment_writer.Target,
+    target: segment_writer.OutputVideo,
     source: VideoSource,
     *,
     seconds: float = 0.5,
@@ -68,11 +68,11 @@ def write_all(
     for _, group in itertools.groupby(frames, key=lambda frame: int((frame.time_seconds - frames[0].time_seconds) / seconds)):
         path = folder / f"{len(pieces)}{target.segment_suffix}"
         sent = segment_writer.write_segment(copied(group), target, path)
-        pieces.append(segment_writer.Piece(path=path, first_pts=sent[0]))
+        pieces.append(muxer.SegmentFile(path=path, first_pts=sent[0]))
     times = np.array([frame.time_seconds for frame in frames])
     offset = frames[0].pts * frames[0].time_base if ranged else None
-    original = segment_writer.Original(source=source, offset_seconds=offset, end_seconds=end)
-    return segment_writer.join(pieces, times, target, original, target.output, folder=pieces[0].path.parent)
+    original = muxer.SourceTracks(source=source, offset_seconds=offset, end_seconds=end)
+    return muxer.mux(pieces, times, target, original, target.output, folder=pieces[0].path.parent)
 
 
 def round_trip(path: Path, output: Path, *, start: float | None = None, end: float | None = None) -> VideoSource:
@@ -436,12 +436,12 @@ def is_ffmpeg(pid: int) -> bool:
 def test_a_file_that_lost_a_frame_is_not_believed(clip: Clip, tmp_path: Path) -> None:
     round_trip(clip("constant.mp4"), tmp_path / "out.mp4")
     sent = np.arange(30) / 25
-    segment_writer.verify(tmp_path / "out.mp4", tmp_path / "out.mp4", sent)
+    integrity.verify_video(tmp_path / "out.mp4", tmp_path / "out.mp4", sent)
     with pytest.raises(OutputError, match="31 frames were sent, and 30"):
-        segment_writer.verify(tmp_path / "out.mp4", tmp_path / "out.mp4", np.arange(31) / 25)
+        integrity.verify_video(tmp_path / "out.mp4", tmp_path / "out.mp4", np.arange(31) / 25)
     sent[-1] += 0.002
     with pytest.raises(OutputError, match=r"0\.0020 seconds from its time"):
-        segment_writer.verify(tmp_path / "out.mp4", tmp_path / "out.mp4", sent)
+        integrity.verify_video(tmp_path / "out.mp4", tmp_path / "out.mp4", sent)
 
 
 def test_settings_that_a_codec_does_not_have_are_refused() -> None:
