@@ -84,7 +84,8 @@ def main() -> None:
     classifier = loading.load_classifier(ModelChoice(model=zoo.DEFAULT))
     scoring = sessions.scoring(classifier, Options())
     pictures = [
-        resizing.network_picture(resizing.frame_of(photo), scoring["geometry"](*photo.size)) for photo in photographs(options.photos)
+        resizing.resize_for_network(resizing.image_to_frame(photo), scoring["geometry"](*photo.size))
+        for photo in photographs(options.photos)
     ]
     print(f"{len(pictures)} photographs, {options.steps} steps\n{'map':<14} {'deletion':>9} {'insertion':>9}")
     for name, make in ways(classifier, options.methods).items():

@@ -39,7 +39,7 @@ def open_session(
 def see(session: sessions.Session, path: Path) -> tuple[Any, tuple[int, int]]:
     """What the network says of a picture, and its width and height."""
     picture = images.read_image(path)
-    pixels = resizing.network_picture(resizing.frame_of(picture), session.geometry(picture.width, picture.height))
+    pixels = resizing.resize_for_network(resizing.image_to_frame(picture), session.geometry(picture.width, picture.height))
     return session.seen(pixels[None])[0], picture.size
 
 

@@ -28,7 +28,7 @@ geometry = input_geometry.frame_geometry(
 )
 
 explain = maps.explainer(classifier.networks[0])
-explanation = explain(resizing.network_picture(resizing.frame_of(picture), geometry)[None])
+explanation = explain(resizing.resize_for_network(resizing.image_to_frame(picture), geometry)[None])
 
 for prediction in top_predictions(explanation.scores.numpy()[0], classifier.classes, 3):
     print(f"{prediction.score:6.1%}  {prediction.name.label}")

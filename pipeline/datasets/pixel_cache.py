@@ -149,7 +149,7 @@ def read_example(
     digest = class_folders.sha256_of(example.path)
     image = images.read_image(example.path, max_megapixels=max_megapixels)
     look = near_duplicates.look(images.make_thumbnail(image, near_duplicates.LOOK_PX), digest)
-    return resizing.network_picture(resizing.frame_of(image), geometry(image.width, image.height)), look
+    return resizing.resize_for_network(resizing.image_to_frame(image), geometry(image.width, image.height)), look
 
 
 def doubts(pictures: Pictures) -> list[str]:

@@ -74,7 +74,7 @@ def encode_pictures(pictures: Iterable[Array], path: Path, *, width: int, height
         colour_tags=resizing.PICTURES_COLOUR_TAGS,
     )
     times = (number / fps for number in itertools.count())
-    frames = resizing.frames_of_pictures(pictures, times_seconds=times, time_base=1 / fps)
+    frames = resizing.images_to_frames(pictures, times_seconds=times, time_base=1 / fps)
     segment_writer.write_segment(((np.concatenate([plane.ravel() for plane in f.planes]), f.pts) for f in frames), target, path)
 
 

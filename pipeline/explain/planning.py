@@ -110,7 +110,7 @@ def plan_predictions(paths: Sequence[Path], *, max_megapixels: float | None = No
 
 def _check_named(path: Path) -> None:
     """Raises InputError for an address, and for "-"."""
-    why = file_types.why_no_file(str(path))
+    why = file_types.explain_no_file(str(path))
     if why:
         raise InputError(f"{str(path).replace(':/', '://', 1)}: {why}")  # a Path keeps one slash of two
 

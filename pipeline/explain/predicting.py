@@ -75,7 +75,7 @@ def predict(
     def read(number: int) -> tuple[Array, tuple[Array, float, str | None]]:
         started = time.perf_counter()
         image, missing = images.read_partial_image(jobs[number].input, max_megapixels=max_megapixels)
-        pixels = resizing.network_picture(resizing.frame_of(image), geometry(image.width, image.height))
+        pixels = resizing.resize_for_network(resizing.image_to_frame(image), geometry(image.width, image.height))
         return pixels, (images.make_thumbnail(image, THUMBNAIL_PX), started, missing)
 
     def failed(number: int, error: HeatreelError) -> None:
@@ -107,15 +107,15 @@ def _video(
     source = job.source
     assert source is not None, "pictures go another way"
     track, thumbnail, times = Explanations(job.input, top_k), None, array("d")
-    with frame_reader.open_frames(source) as frames:
-        seen = resizing.NetworkPictures(source.colour, geometry(source.width_px, source.height_px), interlaced=source.interlaced)
+    with frame_reader.read_frames(source) as frames:
+        seen = resizing.NetworkResizer(source.colour, geometry(source.width_px, source.height_px), interlaced=source.interlaced)
 
         def pictures() -> Iterator[tuple[float, Array]]:
             nonlocal thumbnail
             for number, frame in enumerate(frames):
                 times.append(frame.time_seconds)
                 if thumbnail is None:
-                    thumbnail = resizing.NetworkPictures(source.colour, _small(source))(frame)
+                    thumbnail = resizing.NetworkResizer(source.colour, _small(source))(frame)
                 if number % every == 0:
                     yield frame.time_seconds, seen(frame)
 
@@ -126,8 +126,8 @@ def _video(
         for batch in batching.computed(scored, iter(lambda: list(itertools.islice(shown, batch_size)), [])):
             for seconds, scores in batch:
                 track.add(seconds, scores)
-        damage = integrity.damage(source, times, frames.problems, whole=True)
-    assert thumbnail is not None, "open_frames gives a frame or raises"
+        damage = integrity.describe_damage(source, times, frames.problems, whole=True)
+    assert thumbnail is not None, "read_frames gives a frame or raises"
     return track, thumbnail, damage
 
 

@@ -217,10 +217,10 @@ def paint_image(path: Path, session: Session) -> Painted:
 
 def _open(path: Path, session: Session) -> _Opened:
     image, missing = images.read_partial_image(path, max_megapixels=session.options.max_megapixels)
-    geometry, photograph = session.geometry(image.width, image.height), resizing.frame_of(image)
+    geometry, photograph = session.geometry(image.width, image.height), resizing.image_to_frame(image)
     panel = images.resize_to_height(image, session.options.height_px)
-    pixels = resizing.network_picture(photograph, geometry)
-    return _Opened(photograph, photograph if panel is image else resizing.frame_of(panel), geometry, pixels, missing)
+    pixels = resizing.resize_for_network(photograph, geometry)
+    return _Opened(photograph, photograph if panel is image else resizing.image_to_frame(panel), geometry, pixels, missing)
 
 
 def _paint(opened: _Opened, seen: Explanation, session: Session) -> Painted:

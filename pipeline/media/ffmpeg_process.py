@@ -30,7 +30,7 @@ MOST_BYTES_AT_ONCE = 1 << 30  # no single allocation of ffmpeg's may exceed it, 
 # Of a NUT pipe both ends know the format: nothing is probed, and the first frame comes as soon as it is there.
 NO_PROBE = {"probesize": "32", "analyzeduration": "0", "fpsprobesize": "0"}
 
-_running: weakref.WeakSet[Child] = weakref.WeakSet()
+_running: weakref.WeakSet[FfmpegProcess] = weakref.WeakSet()
 
 
 @functools.cache
@@ -51,7 +51,7 @@ def bundled_ffmpeg_path() -> str:
 
 
 @functools.cache
-def ffmpeg_with(filter_name: str) -> str | None:
+def find_ffmpeg_with(filter_name: str) -> str | None:
     """The ffmpeg of ffmpeg_path if it has that filter, else the bundled one if it has, else None."""
     for path in (ffmpeg_path(), bundled_ffmpeg_path()):
         listed = subprocess.run([path, "-hide_banner", "-filters"], capture_output=True, text=True, check=False).stdout
@@ -62,18 +62,19 @@ def ffmpeg_with(filter_name: str) -> str | None:
 
 @functools.cache
 def ffmpeg_version() -> str:
+    """The version of the ffmpeg of ffmpeg_path, such as "7.1"; "unknown" where it tells none."""
     result = subprocess.run([ffmpeg_path(), "-version"], capture_output=True, text=True, check=False)
     return (result.stdout.splitlines() or ["unknown"])[0].removeprefix("ffmpeg version ").split(" Copyright")[0]
 
 
-def command(graph: Any, *, binary: str | None = None) -> list[str]:
+def build_command(graph: Any, *, binary: str | None = None) -> list[str]:
     """The argument list for a graph of ffmpeg-python's; times are taken as they are (-copyts)."""
     start = [binary or ffmpeg_path(), "-hide_banner", "-nostdin", "-loglevel", "error", "-max_alloc", str(MOST_BYTES_AT_ONCE)]
     return [part.translate(_BYTES) for part in ffmpeg.compile(graph, cmd=[*start, "-copyts", "-y"])]
 
 
 def file_url(path: Path) -> str:
-    """A path for `command`: a file, never a protocol, whatever the name looks like; absolute, as children may run elsewhere."""
+    """A path for `build_command`: a file, never a protocol, whatever the name looks like; absolute, as children may run elsewhere."""
     return f"file:{path.absolute()}".translate(_STANDINS)
 
 
@@ -82,10 +83,10 @@ _STANDINS = {0xDC80 + n: 0x10FF00 + n for n in range(128)}
 _BYTES = {standin: byte for byte, standin in _STANDINS.items()}
 
 
-class Child:
+class FfmpegProcess:
     """A running ffmpeg in its own process group, its stderr always drained, its last lines kept.
 
-    Whoever waits for it does so inside `waited_for`: a child that is waited for and neither answers nor uses the processor for
+    Whoever waits for it does so inside `watch`: a child that is waited for and neither answers nor uses the processor for
     STALL_SECONDS is killed, and `stalled` is True.
     """
 
@@ -100,7 +101,7 @@ class Child:
         _running.add(self)
         self._drain = threading.Thread(target=self._keep_lines, daemon=True)
         self._drain.start()
-        threading.Thread(target=self._watch, daemon=True).start()
+        threading.Thread(target=self._kill_if_stalled, daemon=True).start()
 
     def _keep_lines(self) -> None:
         assert self.process.stderr is not None
@@ -110,19 +111,19 @@ class Child:
                 self.line_count += 1
 
     @contextmanager
-    def waited_for(self, *, limit_seconds: float = STALL_LIMIT_SECONDS) -> Iterator[None]:
+    def watch(self, *, limit_seconds: float = STALL_LIMIT_SECONDS) -> Iterator[None]:
         self._limit_seconds, self._waited_since = limit_seconds, time.monotonic()
         try:
             yield
         finally:
             self._waited_since = None
 
-    def _watch(self) -> None:
-        used, active = _cpu_seconds(self.process.pid), time.monotonic()
+    def _kill_if_stalled(self) -> None:
+        used, active = _read_cpu_seconds(self.process.pid), time.monotonic()
         while self.process.poll() is None:
             time.sleep(min(1.0, STALL_SECONDS / 10))
             since, now = self._waited_since, time.monotonic()
-            before, used = used, _cpu_seconds(self.process.pid)
+            before, used = used, _read_cpu_seconds(self.process.pid)
             if since is None or (used is not None and used != before):
                 active = now
             idle = since is not None and now - max(since, active) > STALL_SECONDS
@@ -133,7 +134,7 @@ class Child:
                 return
 
     def wait(self) -> int:
-        with self.waited_for(limit_seconds=math.inf):  # an hour's flush, or the copy of a night's video, is work while it uses time
+        with self.watch(limit_seconds=math.inf):  # an hour's flush, or the copy of a night's video, is work while it uses time
             code = self.process.wait()
         self._drain.join()
         return code
@@ -165,13 +166,13 @@ class Child:
         return error
 
 
-def widen(descriptor: int) -> None:
+def widen_pipe(descriptor: int) -> None:
     """Make a pipe as large as Linux lets a user have; elsewhere nothing."""
     with suppress(AttributeError, OSError):
         fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
-def _cpu_seconds(pid: int) -> float | None:
+def _read_cpu_seconds(pid: int) -> float | None:
     """Processor time of a process by proc(5); None where there is no /proc."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()

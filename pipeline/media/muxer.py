@@ -82,9 +82,9 @@ def mux(
     raise child.error(f"{target.output}: joining the segments failed")
 
 
-def _run_ffmpeg(command: Sequence[str], folder: Path) -> ffmpeg_process.Child:
+def _run_ffmpeg(command: Sequence[str], folder: Path) -> ffmpeg_process.FfmpegProcess:
     """Run ffmpeg to its end in that folder."""
-    child = ffmpeg_process.Child(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=folder)
+    child = ffmpeg_process.FfmpegProcess(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=folder)
     try:
         child.wait()
     finally:
@@ -151,7 +151,7 @@ def _build_mux_command(
         streams += taken
     if zero != moved:
         options["output_ts_offset"] = _format_seconds(moved - zero)
-    return ffmpeg_process.command(ffmpeg.output(*streams, ffmpeg_process.file_url(output), **options))
+    return ffmpeg_process.build_command(ffmpeg.output(*streams, ffmpeg_process.file_url(output), **options))
 
 
 def _last_frame_filter(times_seconds: Array, last_seconds: float) -> str:
@@ -278,6 +278,6 @@ def cut_clip(video: Path, start_seconds: float, end_seconds: float, output: Path
     options = {"c": "copy", "f": CONTAINERS[output.suffix.lower()], "avoid_negative_ts": "make_zero"}
     options["fflags"] = "+bitexact"  # else Matroska gets a number of its own each time
     graph = ffmpeg.output(given["v:0"], given["a?"], ffmpeg_process.file_url(output), **options)
-    child = _run_ffmpeg([part for part in ffmpeg_process.command(graph) if part != "-copyts"], output.parent)
+    child = _run_ffmpeg([part for part in ffmpeg_process.build_command(graph) if part != "-copyts"], output.parent)
     if child.process.returncode != 0:
         raise child.error(f"{video}: a stretch of it cannot be copied")

@@ -60,7 +60,7 @@ def write_segment(frames: Iterable[tuple[Array, int]], target: OutputVideo, path
 
     Raises ToolError when the encoder fails, OutputError when what it wrote is not what was sent.
     """
-    child = ffmpeg_process.Child(_build_segment_command(target, path), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    child = ffmpeg_process.FfmpegProcess(_build_segment_command(target, path), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     sent = array("q")
     try:
         try:
@@ -76,10 +76,10 @@ def write_segment(frames: Iterable[tuple[Array, int]], target: OutputVideo, path
     return sent
 
 
-def _send_frames(child: ffmpeg_process.Child, frames: Iterable[tuple[Array, int]], target: OutputVideo, sent: array[int]) -> None:
+def _send_frames(child: ffmpeg_process.FfmpegProcess, frames: Iterable[tuple[Array, int]], target: OutputVideo, sent: array[int]) -> None:
     assert child.process.stdin is not None
     descriptor = child.process.stdin.fileno()
-    ffmpeg_process.widen(descriptor)
+    ffmpeg_process.widen_pipe(descriptor)
     with child.process.stdin, av.open(f"pipe:{descriptor}", "w", format="nut") as container:
         stream = container.add_stream("rawvideo", rate=max(target.frame_rate, 1 / target.longest_frame_seconds))
         stream.width, stream.height, stream.pix_fmt = target.width_px, target.height_px, "yuv420p"
@@ -89,7 +89,7 @@ def _send_frames(child: ffmpeg_process.Child, frames: Iterable[tuple[Array, int]
             packet = av.Packet(data)  # type: ignore[arg-type]  # any buffer will do; raw video is its own packet: no encoder is asked, one copy less
             packet.stream, packet.time_base, packet.is_keyframe = stream, target.time_base, True
             packet.pts = packet.dts = pts - sent[0]
-            with child.waited_for():
+            with child.watch():
                 container.mux(packet)
 
 
@@ -108,6 +108,6 @@ def _build_segment_command(target: OutputVideo, path: Path) -> list[str]:
         "video_track_timescale": base.denominator,
         "write_tmcd": 0,
     }
-    return ffmpeg_process.command(
+    return ffmpeg_process.build_command(
         ffmpeg.input("pipe:0", f="nut", **ffmpeg_process.NO_PROBE).output(ffmpeg_process.file_url(path), **options)
     )

@@ -29,6 +29,7 @@ from pipeline.datasets import class_folders
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.explain import planning
 from pipeline.media import images
+from pipeline.media.images import damaged_images
 from pipeline.records import Options
 
 
@@ -275,6 +276,7 @@ def test_bombs_are_refused_without_the_memory_they_ask_for(tmp_path: Path) -> No
 import sys
 from pathlib import Path
 from pipeline.media import images
+from pipeline.media.images import damaged_images
 from pipeline.errors import InputError
 for name in sys.argv[1:]:
     for read in (images.check_image, images.read_image, images.read_partial_image, images.detect_image_kind):
@@ -447,7 +449,7 @@ def test_damage_behind_and_within_the_pixels(tmp_path: Path) -> None:
     path.write_bytes(data)
     image, missing = images.read_partial_image(path)
     assert missing == "the file is damaged after about 98 % of its rows; the rest is gray"  # they are given when the checksum is right
-    told = images._missing(OSError("broken data stream"), np.ones((2, 2), bool))
+    told = damaged_images._describe_missing(OSError("broken data stream"), np.ones((2, 2), bool))
     assert told == "the file is damaged, and nothing tells where (broken data stream)"
     path.write_bytes(data[: data.index(b"IDAT") + 4])
     with pytest.raises(InputError, match="the picture is damaged"):

@@ -14,7 +14,15 @@ from typing import BinaryIO, Literal
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import HeatreelError, InputError, KindError
-from pipeline.files.file_types import HEAD_BYTES, JPEG_STREAM_SUFFIXES, kind_by_content, name_other, picture_format, say_other, webp_moves
+from pipeline.files.file_types import (
+    HEAD_BYTES,
+    JPEG_STREAM_SUFFIXES,
+    describe_other_type,
+    detect_image_format,
+    detect_type,
+    is_webp_animated,
+    name_other_type,
+)
 from pipeline.media.images.rgb_conversion import convert_to_rgb
 
 _BITS_PER_SAMPLE, _ORIENTATION, _PLANES = 258, 274, 284  # tags of TIFF 6.0 and EXIF 2.32
@@ -56,9 +64,9 @@ def detect_image_kind(path: Path) -> Literal["still", "animated", "animated webp
     try:
         with open_image_file(path) as file:
             head = file.read(HEAD_BYTES)
-        if picture_format(head) == "WEBP":  # not opened: its decoder would make the canvas, however large
-            return "animated webp" if webp_moves(head) else "still"
-        if picture_format(head) is None:
+        if detect_image_format(head) == "WEBP":  # not opened: its decoder would make the canvas, however large
+            return "animated webp" if is_webp_animated(head) else "still"
+        if detect_image_format(head) is None:
             return None
         with open_image(path, float("inf")) as image:
             return "animated" if image.format in _ANIMATED and count_frames(image) > 1 else "still"
@@ -71,7 +79,7 @@ def open_image(path: Path, max_megapixels: float | None) -> Iterator[Image.Image
     """An image of which only the header is read, open within the block. Raises InputError as check_image does."""
     with open_image_file(path) as file:
         head = file.read(HEAD_BYTES)
-        name = picture_format(head)
+        name = detect_image_format(head)
         if name is None:
             raise _explain_no_image(path, head, file)
         _check_size(path, _measure_webp_canvas(head) if name == "WEBP" else (0, 0), max_megapixels)
@@ -109,11 +117,11 @@ def _explain_no_image(path: Path, head: bytes, file: BinaryIO) -> InputError:
         return InputError(f"{path}: the file is empty")
     if path.name.startswith("._"):
         return InputError(f"{path}: is a macOS metadata file, not a picture", remedy=f"the picture itself is {path.name[2:]}")
-    other = name_other(head)
+    other = name_other_type(head)
     if other is not None:
-        return KindError(f"{path}: {say_other(other, 'not a picture')}")
+        return KindError(f"{path}: {describe_other_type(other, 'not a picture')}")
     file.seek(0)
-    if kind_by_content(file, size_bytes=os.fstat(file.fileno()).st_size) == "video":
+    if detect_type(file, size_bytes=os.fstat(file.fileno()).st_size) == "video":
         return KindError(f"{path}: is a video", remedy="use `visualize video`")
     return KindError(f"{path}: is neither a picture nor a video of a kind that is known here", remedy="check the file")
 
