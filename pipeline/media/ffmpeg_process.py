@@ -15,6 +15,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,22 @@ import ffmpeg
 
 from pipeline.errors import InputError, ToolError
 
-STALL_SECONDS = 60.0  # a child that is waited for and does nothing for so long is given up
-STALL_LIMIT_SECONDS = 1200.0  # even one that burns time over a single frame
 PIPE_BYTES = 1 << 20  # the kernel's 64 KiB would mean fifty task switches for one 1080p frame
 MOST_BYTES_AT_ONCE = 1 << 30  # no single allocation of ffmpeg's may exceed it, whatever a header claims
 
 # Of a NUT pipe both ends know the format: nothing is probed, and the first frame comes as soon as it is there.
 NO_PROBE = {"probesize": "32", "analyzeduration": "0", "fpsprobesize": "0"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StallLimits:
+    """When an ffmpeg that is waited for is given up: after `idle_seconds` of doing nothing, or `frame_seconds` at work on one frame."""
+
+    idle_seconds: float = 60.0
+    frame_seconds: float = 1200.0
+
+
+DEFAULT_STALL_LIMITS = StallLimits()
 
 _running: weakref.WeakSet[FfmpegProcess] = weakref.WeakSet()
 
@@ -86,17 +96,18 @@ _BYTES = {standin: byte for byte, standin in _STANDINS.items()}
 class FfmpegProcess:
     """A running ffmpeg in its own process group, its stderr always drained, its last lines kept.
 
-    Whoever waits for it does so inside `watch`: a child that is waited for and neither answers nor uses the processor for
-    STALL_SECONDS is killed, and `stalled` is True.
+    Whoever waits for it does so inside `watch`: a child that is waited for and neither answers nor uses the processor for longer than
+    `limits` (None: DEFAULT_STALL_LIMITS) allow is killed, and `stalled` is True. `pipes` are those of subprocess.Popen.
     """
 
-    def __init__(self, arguments: Sequence[str], **pipes: Any) -> None:
+    def __init__(self, arguments: Sequence[str], *, limits: StallLimits | None = None, **pipes: Any) -> None:
         self.command = arguments
+        self.limits = limits or DEFAULT_STALL_LIMITS
         self.lines: deque[str] = deque(maxlen=200)
         self.line_count = 0
         self.stalled = False
         self._waited_since: float | None = None
-        self._limit_seconds = STALL_LIMIT_SECONDS
+        self._limit_seconds = self.limits.frame_seconds
         self.process = subprocess.Popen(arguments, stderr=subprocess.PIPE, start_new_session=True, **pipes)
         _running.add(self)
         self._drain = threading.Thread(target=self._keep_lines, daemon=True)
@@ -111,22 +122,25 @@ class FfmpegProcess:
                 self.line_count += 1
 
     @contextmanager
-    def watch(self, *, limit_seconds: float = STALL_LIMIT_SECONDS) -> Iterator[None]:
-        self._limit_seconds, self._waited_since = limit_seconds, time.monotonic()
+    def watch(self, *, limit_seconds: float | None = None) -> Iterator[None]:
+        """Within the block somebody waits for the child; for `limit_seconds` at most (None: those of one frame), however busy it is."""
+        self._limit_seconds = self.limits.frame_seconds if limit_seconds is None else limit_seconds
+        self._waited_since = time.monotonic()
         try:
             yield
         finally:
             self._waited_since = None
 
     def _kill_if_stalled(self) -> None:
+        idle_seconds = self.limits.idle_seconds
         used, active = _read_cpu_seconds(self.process.pid), time.monotonic()
         while self.process.poll() is None:
-            time.sleep(min(1.0, STALL_SECONDS / 10))
+            time.sleep(min(1.0, idle_seconds / 10))
             since, now = self._waited_since, time.monotonic()
             before, used = used, _read_cpu_seconds(self.process.pid)
             if since is None or (used is not None and used != before):
                 active = now
-            idle = since is not None and now - max(since, active) > STALL_SECONDS
+            idle = since is not None and now - max(since, active) > idle_seconds
             # Without /proc nobody knows whether a child works; then only frames are waited for with a limit.
             if since is not None and ((idle and (used is not None or self._limit_seconds < math.inf)) or now - since > self._limit_seconds):
                 self.stalled = True
@@ -134,12 +148,14 @@ class FfmpegProcess:
                 return
 
     def wait(self) -> int:
+        """Its exit code, when it has ended and its stderr is read."""
         with self.watch(limit_seconds=math.inf):  # an hour's flush, or the copy of a night's video, is work while it uses time
             code = self.process.wait()
         self._drain.join()
         return code
 
     def kill(self) -> None:
+        """End it and all that it has started; nothing where it has ended."""
         self.signal_group(signal.SIGKILL)
         self.wait()
 
@@ -154,8 +170,9 @@ class FfmpegProcess:
         return code is not None and (code < 0 or code == 255)
 
     def error(self, message: str) -> ToolError:
+        """What is told of its failure: the message with the reason behind it, whether it stalled, was killed or gave up itself."""
         if self.stalled:
-            return self._error(f"{message}: ffmpeg did nothing for {STALL_SECONDS:g} seconds and was stopped")
+            return self._error(f"{message}: ffmpeg did nothing for {self.limits.idle_seconds:g} seconds and was stopped")
         if self.was_killed:
             return self._error(f"{message}: ffmpeg was killed (exit code {self.process.returncode})")
         return ToolError(message, command=self.command, stderr_tail="\n".join(self.lines))

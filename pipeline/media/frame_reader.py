@@ -36,9 +36,6 @@ FAR_AHEAD_SECONDS = 1
 RANGE_TOLERANCE_SECONDS = 1e-9
 
 
-# ------------------------------------------------------------------------------------------------ reading
-
-
 @dataclass(frozen=True, kw_only=True)
 class ReadPosition:
     """Where reading stood: frames read, the last one's time, and the CRC-32 of its luma, by which it is known again."""
@@ -49,14 +46,24 @@ class ReadPosition:
 
 
 def checksum_luma(frame: Frame) -> int:
+    """The CRC-32 of a frame's first plane, by which a resumed run knows it again."""
     return zlib.crc32(np.ascontiguousarray(frame.planes[0]).data)
 
 
 class FrameReader:
     """The frames of a source, one by one; `problems` holds what the decoder complained of so far, `leaps` how often the clock leapt."""
 
-    def __init__(self, source: VideoSource, start_seconds: float | None, end_seconds: float | None, after: ReadPosition | None) -> None:
+    def __init__(
+        self,
+        source: VideoSource,
+        *,
+        start_seconds: float | None,
+        end_seconds: float | None,
+        after: ReadPosition | None,
+        limits: ffmpeg_process.StallLimits | None,
+    ) -> None:
         self._source, self._start, self._end = source, start_seconds, end_seconds
+        self._limits = limits
         self.count = 0
         self._opaque = False
         self._child, self._raw = self._open_at_start(start_seconds) if after is None else self._open_behind(after)
@@ -87,7 +94,7 @@ class FrameReader:
 
     def _start_child(self, seek_seconds: float | None) -> tuple[ffmpeg_process.FfmpegProcess, Generator[Frame]]:
         command = _build_decode_command(self._source, seek_seconds)
-        child = ffmpeg_process.FfmpegProcess(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        child = ffmpeg_process.FfmpegProcess(command, limits=self._limits, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         self._clock = _Clock(self._source.frame_rate)
         return child, self._clock.put_right(_read_pipe(child))
 
@@ -210,7 +217,12 @@ _BENIGN = re.compile(
 
 @contextmanager
 def read_frames(
-    source: VideoSource, *, start_seconds: float | None = None, end_seconds: float | None = None, after: ReadPosition | None = None
+    source: VideoSource,
+    *,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
+    after: ReadPosition | None = None,
+    limits: ffmpeg_process.StallLimits | None = None,
 ) -> Iterator[FrameReader]:
     """Every decodable frame from `start_seconds` (included) to `end_seconds` (excluded), upright, in order of time.
 
@@ -220,7 +232,7 @@ def read_frames(
 
     The iterator raises ToolError when the decoder is killed or hangs, and InputError when not one frame comes out.
     """
-    reading = FrameReader(source, start_seconds, end_seconds, after)
+    reading = FrameReader(source, start_seconds=start_seconds, end_seconds=end_seconds, after=after, limits=limits)
     try:
         yield reading
     finally:

@@ -52,7 +52,9 @@ class OutputVideo:
         return min(Fraction(probing.LONGEST_LAST_FRAME_SECONDS), Fraction(_LONGEST_TICKS, self.time_base.denominator))
 
 
-def write_segment(frames: Iterable[tuple[Array, int]], target: OutputVideo, path: Path) -> array[int]:
+def write_segment(
+    frames: Iterable[tuple[Array, int]], target: OutputVideo, path: Path, *, limits: ffmpeg_process.StallLimits | None = None
+) -> array[int]:
     """Encode frames to a file that begins at time 0, and read it back; returns the pts that were sent.
 
     Each frame is its 4:2:0 planes one behind the other, uint8 (width * height * 3 / 2,), with its pts in the target's time base. It has
@@ -60,7 +62,9 @@ def write_segment(frames: Iterable[tuple[Array, int]], target: OutputVideo, path
 
     Raises ToolError when the encoder fails, OutputError when what it wrote is not what was sent.
     """
-    child = ffmpeg_process.FfmpegProcess(_build_segment_command(target, path), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    child = ffmpeg_process.FfmpegProcess(
+        _build_segment_command(target, path), limits=limits, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
     sent = array("q")
     try:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -420,6 +421,36 @@ def test_a_decoder_that_dies_is_an_error(clip: Clip) -> None:
         with pytest.raises(ToolError, match="decoding failed after"):
             for _ in frames:
                 pass
+
+
+@pytest.mark.parametrize(("word", "told"), [("pipe:1", "decoding failed after"), ("pipe:0", "the encoder failed after")])
+def test_a_child_that_stands_still_is_given_up(clip: Clip, tmp_path: Path, word: str, told: str) -> None:
+    source = probing.probe(clip("late_audio.mp4"))
+    limits = ffmpeg_process.StallLimits(idle_seconds=0.4)
+    with frame_reader.read_frames(source, limits=limits) as reading:
+        target = target_like(source, tmp_path / "out.mp4", next(reading))
+
+        def frames_from_a_frozen_child() -> Iterator[Written]:
+            for number, written in enumerate(copied(itertools.chain.from_iterable(itertools.repeat(list(reading), 1000)))):
+                if number == 2 and word == "pipe:0":
+                    freeze(word)
+                yield written[0], number
+
+        began = time.monotonic()
+        with pytest.raises(ToolError, match=rf"{told}.* ffmpeg did nothing for 0\.4 seconds and was stopped"):
+            if word == "pipe:1":
+                freeze(word)
+                list(reading)
+            segment_writer.write_segment(frames_from_a_frozen_child(), target, tmp_path / "segment.mp4", limits=limits)
+    assert 0.4 < time.monotonic() - began < 10
+
+
+def freeze(word: str) -> None:
+    """Stop this process' ffmpeg that has that word in its command line."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    running = [pid for pid in pids if parent_of(pid) == os.getpid() and is_ffmpeg(pid)]
+    [pid] = [pid for pid in running if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
+    os.kill(pid, signal.SIGSTOP)
 
 
 def parent_of(pid: int) -> int:
