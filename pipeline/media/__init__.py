@@ -1,0 +1,1 @@
+"""Media files to frames and back; alone knows ffmpeg, PyAV and Pillow's readers."""

@@ -10,7 +10,6 @@ import re
 import subprocess
 import time
 import zlib
-from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -23,16 +22,13 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.media import ffmpeg_process, probing
+from pipeline.media.clock_repair import ClockRepair
 from pipeline.records import Frame, VideoSource
 
 # NUT holds no negative time. A large constant, because MPEG-TS is re-zeroed when an offset equals minus its start.
 SHIFT_SECONDS = 3600
 SEEK_MARGIN_SECONDS = 1.0
 RESUME_MARGINS_SECONDS = (10.0, 60.0, None)  # several groups of pictures early; at last from the beginning
-# A longer pause between two frames is a damaged clock: ffmpeg itself gives up at 30 hours, and MP4 holds 2^31 ticks of 1/denominator.
-LONGEST_STEP_SECONDS = 24 * 3600
-LONGEST_STEP_TICKS = (1 << 31) - 1
-FAR_AHEAD_SECONDS = 1
 RANGE_TOLERANCE_SECONDS = 1e-9
 
 
@@ -95,8 +91,8 @@ class FrameReader:
     def _start_child(self, seek_seconds: float | None) -> tuple[ffmpeg_process.FfmpegProcess, Generator[Frame]]:
         command = _build_decode_command(self._source, seek_seconds)
         child = ffmpeg_process.FfmpegProcess(command, limits=self._limits, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-        self._clock = _Clock(self._source.frame_rate)
-        return child, self._clock.put_right(_read_pipe(child))
+        self._clock = ClockRepair(self._source.frame_rate)
+        return child, self._clock.repair(_read_pipe(child))
 
     def _open_at_start(self, start_seconds: float | None) -> tuple[ffmpeg_process.FfmpegProcess, Generator[Frame]]:
         """A decoder whose first frame is not later than the start of the range, unless the video itself begins later."""
@@ -160,50 +156,6 @@ class FrameReader:
         if self._start and code == 0:
             raise InputError(f"{path}: there is no frame at or after --start {self._start:g}")
         raise self._child.error(f"{path}: not one frame could be decoded")
-
-
-class _Clock:
-    """Puts a damaged clock right, and counts its `leaps`: steps that no video means and none can hold, and single times far ahead.
-
-    Behind a time far ahead ffmpeg counts on by single ticks until the clock has caught up, which would show a thousand frames in an
-    instant: they are spaced as usual instead.
-    """
-
-    def __init__(self, frame_rate: Fraction) -> None:
-        self.leaps = 0
-        self._usual_seconds = min(Fraction(1), 1 / frame_rate)
-        self._closed = 0  # ticks that leaps have taken
-        self._adrift = False
-
-    def put_right(self, frames: Generator[Frame]) -> Generator[Frame]:
-        last: int | None = None
-        made = 0
-        with closing(frames):
-            for frame, nudged in _mark_nudged(frames):
-                made = frame.pts if last is None else max(made + 1, self._time(frame, frame.pts - last, made, nudged))
-                last = frame.pts
-                yield frame._replace(pts=made)
-
-    def _time(self, frame: Frame, step: int, made: int, nudged: bool) -> int:
-        usual = max(1, round(self._usual_seconds / frame.time_base))
-        alone = nudged and step * frame.time_base > FAR_AHEAD_SECONDS
-        too_long = step * frame.time_base.numerator > LONGEST_STEP_TICKS or step * frame.time_base > LONGEST_STEP_SECONDS
-        self.leaps += alone or too_long
-        self._adrift = alone or (self._adrift and step == 1)
-        if too_long and not alone:
-            self._closed += step - usual
-        return made + usual if self._adrift else frame.pts - self._closed
-
-
-def _mark_nudged(frames: Iterator[Frame]) -> Iterator[tuple[Frame, bool]]:
-    """Each frame, with whether the next two follow by a tick, as they do only where ffmpeg had to make their times."""
-    waiting: deque[Frame] = deque()
-    for frame in frames:
-        waiting.append(frame)
-        if len(waiting) == 3:
-            yield waiting[0], waiting[2].pts - waiting[0].pts == 2
-            waiting.popleft()
-    yield from ((frame, False) for frame in waiting)
 
 
 # Said of files in which every frame is there: streams cut out of a broadcast, odd but legal numbering, other tracks.
