@@ -35,9 +35,6 @@ from pipeline.models import class_names
 from pipeline.records import Found, KindInterval, LabelInterval, Options
 from pipeline.results import explanations
 
-STALLS_SOON = (
-    "from pipeline.media import ffmpeg_process\nffmpeg_process.DEFAULT_STALL_LIMITS = ffmpeg_process.StallLimits(idle_seconds=2.0)\n"
-)
 AT_ONCE = "from pipeline import batch\nbatch.BACKOFF_SECONDS = (0.1, 0.1)\nbatch.BUSY_SECONDS = 0.2\n"
 # Hours go back at every look at the clock.
 CLOCK_BACK = """
@@ -458,7 +455,7 @@ def test_poison_takes_no_neighbour_with_it(tmp_path: Path, tmp_path_factory: pyt
     }
     does = "".join(f'*"{name}.mp4"*pipe:1*) {what};; ' for name, what in cases.items())
     path = wrapper(bin_folder, "never", does=f"true;; {does} *never*) true")
-    late = everywhere(tmp_path_factory.mktemp("late") / "site", STALLS_SOON)
+    late = everywhere(tmp_path_factory.mktemp("late") / "site", "from pipeline import children\nchildren.STALL_SECONDS = 2.0\n")
     ended = run_batch("given", "-o", "out", cwd=tmp_path, code=AT_ONCE, PATH=path, PYTHONPATH=late, seconds=240)
     assert ended.code == 1, ended.err
     standing = states(out)
