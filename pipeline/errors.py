@@ -36,35 +36,38 @@ class HeatreelError(Exception):
 
 
 class CommandError(HeatreelError):
+    """The command itself is wrong, whatever the inputs hold."""
+
     exit_code = 2
 
 
 class ModelError(CommandError):
-    pass
+    """There is no such model, or its file or weights cannot be used."""
 
 
 class InputError(HeatreelError):
-    pass
+    """An input cannot be read, or is not what its name says."""
 
 
 class KindError(InputError):
-    """`what` is the message without its remedy, for those who take no file of any other kind."""
+    """An input is something else: a video where a picture is wanted, a text, an archive. `what` is for those who name no other command."""
 
     @property
     def what(self) -> str:
+        """The message without its remedy."""
         return str(self.args[0])
 
 
 class ChangedError(InputError):
-    pass
+    """An input was changed while it was read."""
 
 
 class OutputError(HeatreelError):
-    pass
+    """An output cannot be written, or must not be."""
 
 
 class BusyError(OutputError):
-    pass
+    """Another run is making this output at this moment."""
 
 
 class ToolError(HeatreelError):
@@ -78,10 +81,13 @@ class ToolError(HeatreelError):
 
     @property
     def details(self) -> str:
+        """The command as a shell would take it, and what it wrote to stderr."""
         return f"{shlex.join(self.command)}\n{self.stderr_tail}"
 
 
 class Stopped(HeatreelError):
+    """The user or the system has stopped the command; `exit_code` is 128 and the signal's number."""
+
     def __init__(self, exit_code: int, *, remedy: str = "") -> None:
         super().__init__("stopped; what was finished is kept", remedy=remedy)
         self.exit_code = exit_code

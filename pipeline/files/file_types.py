@@ -177,6 +177,7 @@ def is_webp_animated(head: bytes) -> bool:
 
 
 def is_text(head: bytes) -> bool:
+    """Whether bytes hold no control characters but white space, as text does."""
     return not re.search(rb"[\0-\x08\x0e-\x1f\x7f]", head)
 
 

@@ -27,6 +27,7 @@ class Process:
 
     @classmethod
     def here(cls) -> Process:
+        """This process itself."""
         return cls.of(os.getpid())
 
     @classmethod
@@ -51,6 +52,7 @@ def is_running(process: Process) -> bool | None:
 
 
 def host() -> str:
+    """The name of this machine; in a container, with its space of process ids."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:

@@ -63,6 +63,7 @@ _CODECS_OF_CONTAINER: Mapping[str, Sequence[str]] = {
 
 
 def default_suffix(codec: Codec) -> str:
+    """The container that a codec's videos get where the user names none: ".mov" for ProRes, else ".mp4"."""
     return ".mov" if codec == "prores" else ".mp4"
 
 

@@ -160,6 +160,7 @@ class FfmpegProcess:
         self.wait()
 
     def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to it and to all that it has started; nothing where it has ended."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 

@@ -81,9 +81,11 @@ class FrameReader:
 
     @property
     def leaps(self) -> int:
+        """How often the clock leapt so far; see ClockRepair."""
         return self._clock.leaps
 
     def close(self) -> None:
+        """Stop the decoder, wherever another thread stands in reading from it."""
         self._child.kill()
         _close_when_idle(self._frames)
         _close_when_idle(self._raw)
