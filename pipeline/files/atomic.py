@@ -11,37 +11,67 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import OutputError, report_write_errors
+from pipeline.errors import OutputError, report_write_errors, write_error
 from pipeline.files import processes
+
+
+class PendingFile:
+    """A file written under a temporary name in the output's folder, or in a `folder` of the same file system.
+
+    Write to `path` in a `with` block: it is removed where the block fails, and stays where it ends well, until `commit` gives it the name
+    `output` or `discard` removes it. What killed runs have left in the output's folder is removed first.
+
+    Raises OutputError when the disk refuses, in the block too.
+    """
+
+    def __init__(self, output: Path, *, overwrite: bool, folder: Path | None = None) -> None:
+        # Hidden, and with the same suffix, which tells encoders and image writers the format.
+        stem = os.fsencode(output.stem)[:100].decode(errors="ignore")  # a name holds 255 bytes, and a letter takes up to four
+        self.output, self._overwrite = output, overwrite
+        self.path = (folder or output.parent) / f".{stem}.{_host()}-{os.getpid()}-{next(_numbers)}.part{output.suffix}"
+
+    def __enter__(self) -> PendingFile:
+        with report_write_errors(self.output):
+            self.output.parent.mkdir(parents=True, exist_ok=True)
+            # Once is enough: what dies while this process lives is somebody's to tell, who sweeps then.
+            if self.output.parent not in _swept:
+                remove_leftovers(self.output.parent)
+                _swept.add(self.output.parent)
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None:
+            self.discard()
+        if isinstance(error, OSError):
+            raise write_error(self.output, error) from error
+
+    def commit(self) -> None:
+        """Flush the file to disk, then rename it. Raises OutputError when `output` has appeared meanwhile and `overwrite` is off."""
+        try:
+            with report_write_errors(self.output):
+                flush(self.path)
+                if self._overwrite:
+                    self.path.replace(self.output)
+                else:
+                    _rename_to_new(self.path, self.output)
+                flush(self.output.parent)
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove the temporary file, where there is one."""
+        self.path.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_write(output: Path, *, overwrite: bool, folder: Path | None = None) -> Iterator[Path]:
     """A temporary path to write to; it gets the name `output` when the block ends well, and is removed when it does not.
 
-    It lies beside the output, or in a `folder` of the same file system. What killed runs have left
-    in its folder is removed.
-
-    Raises OutputError when `output` has appeared meanwhile and `overwrite` is off, or when the disk refuses.
+    It lies as PendingFile says. Raises OutputError when `output` has appeared meanwhile and `overwrite` is off, or when the disk refuses.
     """
-    # Hidden, and with the same suffix, which tells encoders and image writers the format.
-    stem = os.fsencode(output.stem)[:100].decode(errors="ignore")  # a name holds 255 bytes, and a letter takes up to four
-    temporary = (folder or output.parent) / f".{stem}.{_host()}-{os.getpid()}-{next(_numbers)}.part{output.suffix}"
-    try:
-        with report_write_errors(output):
-            output.parent.mkdir(parents=True, exist_ok=True)
-            if output.parent not in _swept:  # once is enough: what dies while this process lives is somebody's to tell, who sweeps then
-                remove_leftovers(output.parent)
-                _swept.add(output.parent)
-            yield temporary
-            flush(temporary)
-            if overwrite:
-                temporary.replace(output)
-            else:
-                _rename_to_new(temporary, output)
-            flush(output.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with PendingFile(output, overwrite=overwrite, folder=folder) as pending:
+        yield pending.path
+        pending.commit()
 
 
 _numbers = itertools.count()  # threads of one process may write two names that begin alike

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from pipeline.errors import CommandError
+from pipeline.errors import CommandError, InputError
 
 PICTURE_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"),
@@ -90,6 +90,13 @@ def explain_no_file(name: str) -> str:
     if _LIVE.match(name):
         return "is the address of a stream; record it to a file first, such as with ffmpeg, and give that"
     return "is an address; download it first, and give the file" if _ADDRESS.match(name) else ""
+
+
+def refuse_address(path: Path) -> None:
+    """Raises InputError for a web address or a stream's, and for "-"."""
+    why = explain_no_file(str(path))
+    if why:
+        raise InputError(f"{str(path).replace(':/', '://', 1)}: {why}")  # a Path keeps one slash of two
 
 
 def choose_command(argument: str) -> Literal["image", "video"] | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import OutputError
-from pipeline.files.atomic import atomic_write
+from pipeline.files.atomic import PendingFile, atomic_write
 
 
 def test_a_file_gets_its_name_when_the_block_ends(tmp_path: Path) -> None:
@@ -26,6 +26,23 @@ def test_a_file_that_failed_leaves_nothing_and_spares_what_was_there(tmp_path: P
         temporary.write_text("half")
         raise ValueError("stop")
     assert output.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_pending_file_waits_for_its_name(tmp_path: Path) -> None:
+    output = tmp_path / "new" / "a.txt"
+    with PendingFile(output, overwrite=False) as pending:
+        pending.path.write_text("done")
+    assert [p.name for p in output.parent.iterdir()] == [pending.path.name] != ["a.txt"]
+    pending.commit()
+    assert [p.name for p in output.parent.iterdir()] == ["a.txt"] and output.read_text() == "done"
+    with pytest.raises(OutputError, match=r"a\.txt: cannot be written: full"), PendingFile(output, overwrite=True) as pending:
+        pending.path.write_text("half")
+        raise OSError(28, "full")
+    with PendingFile(output, overwrite=False) as pending:
+        pending.path.write_text("another")
+    with pytest.raises(OutputError, match="appeared while"):
+        pending.commit()
+    assert [p.name for p in output.parent.iterdir()] == ["a.txt"] and output.read_text() == "done"
 
 
 def test_a_name_taken_meanwhile_is_not_overwritten(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -48,12 +49,14 @@ def check_image(path: Path, *, max_megapixels: float | None = None) -> tuple[str
         return _warn_of_more(image)
 
 
-def read_image(path: Path, *, max_megapixels: float | None = None) -> Image.Image:
+def read_image(path: Path, *, max_megapixels: float | None = None, data: bytes | None = None) -> Image.Image:
     """The picture upright (EXIF orientation applied), as 8-bit RGB; transparency lies on white. Of an animation the first frame.
+
+    `data` is what the file holds, where it is read already: then it is not opened.
 
     Raises InputError as check_image does, and for a picture that is cut off or damaged.
     """
-    with open_image(path, max_megapixels) as image:
+    with open_image(path, max_megapixels, data) as image:
         return decode_upright(path, image)
 
 
@@ -75,9 +78,12 @@ def detect_image_kind(path: Path) -> Literal["still", "animated", "animated webp
 
 
 @contextmanager
-def open_image(path: Path, max_megapixels: float | None) -> Iterator[Image.Image]:
-    """An image of which only the header is read, open within the block. Raises InputError as check_image does."""
-    with open_image_file(path) as file:
+def open_image(path: Path, max_megapixels: float | None, data: bytes | None = None) -> Iterator[Image.Image]:
+    """An image of which only the header is read, open within the block, from `data` where the file is read already.
+
+    Raises InputError as check_image does.
+    """
+    with open_image_file(path) if data is None else BytesIO(data) as file:
         head = file.read(HEAD_BYTES)
         name = detect_image_format(head)
         if name is None:
@@ -120,8 +126,9 @@ def _explain_no_image(path: Path, head: bytes, file: BinaryIO) -> InputError:
     other = name_other_type(head)
     if other is not None:
         return KindError(f"{path}: {describe_other_type(other, 'not a picture')}")
+    size_bytes = file.seek(0, os.SEEK_END)
     file.seek(0)
-    if detect_type(file, size_bytes=os.fstat(file.fileno()).st_size) == "video":
+    if detect_type(file, size_bytes=size_bytes) == "video":
         return KindError(f"{path}: is a video", remedy="use `visualize video`")
     return KindError(f"{path}: is neither a picture nor a video of a kind that is known here", remedy="check the file")
 
