@@ -33,6 +33,7 @@ from pipeline.console.usage import (
     Program,
 )
 from pipeline.errors import CommandError, HeatreelError, Stopped, ToolError
+from pipeline.files import output_paths
 from pipeline.models import class_names, zoo
 from pipeline.records import ClassName, ModelChoice, Options, Outcome, Progress, Recipe, printable
 
@@ -1003,14 +1004,13 @@ def predict(
         zoo.check_choice(choice, ())
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
         from pipeline.explain import planning
-        from pipeline.files import atomic
         from pipeline.media import images
 
         if grid is not None:
             images.check_writable_format(grid)
         for path in (csv, grid):
             if path is not None:
-                atomic.check_output(path, sources=atomic.identified(paths), overwrite=overwrite)
+                output_paths.check_output(path, sources=output_paths.identify_files(paths), overwrite=overwrite)
         plan = planning.plan_predictions(paths, max_megapixels=max_megapixels)
         _predict(plan, choices, device, options, terminal, csv=csv, grid=grid)
 
@@ -1464,7 +1464,6 @@ def _jobs_done(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> list[Job]:
 
 def _files_beside(done: Sequence[Job], options: Options) -> list[tuple[str, Path]]:
     """What there is besides the outputs of the jobs that are done, each with what it is."""
-    from pipeline.files import atomic
 
     videos = [job for job in done if not job.is_still]
     of_all = (
@@ -1473,7 +1472,7 @@ def _files_beside(done: Sequence[Job], options: Options) -> list[tuple[str, Path
         ("contact sheet", options.contact_sheet, videos),
     )
     return [
-        *(("page", atomic.page_of(job.output)) for job in videos if options.report),
+        *(("page", output_paths.page_of(job.output)) for job in videos if options.report),
         *((kind, path) for kind, path, needed in of_all if path is not None and needed),
         *(("raw maps", job.maps) for job in done if job.maps is not None),
     ]

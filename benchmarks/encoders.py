@@ -105,7 +105,7 @@ def likeness(encoded: Path, raw: Path) -> Row:
 
 
 def _mean(encoded: Path, raw: Path, name: str, pattern: str) -> float | None:
-    binary = ffmpeg_process.ffmpeg_with(name)
+    binary = ffmpeg_process.find_ffmpeg_with(name)
     if binary is None:
         return None
     same_times = "settb=AVTB,setpts=N/25/TB"

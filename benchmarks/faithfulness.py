@@ -37,7 +37,7 @@ PHOTOGRAPHS = ("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png",
 
 def photographs(folder: Path | None) -> list[Image.Image]:
     if folder is not None:
-        return [images.read_still(path) for path in images.pictures_in(folder)]
+        return [images.read_image(path) for path in images.list_images(folder)]
     return [Image.fromarray(demo_clip.read_photograph(name)) for name in PHOTOGRAPHS]
 
 
@@ -83,7 +83,9 @@ def main() -> None:
     options = parser.parse_args()
     classifier = loading.load_classifier(ModelChoice(model=zoo.DEFAULT))
     scorer = prediction_job.make_scorer(classifier, Options())
-    pictures = [resizing.network_picture(resizing.frame_of(photo), scorer.geometry(*photo.size)) for photo in photographs(options.photos)]
+    pictures = [
+        resizing.resize_for_network(resizing.image_to_frame(photo), scorer.geometry(*photo.size)) for photo in photographs(options.photos)
+    ]
     print(f"{len(pictures)} photographs, {options.steps} steps\n{'map':<14} {'deletion':>9} {'insertion':>9}")
     for name, make in ways(classifier, options.methods).items():
         results = []

@@ -55,7 +55,7 @@ def photographs(options: argparse.Namespace) -> list[Row]:
             folder.mkdir()
             make_photographs(folder, count)
         paths = sorted(many.iterdir())[1:]
-        pixels = noise(BATCH_SIZE, networks.fitted(*images.read_still(paths[0]).size))
+        pixels = noise(BATCH_SIZE, networks.fitted(*images.read_image(paths[0]).size))
         batches = [pixels[: min(BATCH_SIZE, PHOTOGRAPHS - done)] for done in range(0, PHOTOGRAPHS, BATCH_SIZE)]
         for batch in (pixels, batches[-1]):
             networks.forward(batch)  # the first use of a shape is start-up
@@ -63,7 +63,7 @@ def photographs(options: argparse.Namespace) -> list[Row]:
         for _ in range(2 * options.repeat - 1):  # a start-up that takes a second more one time than another is in every ratio
             start, whole = (_images(folder, Path(name) / "out") for folder in (one, many))
             forward = used(lambda: [networks.forward(batch) for batch in batches])
-            decode = used(lambda: [images.read_still(path) for path in paths])
+            decode = used(lambda: [images.read_image(path) for path in paths])
             rounds.append((start, whole, forward, decode))
     return _photograph_rows(rounds, f"{BATCH_SIZE} of {pixels.shape[2]}x{pixels.shape[1]}")
 

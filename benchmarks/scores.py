@@ -38,8 +38,8 @@ def open_session(
 
 def see(session: sessions.Session, path: Path) -> tuple[Any, tuple[int, int]]:
     """What the network says of a picture, and its width and height."""
-    picture = images.read_still(path)
-    pixels = resizing.network_picture(resizing.frame_of(picture), session.geometry(picture.width, picture.height))
+    picture = images.read_image(path)
+    pixels = resizing.resize_for_network(resizing.image_to_frame(picture), session.geometry(picture.width, picture.height))
     return session.explain_batch(pixels[None])[0], picture.size
 
 

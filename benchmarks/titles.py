@@ -30,8 +30,8 @@ WAYS = ((0, 0, 0), (0.5, 0, 0), (0.7, 0, 0), (0.9, 0, 0), (0.7, 0.2, 0), (0.7, 0
 def scores_of(path: Path, session: sessions.Session) -> Iterator[tuple[float, Array]]:
     """The time of each frame, and what the network says of it, float (classes,)."""
     source = probing.probe(path)
-    with frame_reader.open_frames(source) as frames:
-        seen = resizing.NetworkPictures(source.colour, session.geometry(source.width_px, source.height_px), interlaced=source.interlaced)
+    with frame_reader.read_frames(source) as frames:
+        seen = resizing.NetworkResizer(source.colour, session.geometry(source.width_px, source.height_px), interlaced=source.interlaced)
         while batch := list(itertools.islice(frames, maps.batch_size())):
             said = session.explain_batch(np.stack([seen(frame) for frame in batch]))
             yield from zip([frame.time_seconds for frame in batch], [each.scores for each in said], strict=True)

@@ -16,7 +16,7 @@ from pipeline.models import input_geometry, loading, zoo
 from pipeline.records import ModelChoice
 from pipeline.results.explanations import top_predictions
 
-picture = images.read_still(Path(sys.argv[1])) if len(sys.argv) > 1 else Image.fromarray(demo_clip.read_photograph("chelsea.png"))
+picture = images.read_image(Path(sys.argv[1])) if len(sys.argv) > 1 else Image.fromarray(demo_clip.read_photograph("chelsea.png"))
 classifier = loading.load_classifier(ModelChoice(model=zoo.DEFAULT))
 geometry = input_geometry.frame_geometry(
     picture.width,
@@ -28,7 +28,7 @@ geometry = input_geometry.frame_geometry(
 )
 
 explain = maps.explainer(classifier.networks[0])
-explanation = explain(resizing.network_picture(resizing.frame_of(picture), geometry)[None])
+explanation = explain(resizing.resize_for_network(resizing.image_to_frame(picture), geometry)[None])
 
 for prediction in top_predictions(explanation.scores.numpy()[0], classifier.classes, 3):
     print(f"{prediction.score:6.1%}  {prediction.name.label}")

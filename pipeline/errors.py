@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import errno
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class HeatreelError(Exception):
@@ -34,35 +36,38 @@ class HeatreelError(Exception):
 
 
 class CommandError(HeatreelError):
+    """The command itself is wrong, whatever the inputs hold."""
+
     exit_code = 2
 
 
 class ModelError(CommandError):
-    pass
+    """There is no such model, or its file or weights cannot be used."""
 
 
 class InputError(HeatreelError):
-    pass
+    """An input cannot be read, or is not what its name says."""
 
 
 class KindError(InputError):
-    """`what` is the message without its remedy, for those who take no file of any other kind."""
+    """An input is something else: a video where a picture is wanted, a text, an archive. `what` is for those who name no other command."""
 
     @property
     def what(self) -> str:
+        """The message without its remedy."""
         return str(self.args[0])
 
 
 class ChangedError(InputError):
-    pass
+    """An input was changed while it was read."""
 
 
 class OutputError(HeatreelError):
-    pass
+    """An output cannot be written, or must not be."""
 
 
 class BusyError(OutputError):
-    pass
+    """Another run is making this output at this moment."""
 
 
 class ToolError(HeatreelError):
@@ -76,13 +81,30 @@ class ToolError(HeatreelError):
 
     @property
     def details(self) -> str:
+        """The command as a shell would take it, and what it wrote to stderr."""
         return f"{shlex.join(self.command)}\n{self.stderr_tail}"
 
 
 class Stopped(HeatreelError):
+    """The user or the system has stopped the command; `exit_code` is 128 and the signal's number."""
+
     def __init__(self, exit_code: int, *, remedy: str = "") -> None:
         super().__init__("stopped; what was finished is kept", remedy=remedy)
         self.exit_code = exit_code
+
+
+def write_error(output: Path, error: Exception, *, remedy: str = "") -> OutputError:
+    """What is told of an output that the system refuses to write, with the system's own reason; to be raised from that error."""
+    return OutputError(f"{output}: cannot be written: {getattr(error, 'strerror', None) or error}", remedy=remedy)
+
+
+@contextmanager
+def report_write_errors(output: Path, *, remedy: str = "") -> Iterator[None]:
+    """An OSError within the block is raised as an OutputError that names this file or folder."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(output, error, remedy=remedy) from error
 
 
 def is_disk_full(error: BaseException | None) -> bool:
@@ -90,7 +112,12 @@ def is_disk_full(error: BaseException | None) -> bool:
     while error is not None:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if isinstance(error, ToolError) and ("No space left" in error.stderr_tail or "Disk quota exceeded" in error.stderr_tail):
+        if isinstance(error, ToolError) and says_disk_full(error.stderr_tail):
             return True
         error = error.__cause__
     return False
+
+
+def says_disk_full(text: str) -> bool:
+    """Whether a program's own words say that there is no room left: a full disk (ENOSPC), or a quota that is used up (EDQUOT)."""
+    return "No space left" in text or "Disk quota exceeded" in text

@@ -1,9 +1,11 @@
-"""The shape of the tree, held by tests: how long a function may be, and that the README knows every option."""
+"""The shape of the tree, held by tests: how long functions, classes and modules may be, and that the README knows every option."""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import typer
@@ -14,15 +16,83 @@ import cli
 ROOT = Path(__file__).parent.parent
 
 
-def test_functions_stay_short() -> None:
-    lengths = []
-    for path in [ROOT / "cli.py", *(ROOT / "pipeline").rglob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef):
-                first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
-                lengths.append(((node.end_lineno or 0) - first.lineno + 1, f"{path.name}:{node.name}"))
-    lengths.sort(reverse=True)
-    assert lengths[0][0] <= 80 and sum(length > 45 for length, _ in lengths) <= len(lengths) // 10, lengths[:5]
+# Counted as a reader sees them: a function from `def` to its last line, with its signature and docstring; a class by its methods.
+MOST_LINES_OF_A_FUNCTION, MOST_METHODS, MOST_LINES_OF_A_MODULE, MOST_MODULES_OF_A_PACKAGE = 60, 15, 450, 12
+SHORT_LINES, SHORT_SHARE = 30, 0.9
+
+# What is longer, and why. What is no longer so must go from here.
+EXCEPTIONS: dict[str, str] = {
+    # not yet: options come in groups
+    "cli.py": "not yet",
+    "cli.py:batch": "not yet",
+    "cli.py:video": "not yet",
+    "cli.py:train": "not yet",
+    "cli.py:analyze": "not yet",
+    "cli.py:_run": "not yet",
+    "pipeline/console/terminal.py": "not yet",
+    "pipeline/console/terminal.py:Terminal": "not yet",
+    # not yet: a video as stages
+    "pipeline/explain/video_job.py": "not yet",
+    "pipeline/explain/video_job.py:Film": "not yet",
+    "pipeline/explain/predicting.py:predict": "not yet",
+    # not yet: a job as a state machine
+    "pipeline/batch/scanning.py": "not yet",
+    "pipeline/batch/scanning.py:_Walk": "not yet",
+    "pipeline/batch/scheduler.py": "not yet",
+    "pipeline/batch/scheduler.py:_Batch": "not yet",
+    "pipeline/batch/store/ledger.py": "not yet",
+    "pipeline/batch/store/ledger.py:Ledger": "not yet",
+    # not yet: one subject a module
+    "pipeline/cam/maps.py": "not yet",
+    "pipeline/evaluation/analysis.py": "not yet",
+    "pipeline/models/network.py": "not yet",
+    "pipeline/models/network.py:Network": "not yet",
+    "pipeline/rendering/compositing.py": "not yet",
+    "pipeline/reports/html.py": "not yet",
+    "pipeline/results/explanations.py:Explanations": "not yet",
+}
+
+
+def modules() -> Iterator[tuple[str, str]]:
+    for path in [ROOT / "cli.py", *sorted((ROOT / "pipeline").rglob("*.py"))]:
+        yield path.relative_to(ROOT).as_posix(), path.read_text()
+
+
+def lines_of_functions(text: str) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, (node.end_lineno or 0) - node.lineno + 1  # the line of `def`: decorators stand above it
+
+
+def methods_of_classes(text: str) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ClassDef):
+            yield node.name, sum(isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef) for each in node.body)
+
+
+def test_the_measures_count_what_a_reader_sees() -> None:
+    text = '@cache\ndef f(\n    a: int,\n) -> int:\n    """One."""\n    return a\n\n\nclass C:\n    n = 1\n\n    async def g(self): ...\n'
+    assert list(lines_of_functions(text)) == [("f", 5), ("g", 1)] and list(methods_of_classes(text)) == [("C", 1)]
+
+
+def test_functions_classes_and_modules_stay_small() -> None:
+    longer = set()
+    for name, text in modules():
+        longer |= {f"{name}:{function}" for function, lines in lines_of_functions(text) if lines > MOST_LINES_OF_A_FUNCTION}
+        longer |= {f"{name}:{class_name}" for class_name, methods in methods_of_classes(text) if methods > MOST_METHODS}
+        longer |= {name} if len(text.splitlines()) > MOST_LINES_OF_A_MODULE else set()
+    assert longer <= set(EXCEPTIONS), f"too long: {longer - set(EXCEPTIONS)}"
+    assert longer >= set(EXCEPTIONS), f"no exception any more: {set(EXCEPTIONS) - longer}"
+
+
+def test_most_functions_are_short() -> None:
+    lengths = [lines for _, text in modules() for _, lines in lines_of_functions(text)]
+    assert sum(lines < SHORT_LINES for lines in lengths) >= SHORT_SHARE * len(lengths)
+
+
+def test_a_package_holds_a_dozen_modules_at_most() -> None:
+    counts = Counter(name.rpartition("/")[0] for name, _ in modules() if not name.endswith("/__init__.py"))
+    assert not {name: count for name, count in counts.items() if count > MOST_MODULES_OF_A_PACKAGE}
 
 
 def test_every_command_and_option_is_in_the_readme() -> None:

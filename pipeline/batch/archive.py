@@ -19,8 +19,8 @@ from pipeline.batch.messages import Setup
 from pipeline.batch.scanning import PassedOver
 from pipeline.batch.store import ledger
 from pipeline.batch.store.ledger import Entry, Ledger, Standing
-from pipeline.errors import CommandError, InputError, OutputError
-from pipeline.files import atomic
+from pipeline.errors import CommandError, InputError, OutputError, report_write_errors
+from pipeline.files import output_paths
 from pipeline.media import encoders, images
 from pipeline.models import zoo
 from pipeline.records import Found, ModelChoice, Options, natural_key
@@ -164,7 +164,7 @@ def prepare(request: Request) -> Path:
     compositing.colormap(request.options.colormap)
     options = request.options
     encoders.choose_encoder(options.codec, width_px=640, height_px=360, crf=options.crf, preset=options.preset)
-    atomic.check_output(home(request.output) / "ledger.sqlite", sources=frozenset(), overwrite=True)
+    output_paths.check_output(home(request.output) / "ledger.sqlite", sources=frozenset(), overwrite=True)
     others = {path.name.partition("-of-")[2] for path in ledger_files(request.output)}
     mine = ledger_file(request.output, request.rules.shard).name.partition("-of-")[2]
     if others - {mine}:
@@ -172,12 +172,10 @@ def prepare(request: Request) -> Path:
         raise CommandError(
             f"--output {request.output}: its work is {f'divided by {how}' if how else 'not divided'}", remedy="keep --shard as it was"
         )
-    try:
+    with report_write_errors(request.output):
         for folder in ("logs", "receipts", "posters"):
             (home(request.output) / folder).mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(request.output).free
-    except OSError as error:
-        raise OutputError(f"{request.output}: cannot be written: {error.strerror or error}") from error
     if free < LEAST_FREE_BYTES:
         raise OutputError(f"{request.output}: only {free / 1e6:.0f} MB are free", remedy="make room, or name another folder with --output")
     return Path(os.path.realpath(request.output))

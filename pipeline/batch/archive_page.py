@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.batch import archive
 from pipeline.batch.store.ledger import LEFT, JobRow, Ledger
-from pipeline.files.atomic import page_of
+from pipeline.files.output_paths import page_of
 from pipeline.records import ClassName, Prediction
 from pipeline.reports import html
 

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from pipeline.batch import archive
 from pipeline.batch.store import ledger
 from pipeline.errors import CommandError, InputError, OutputError
-from pipeline.files.atomic import atomic_write, check_output, identified
-from pipeline.media import segment_writer
+from pipeline.files.atomic import atomic_write
+from pipeline.files.output_paths import check_output, identify_files
+from pipeline.media import muxer
 from pipeline.models import class_names
 from pipeline.records import ClassGroup, ClassName
 from pipeline.results.explanations import PAUSE_WITH_CUT_SECONDS, SHOWN_SCORE
@@ -207,10 +208,10 @@ def cut(hit: Hit, folder: Path, *, overwrite: bool) -> Clip | None:
         raise InputError(f"{hit.output}: is not there any more", remedy="run the batch again")
     clip = folder / f"{hit.output.stem}_{hit.label.replace(os.sep, ' ')}_{hit.start_seconds:.3f}{hit.output.suffix}"
     there = os.path.lexists(clip) and not overwrite
-    check_output(clip, sources=identified([hit.output]), overwrite=overwrite or there)
+    check_output(clip, sources=identify_files([hit.output]), overwrite=overwrite or there)
     try:
         with atomic_write(clip, overwrite=overwrite) as temporary:
-            segment_writer.cut(hit.output, *hit.within_output, temporary)
+            muxer.cut_clip(hit.output, *hit.within_output, temporary)
             if there:
                 if filecmp.cmp(clip, temporary, shallow=False):
                     raise _Kept

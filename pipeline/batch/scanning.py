@@ -106,7 +106,7 @@ def expand(arguments: Sequence[str]) -> list[Path]:
     for argument in arguments:
         if argument.startswith("@"):
             paths.extend(_listed(argument))
-        elif _why_missing(argument) is not None and glob.has_magic(argument) and not file_types.why_no_file(argument):
+        elif _why_missing(argument) is not None and glob.has_magic(argument) and not file_types.explain_no_file(argument):
             paths.extend(_matching(argument))
         else:
             paths.append(_there(argument))
@@ -130,7 +130,7 @@ def _why_missing(path: str) -> str | None:
 def _there(path: str, *, within: str = "") -> Path:
     why = _why_missing(path)
     if why is not None:
-        why = file_types.why_no_file(path) or why
+        why = file_types.explain_no_file(path) or why
         raise CommandError(f"{within}{path or repr(path)}: {why}")
     return Path(path)
 
@@ -517,7 +517,7 @@ def _kind(path: str, suffix: str, size_bytes: int) -> Literal["video", "image"] 
         try:
             # Not to wait for a writer, should it have become a named pipe.
             with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-                said = file_types.kind_by_content(file, size_bytes=size_bytes)
+                said = file_types.detect_type(file, size_bytes=size_bytes)
                 if said is None and suffix in _SOURCE_CODE_SUFFIXES:
                     file.seek(0)
                     text = file_types.is_text(file.read(file_types.HEAD_BYTES))

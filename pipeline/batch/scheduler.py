@@ -28,7 +28,7 @@ from pipeline.batch.store import ledger
 from pipeline.batch.store.ledger import Entry, Lease, Ledger, RunRow, Standing, State
 from pipeline.errors import CommandError, HeatreelError, InputError, OutputError
 from pipeline.explain import segment_journal
-from pipeline.files import atomic, processes
+from pipeline.files import atomic, output_paths, processes
 from pipeline.files.processes import Process
 from pipeline.records import Found, Outcome
 
@@ -498,7 +498,7 @@ class _Batch:
             output,
             None if maps is None else maps.absolute() / os.fsdecode(relative + b".npz"),
             None if form == "none" else output.with_name(f"{output.stem}.{form}"),
-            atomic.page_of(output) if self._request.options.report else None,
+            output_paths.page_of(output) if self._request.options.report else None,
         )
 
     def _taken_name(self, relative: bytes) -> bool:

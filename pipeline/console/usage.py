@@ -76,7 +76,7 @@ class Program(Group):
 
 def _meant(ctx: Any, argument: str) -> str | None:
     try:
-        return file_types.command_for(argument)
+        return file_types.choose_command(argument)
     except CommandError:
         if not ctx.resilient_parsing:
             raise

@@ -85,7 +85,7 @@ def _check_pictures(
             for path in _files_below(folder):
                 name = str(path.relative_to(root))
                 try:
-                    images.check_still(path, max_megapixels=max_megapixels)
+                    images.check_image(path, max_megapixels=max_megapixels)
                 except InputError as error:
                     if path.suffix.lower() in PICTURE_SUFFIXES:
                         unreadable.append((name, error.what if isinstance(error, KindError) else str(error)))

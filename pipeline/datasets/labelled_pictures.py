@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +15,14 @@ from pipeline.datasets import class_folders, near_duplicates
 from pipeline.datasets.class_folders import Dataset, Example, Part
 from pipeline.datasets.near_duplicates import PictureSignature
 from pipeline.datasets.pixel_cache import PixelCache
-from pipeline.errors import HeatreelError, InputError, OutputError
+from pipeline.errors import HeatreelError, InputError, report_write_errors
+from pipeline.files import fingerprints
 from pipeline.media import images, resizing
 from pipeline.models import metadata
 from pipeline.records import Geometry
 
 READING_BATCH = 32
+HASH_DIGITS = 16  # of the SHA-256 of its file, in the metadata of a model that learned from a picture
 FitFrame = Callable[[int, int], Geometry]
 
 
@@ -42,15 +42,10 @@ def read_labelled_picture(example: Example, fit: FitFrame, *, max_megapixels: fl
         data = example.path.read_bytes()
     except OSError as error:
         raise InputError(f"{example.path}: cannot be read: {error.strerror or error}") from error
-    image = images.read_still(example.path, max_megapixels=max_megapixels, data=data)
-    thumbnail = images.thumbnail(image, near_duplicates.THUMBNAIL_PX)
-    signature = near_duplicates.make_signature(thumbnail, hash_bytes(data))
-    return LabelledPicture(resizing.network_picture(resizing.frame_of(image), fit(image.width, image.height)), signature)
-
-
-def hash_bytes(data: bytes) -> str:
-    """The first 16 hex digits of the SHA-256, as a model's metadata have them."""
-    return hashlib.sha256(data).hexdigest()[:16]
+    image = images.read_image(example.path, max_megapixels=max_megapixels, data=data)
+    thumbnail = images.make_thumbnail(image, near_duplicates.THUMBNAIL_PX)
+    signature = near_duplicates.make_signature(thumbnail, fingerprints.hash_bytes(data)[:HASH_DIGITS])
+    return LabelledPicture(resizing.resize_for_network(resizing.image_to_frame(image), fit(image.width, image.height)), signature)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +70,7 @@ class CachedDataset:
     def digest(self) -> str:
         """SHA-256 over names, labels, parts and contents, in hex: the same for the same data."""
         facts = sorted((each.name, each.label, each.part, each.sha256) for each in self.learned.values())
-        return hashlib.sha256(json.dumps(facts).encode("utf-8", "surrogateescape")).hexdigest()
+        return fingerprints.hash_json(facts)
 
 
 def cache_pixels(
@@ -108,11 +103,9 @@ def cache_pixels(
             progress(len(learned), len(data.examples))
         return cache
 
-    try:
+    with report_write_errors(folder):
         folder.mkdir(parents=True)
         train, val = cache_part("train"), cache_part("val")
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
     _check_readable(data, learned, val)
     return CachedDataset(train=train, val=val, examples=data.examples, learned=learned, signatures=signatures, unreadable=unreadable)
 

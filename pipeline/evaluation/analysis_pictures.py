@@ -69,8 +69,8 @@ def render_pictures(analysis: Analysis, shown: Mapping[int, bool], session: Sess
 def _render(path: Path, session: Session, *, heat: bool) -> tuple[Thumbnail, Thumbnail | None]:
     if heat:
         return image_job.make_thumbnails(image_job.read_and_render(path, session))
-    image = images.read_still(path, max_megapixels=session.options.max_megapixels)
-    return as_thumbnail(images.thumbnail(image, 2 * THUMBNAIL_PX), 0.0), None
+    image = images.read_image(path, max_megapixels=session.options.max_megapixels)
+    return as_thumbnail(images.make_thumbnail(image, 2 * THUMBNAIL_PX), 0.0), None
 
 
 def _store(thumbnail: Thumbnail, folder: Path | None, name: str, *, overwrite: bool) -> str | bytes:

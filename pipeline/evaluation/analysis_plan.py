@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.datasets import class_folders
 from pipeline.errors import CommandError, OutputError
-from pipeline.files import atomic
+from pipeline.files import output_paths
 from pipeline.records import Options
 
 ANALYSIS_FILES = ("scores.csv", "confusion.png", "calibration.png", "coverage.png", "analysis.json", "report.html")
@@ -54,4 +54,4 @@ def _check_folder(folder: Path, data: Path, *, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file", remedy="name a folder with --output")
     for name in ANALYSIS_FILES:
-        atomic.check_output(folder / name, sources=frozenset(), overwrite=overwrite)
+        output_paths.check_output(folder / name, sources=frozenset(), overwrite=overwrite)

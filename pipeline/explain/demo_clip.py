@@ -13,7 +13,8 @@ import numpy as np
 
 from pipeline.arrays import Array
 from pipeline.errors import InputError
-from pipeline.files.atomic import atomic_write, check_output
+from pipeline.files.atomic import atomic_write
+from pipeline.files.output_paths import check_output
 from pipeline.media import encoders, images, resizing, segment_writer
 
 WIDTH, HEIGHT = 640, 360
@@ -35,7 +36,7 @@ def read_photograph(name: str) -> Array:
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
         raise InputError("the demo's photographs are missing: scikit-image is not installed", remedy="reinstall heatreel with pip")
-    return np.asarray(images.read_still(Path(spec.origin).parent / "data" / name))
+    return np.asarray(images.read_image(Path(spec.origin).parent / "data" / name))
 
 
 def draw_frames() -> Iterator[Array]:
@@ -63,7 +64,7 @@ def _crop_to_camera(photo: Array, x: float, y: float, width: float) -> Array:
 
 def encode_pictures(pictures: Iterable[Array], path: Path, *, width: int, height: int, fps: Fraction, output: Path) -> None:
     """Write pictures, RGB uint8 (height, width, 3), as H.264 of high quality, `fps` in a second, without sound; messages name `output`."""
-    target = segment_writer.Target(
+    target = segment_writer.OutputVideo(
         output=output,
         width_px=width,
         height_px=height,
@@ -73,7 +74,7 @@ def encode_pictures(pictures: Iterable[Array], path: Path, *, width: int, height
         colour_tags=resizing.PICTURES_COLOUR_TAGS,
     )
     times = (number / fps for number in itertools.count())
-    frames = resizing.frames_of_pictures(pictures, times_seconds=times, time_base=1 / fps)
+    frames = resizing.images_to_frames(pictures, times_seconds=times, time_base=1 / fps)
     segment_writer.write_segment(((np.concatenate([plane.ravel() for plane in f.planes]), f.pts) for f in frames), target, path)
 
 
@@ -83,7 +84,7 @@ def write_photographs(folder: Path, *, overwrite: bool) -> None:
         check_output(folder / name, sources=frozenset(), overwrite=overwrite)
     for name, source in PHOTOGRAPHS.items():
         with atomic_write(folder / name, overwrite=overwrite) as temporary:
-            images.save_still(read_photograph(source).transpose(2, 0, 1), temporary)
+            images.save_image(read_photograph(source).transpose(2, 0, 1), temporary)
 
 
 def make_clip(output: Path, *, overwrite: bool) -> None:

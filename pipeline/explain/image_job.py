@@ -85,14 +85,14 @@ class WrittenImage:
 
 def read_image(path: Path, session: Session) -> DecodedImage:
     """Raises InputError for a picture of which nothing decodes."""
-    image, missing = images.read_what_decodes(path, max_megapixels=session.options.max_megapixels)
-    geometry, photograph = session.geometry(image.width, image.height), resizing.frame_of(image)
-    panel = images.with_height(image, session.options.height_px)
+    image, missing = images.read_partial_image(path, max_megapixels=session.options.max_megapixels)
+    geometry, photograph = session.geometry(image.width, image.height), resizing.image_to_frame(image)
+    panel = images.resize_to_height(image, session.options.height_px)
     return DecodedImage(
         photograph=photograph,
-        panel=photograph if panel is image else resizing.frame_of(panel),
+        panel=photograph if panel is image else resizing.image_to_frame(panel),
         geometry=geometry,
-        pixels=resizing.network_picture(photograph, geometry),
+        pixels=resizing.resize_for_network(photograph, geometry),
         missing=missing,
     )
 
@@ -126,7 +126,7 @@ def write_image(job: Job, rendered: RenderedImage, session: Session, before: Sou
         _write_raw_maps(job.maps, rendered, overwrite=session.options.overwrite)
     canvas = rendered.renderer.canvas
     with PendingFile(job.output, overwrite=session.options.overwrite) as pending:
-        images.save_still(rendered.planes.reshape(3, canvas.height, canvas.width), pending.path)
+        images.save_image(rendered.planes.reshape(3, canvas.height, canvas.width), pending.path)
         if not before.is_current(job):
             raise ChangedError(f"{job.input}: changed while it was read", remedy="run the same command again")
         outcome = make_outcome(job, session, explanations, before.started, duration_seconds=None, warnings=job.warnings)
@@ -170,7 +170,7 @@ def _write_raw_maps(path: Path, rendered: RenderedImage, *, overwrite: bool) -> 
 
 def make_thumbnails(rendered: RenderedImage) -> tuple[Thumbnail, Thumbnail]:
     """What a page shows side by side: the original, and the panel with the heat."""
-    original = as_thumbnail(images.thumbnail(images.merged(rendered.decoded.photograph.planes), 2 * THUMBNAIL_PX), 0.0)
+    original = as_thumbnail(images.make_thumbnail(images.merge_planes(rendered.decoded.photograph.planes), 2 * THUMBNAIL_PX), 0.0)
     return original, rendered.renderer.thumbnail(rendered.planes, 0.0, heat_alone=True)
 
 

@@ -83,9 +83,9 @@ def _predict_pictures(jobs: Sequence[Job], numbers: Sequence[int], scorer: Score
 
     def read(number: int) -> tuple[Array, tuple[Array, float, str | None]]:
         started = time.perf_counter()
-        image, missing = images.read_what_decodes(jobs[number].input, max_megapixels=scorer.max_megapixels)
-        pixels = resizing.network_picture(resizing.frame_of(image), scorer.geometry(image.width, image.height))
-        return pixels, (images.thumbnail(image, THUMBNAIL_PX), started, missing)
+        image, missing = images.read_partial_image(jobs[number].input, max_megapixels=scorer.max_megapixels)
+        pixels = resizing.resize_for_network(resizing.image_to_frame(image), scorer.geometry(image.width, image.height))
+        return pixels, (images.make_thumbnail(image, THUMBNAIL_PX), started, missing)
 
     def failed(number: int, error: HeatreelError) -> None:
         failures.append((number, _report_failure(jobs[number], scorer, error, time.perf_counter())))
@@ -118,22 +118,22 @@ def _score_video(job: Job, source: VideoSource, scorer: Scorer) -> tuple[Explana
     def score(batch: Sequence[tuple[float, Array]]) -> Iterator[tuple[float, Array]]:
         return zip([seconds for seconds, _ in batch], scorer.score(np.stack([pixels for _, pixels in batch])), strict=True)
 
-    with frame_reader.open_frames(source) as reading:
+    with frame_reader.read_frames(source) as reading:
         frames = iter(reading)
         first = next(frames)  # there is one, or an error is raised
-        thumbnail = resizing.NetworkPictures(source.colour, _thumbnail_geometry(source))(first)
+        thumbnail = resizing.NetworkResizer(source.colour, _thumbnail_geometry(source))(first)
         pictures = _every_nth_picture(itertools.chain([first], frames), source, scorer, times)
         for batch in batching.computed(score, iter(lambda: list(itertools.islice(pictures, scorer.batch_size)), [])):
             for seconds, scores in batch:
                 explanations.add(seconds, scores)
-        damage = integrity.damage(source, times, reading.problems, whole=True)
+        damage = integrity.describe_damage(source, times, reading.problems, whole=True)
     return explanations, thumbnail, damage
 
 
 def _every_nth_picture(frames: Iterable[Frame], source: VideoSource, scorer: Scorer, times: array[float]) -> Iterator[tuple[float, Array]]:
     """Time in seconds and network picture of every Nth frame; `times` gets the time of all."""
     geometry = scorer.geometry(source.width_px, source.height_px)
-    to_network = resizing.NetworkPictures(source.colour, geometry, interlaced=source.interlaced)
+    to_network = resizing.NetworkResizer(source.colour, geometry, interlaced=source.interlaced)
     for number, frame in enumerate(frames):
         times.append(frame.time_seconds)
         if number % scorer.every == 0:

@@ -13,7 +13,8 @@ import numpy as np
 from pipeline.arrays import Array
 from pipeline.explain.prediction_job import InputPrediction
 from pipeline.explain.sessions import Session
-from pipeline.files.atomic import atomic_write, page_of, pictures_page_of
+from pipeline.files.atomic import atomic_write
+from pipeline.files.output_paths import page_of, pictures_page_of
 from pipeline.media import ffmpeg_process, images
 from pipeline.records import Options, Outcome, clock, percent, printable
 from pipeline.rendering import compositing
@@ -59,7 +60,7 @@ def write_picture_grid(path: Path, pictures: Sequence[Array], texts: Sequence[Se
     """Pictures, RGB uint8 (height, width, 3), with lines of text under each, as one picture. Raises OutputError."""
     grid = compositing.picture_grid(pictures, texts)
     with atomic_write(path, overwrite=overwrite) as temporary:
-        images.save_still(np.ascontiguousarray(grid.transpose(2, 0, 1)), temporary)
+        images.save_image(np.ascontiguousarray(grid.transpose(2, 0, 1)), temporary)
 
 
 def write_contact_sheet(path: Path, track: Explanations, session: Session, *, overwrite: bool) -> None:

@@ -8,24 +8,23 @@ segments, and at most one that no line names.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import os
 import shutil
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import BusyError, OutputError
+from pipeline.errors import OutputError, report_write_errors
 from pipeline.files.atomic import flush
+from pipeline.files.fingerprints import checksum_file, hash_bytes, hash_json
+from pipeline.files.locks import LOCK_NAME, lock_folder
 
 SUFFIX = ".heatreel"
 STRAIGHTENED = "source.nut"  # the source with its times put right, where that was needed
-_JOURNAL, _LOCK = "journal.jsonl", "lock"
+_JOURNAL = "journal.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +68,13 @@ class Journal:
 
     def add(self, segment: Segment, *written: Path) -> None:
         """Give the parts of a segment its name, each with its own suffix, and then write its line. Raises OutputError."""
-        try:
-            segment = replace(segment, parts={path.suffix: _crc(path) for path in written})
+        with report_write_errors(self.folder):
+            segment = replace(segment, parts={path.suffix: checksum_file(path) for path in written})
             for path in written:
                 flush(path)
                 path.replace((self.folder / segment.file).with_suffix(path.suffix))
             flush(self.folder)
             _append(self.folder / _JOURNAL, asdict(segment))
-        except OSError as error:
-            raise OutputError(f"{self.folder}: cannot be written: {error.strerror or error}") from error
         self.segments.append(segment)
 
 
@@ -95,33 +92,15 @@ def open_journal(
     folder = folder_of(output) if part is None else folder_of(output) / _part_name(part)
     parts = {_part_name(number) for number in range(joining)}
     done = False
-    with held_folder(folder, output):
-        journal = Journal(folder, [] if fresh else _read(folder, _digest(identity)))
+    with lock_folder(folder, output):
+        journal = Journal(folder, [] if fresh else _read(folder, hash_json(identity)))
         try:
-            _tidy(folder, _digest(identity), journal.segments, parts)
+            _tidy(folder, hash_json(identity), journal.segments, parts)
             yield journal
             done = True
         finally:
             if _is_of_no_more_use(journal, done=done, part=part, joining=joining):
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def held_folder(folder: Path, output: Path) -> Iterator[None]:
-    """A folder of what an output is made of, made where it is missing, with no other run in it while the block lasts.
-
-    Raises BusyError when another run is at work on the same output, OutputError when the folder cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise OutputError(f"{output}: cannot be written: {error.strerror or error}") from error
-    try:
-        _hold(lock, output)
-        yield
-    finally:
-        os.close(lock)
 
 
 def _is_of_no_more_use(journal: Journal, *, done: bool, part: int | None, joining: int) -> bool:
@@ -144,7 +123,7 @@ def folder_of(output: Path) -> Path:
     """The hidden folder that belongs to an output; long names are cut, and told apart by their hash."""
     name = output.name
     if len(os.fsencode(name)) > 200:
-        name = f"{os.fsencode(name)[:100].decode(errors='ignore')}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
+        name = f"{os.fsencode(name)[:100].decode(errors='ignore')}-{hash_bytes(os.fsencode(name))[:16]}"
     return output.absolute().with_name(f".{name}{SUFFIX}")
 
 
@@ -153,32 +132,10 @@ def leftovers(folder: Path) -> list[Path]:
     return sorted(path for pattern in (f".*{SUFFIX}", f"*/.*{SUFFIX}") for path in folder.glob(pattern) if path.is_dir())
 
 
-def _hold(lock: int, output: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held = os.fstat(lock).st_nlink > 0  # or the run that held it has just removed it
-    except BlockingIOError:
-        held = False
-    if not held:
-        raise BusyError(f"{output}: another run is making it at this moment", remedy="wait for it, or name another output")
-
-
-def _digest(identity: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _crc(path: Path) -> int:
-    crc = 0
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            crc = zlib.crc32(part, crc)
-    return crc
-
-
 def _is_whole(folder: Path, segment: Segment) -> bool:
     """Whether the files are there as they were written; a disk that was torn from its power may have other contents in them."""
     try:
-        return bool(segment.parts) and all(_crc((folder / segment.file).with_suffix(s)) == crc for s, crc in segment.parts.items())
+        return bool(segment.parts) and all(checksum_file((folder / segment.file).with_suffix(s)) == crc for s, crc in segment.parts.items())
     except OSError:
         return False
 
@@ -186,8 +143,8 @@ def _is_whole(folder: Path, segment: Segment) -> bool:
 def _tidy(folder: Path, digest: str, segments: list[Segment], parts: set[str]) -> None:
     """Remove what no line names, and write the journal anew without a torn last line."""
     stems = {Path(segment.file).stem for segment in segments}
-    kept = {_LOCK, _JOURNAL} | ({STRAIGHTENED} if segments else set()) | parts
-    try:
+    kept = {LOCK_NAME, _JOURNAL} | ({STRAIGHTENED} if segments else set()) | parts
+    with report_write_errors(folder):
         for path in folder.iterdir():
             if path.is_dir() and path.name not in kept:
                 shutil.rmtree(path)
@@ -198,8 +155,6 @@ def _tidy(folder: Path, digest: str, segments: list[Segment], parts: set[str]) -
             _append(renewed, line)
         renewed.replace(folder / _JOURNAL)
         flush(folder)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 
 def _append(journal: Path, value: Mapping[str, Any]) -> None:

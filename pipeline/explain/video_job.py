@@ -21,12 +21,12 @@ import tensorflow as tf
 
 from pipeline.arrays import Array
 from pipeline.cam import batching, maps
-from pipeline.errors import ChangedError, CommandError, InputError, OutputError, Stopped, ToolError
+from pipeline.errors import ChangedError, CommandError, InputError, Stopped, ToolError, report_write_errors
 from pipeline.explain.planning import Job
 from pipeline.explain.segment_journal import STRAIGHTENED, Journal, Segment, open_journal
 from pipeline.explain.sessions import Session, make_outcome
 from pipeline.files.atomic import atomic_write, flush
-from pipeline.media import encoders, ffmpeg_process, frame_reader, images, integrity, probing, resizing, segment_writer
+from pipeline.media import encoders, ffmpeg_process, frame_reader, images, integrity, muxer, probing, resizing, segment_writer
 from pipeline.models import pixel_normalization
 from pipeline.records import Colour, Frame, Geometry, Options, Outcome, Progress, clock
 from pipeline.rendering.compositing import Canvas
@@ -128,7 +128,7 @@ class Film:
         self.track = Explanations(job.input, self.options.top_k)
         self.raw = RawMaps() if job.maps else None
         self.source = job.source
-        self.reading: frame_reader.Reading | None = None
+        self.reading: frame_reader.FrameReader | None = None
         self._taken_up = 0
         self._damaged: dict[int, str] = {}  # of a folder of frames those that are cut off, by number, as far as they are read
         self._last_seconds: Fraction | None = None
@@ -184,7 +184,7 @@ class Film:
             return
         straight = work.folder / STRAIGHTENED
         if not straight.exists():
-            if not integrity.remuxed(self.source, work.unfinished(".nut")):
+            if not integrity.straighten_times(self.source, work.unfinished(".nut")):
                 self.warnings.append("its clock jumps, and that cannot be put right; the times are as ffmpeg gives them")
                 return
             flush(work.unfinished(".nut"))  # a later run takes it for the whole source
@@ -248,7 +248,7 @@ class Film:
                 self.view.painter.remember(seen, frame.time_seconds)
             self._before_part = frame
 
-    def _frames(self, after: frame_reader.Position | None) -> Any:
+    def _frames(self, after: frame_reader.ReadPosition | None) -> Any:
         options, part = self.options, self.part
         if self.source is None:
             return closing(_frames_of(self.job, options, first=after.frames if after else 0, damaged=self._damaged))
@@ -258,7 +258,7 @@ class Film:
 
         @contextmanager
         def opened() -> Iterator[Iterator[Frame]]:
-            with frame_reader.open_frames(self.source, start_seconds=start, end_seconds=end, after=after) as self.reading:  # type: ignore[arg-type]
+            with frame_reader.read_frames(self.source, start_seconds=start, end_seconds=end, after=after) as self.reading:  # type: ignore[arg-type]
                 yield self.reading
 
         return opened()
@@ -305,7 +305,7 @@ class Film:
     ) -> Iterator[Array]:
         """What the network is to see of the items; all of them are noted in `waiting`, and an error in `failures`."""
         view = self.view
-        scaled = resizing.NetworkPictures(view.colour, view.geometry, interlaced=view.interlaced)
+        scaled = resizing.NetworkResizer(view.colour, view.geometry, interlaced=view.interlaced)
         blank = np.zeros((view.geometry.height_px, view.geometry.width_px, 3), np.uint8)
         try:
             for item in items:
@@ -346,11 +346,8 @@ class Film:
                 raise HardwareError(str(error), command=error.command, stderr_tail="") from error
             raise
         arrays = {**self.track.state(since=done), **(self.raw.state(since=mapped) if self.raw else {}), **self.view.painter.state()}
-        try:
-            with state.open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]  # its other parameter is a flag
-        except OSError as error:
-            raise OutputError(f"{self.job.output}: cannot be written: {error.strerror or error}") from error
+        with report_write_errors(self.job.output), state.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # its other parameter is a flag
         count, problem = self.problems(work)
         before = self._before_part
         segment = Segment(
@@ -359,16 +356,16 @@ class Film:
             time_base=str(target.time_base),
             first_pts=sent[0],
             last_pts=sent[-1],
-            checksum=frame_reader.checksum(last[0].frame),
+            checksum=frame_reader.checksum_luma(last[0].frame),
             problems=count,
             problem=problem,
-            follows=(before.pts, frame_reader.checksum(before)) if before is not None and not work.segments else None,
+            follows=(before.pts, frame_reader.checksum_luma(before)) if before is not None and not work.segments else None,
         )
         work.add(segment, video, state)
 
     def _composited(self, items: Iterable[Explained], last: list[Explained]) -> Iterator[tuple[Array, int]]:
         """The finished pictures' planes with their times, noting on the way what the network said, and which item was the last."""
-        fitted, total = resizing.FrameScaler(*self.view.panel_size), self.view.frames_total(self.part)
+        fitted, total = resizing.FrameResizer(*self.view.panel_size), self.view.frames_total(self.part)
         for item in items:
             frame, seen, fresh, _ = item
             last[0] = item
@@ -412,7 +409,7 @@ class Film:
         if self.reading is not None and self.reading.leaps:
             self.warnings.append("its clock leaps by more than any pause; the times run on without that, and sound may be out of step")
         whole = not (self.options.start_seconds or self.options.end_seconds)
-        return integrity.damage(self.source, self.track.times_seconds.tolist(), problems, whole=whole)
+        return integrity.describe_damage(self.source, self.track.times_seconds.tolist(), problems, whole=whole)
 
     def _shown_last(self) -> Fraction | None:
         """How long the last frame is shown, where the source says so."""
@@ -421,7 +418,7 @@ class Film:
             return pictures.seconds(pictures.between(options.start_seconds, options.end_seconds)[-1:])
         if self.source is None or options.end_seconds is not None:
             return None
-        return integrity.last_frame_seconds(self.source, self.track.last_seconds)
+        return integrity.find_last_frame_seconds(self.source, self.track.last_seconds)
 
     def check_unchanged(self, before: list[Any]) -> None:
         if fingerprint(self.job) != before:
@@ -431,15 +428,15 @@ class Film:
         options, first = self.options, segments[0][1]
         base = Fraction(first.time_base)
         offset = first.first_pts * base if options.start_seconds or options.end_seconds else None
-        original = segment_writer.Original(
+        original = muxer.SourceTracks(
             source=self.source,
             audio=options.audio,
             offset_seconds=offset,
             end_seconds=options.end_seconds,
             last_seconds=self._last_seconds,
         )
-        pieces = [segment_writer.Piece(path=place / segment.file, first_pts=segment.first_pts) for place, segment in segments]
-        self.warnings += segment_writer.join(pieces, self.track.times_seconds, self.view.target(base), original, output, folder=folder)
+        pieces = [muxer.SegmentFile(path=place / segment.file, first_pts=segment.first_pts) for place, segment in segments]
+        self.warnings += muxer.mux(pieces, self.track.times_seconds, self.view.target(base), original, output, folder=folder)
 
     def _outcome(self, damage: str | None) -> Outcome:
         last = self._last_seconds or min(1 / self.view.frame_rate, Fraction(probing.LONGEST_LAST_FRAME_SECONDS))
@@ -463,17 +460,17 @@ def _frames_of(job: Job, options: Options, *, first: int, damaged: dict[int, str
     def note(number: int, missing: str) -> None:
         damaged[number - whole.start] = f"{pictures.files[number].name}: {missing}"
 
-    read = images.read_sequence(pictures, first=numbers.start, last=numbers.stop, damaged=note)
+    read = images.read_image_sequence(pictures, first=numbers.start, last=numbers.stop, damaged=note)
     times = pictures.times_seconds[numbers.start : numbers.stop]
-    return resizing.frames_of_pictures(read, times_seconds=times, time_base=pictures.time_base)
+    return resizing.images_to_frames(read, times_seconds=times, time_base=pictures.time_base)
 
 
-def _position(work: Journal) -> frame_reader.Position | None:
+def _position(work: Journal) -> frame_reader.ReadPosition | None:
     """Where the run stood that wrote the journal."""
     if not work.segments:
         return None
     last = work.segments[-1]
-    return frame_reader.Position(frames=work.frames, time_seconds=last.last_pts * Fraction(last.time_base), checksum=last.checksum)
+    return frame_reader.ReadPosition(frames=work.frames, time_seconds=last.last_pts * Fraction(last.time_base), checksum=last.checksum)
 
 
 # ------------------------------------------------------------------------------------------------ the view
@@ -555,9 +552,9 @@ class View:
             "versions": [version("heatreel"), version("tensorflow"), ffmpeg_process.ffmpeg_version()],
         }
 
-    def target(self, time_base: Fraction) -> segment_writer.Target:
+    def target(self, time_base: Fraction) -> segment_writer.OutputVideo:
         canvas, source = self.painter.canvas, self.job.source
-        return segment_writer.Target(
+        return segment_writer.OutputVideo(
             output=self.job.output,
             width_px=canvas.width,
             height_px=canvas.height,

@@ -1,1 +1,1 @@
-"""Files, whatever is in them: written whole or not at all, named, told apart by content, locked, hashed."""
+"""Files, whatever is in them: output paths, atomic writes, types by content, locks, fingerprints, and the processes that use them."""

@@ -7,62 +7,12 @@ import itertools
 import os
 import re
 import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import CommandError, OutputError
+from pipeline.errors import OutputError, report_write_errors, write_error
 from pipeline.files import processes
-
-FileId = tuple[int, int]
-
-
-def identified(paths: Iterable[Path]) -> frozenset[FileId]:
-    """What files are, by whatever name or link they are reached: device and inode. What is not there, or cannot be asked, is left out."""
-    found = set()
-    for path in paths:
-        with suppress(OSError, ValueError):
-            status = path.stat()
-            found.add((status.st_dev, status.st_ino))
-    return frozenset(found)
-
-
-REPLACE = "add --overwrite to replace it, or name another file with --output"
-
-
-def check_output(output: Path, *, sources: frozenset[FileId], overwrite: bool, remedy: str = REPLACE) -> None:
-    """Refuse, before any work, an output that must not or cannot be written. Changes nothing on disk.
-
-    `remedy` is what to do where it exists.
-
-    Raises OutputError when it exists (without `overwrite`), is one of the sources (by hard or symbolic link too), or lies in a
-    folder that is missing or not writable.
-    """
-    try:
-        os.lstat(output)
-    except (FileNotFoundError, NotADirectoryError):  # the second is said better below
-        pass
-    except (OSError, ValueError) as error:  # above all a name that "_output" has made too long
-        why = getattr(error, "strerror", None) or error
-        raise OutputError(f"{output}: cannot be written: {why}", remedy="name another file with --output") from error
-    # A missing folder will be made, below the nearest one that is there.
-    folder = next(parent for parent in output.absolute().parents if parent.exists() or parent.is_symlink())
-    if not folder.is_dir():
-        raise OutputError(f"{output}: {folder} is not a folder")
-    if not _writable(folder):
-        raise OutputError(f"{output}: the folder {folder} is not writable", remedy="name another place with --output")
-    if output.is_dir():
-        raise OutputError(f"{output}: is a folder", remedy="name a file")
-    if identified([output]) & sources:
-        raise OutputError(f"{output}: is the input itself", remedy="name another file with --output")
-    if os.path.lexists(output) and not overwrite:
-        raise OutputError(f"{output}: exists already", remedy=remedy)
-
-
-def _writable(folder: Path) -> bool:
-    # Root may write where the mode says no; a read-only file system says no to root as well.
-    return os.access(folder, os.W_OK | os.X_OK)
 
 
 class PendingFile:
@@ -81,7 +31,7 @@ class PendingFile:
         self.path = (folder or output.parent) / f".{stem}.{_host()}-{os.getpid()}-{next(_numbers)}.part{output.suffix}"
 
     def __enter__(self) -> PendingFile:
-        with self._as_output_error():
+        with report_write_errors(self.output):
             self.output.parent.mkdir(parents=True, exist_ok=True)
             # Once is enough: what dies while this process lives is somebody's to tell, who sweeps then.
             if self.output.parent not in _swept:
@@ -93,12 +43,12 @@ class PendingFile:
         if error is not None:
             self.discard()
         if isinstance(error, OSError):
-            raise self._error(error) from error
+            raise write_error(self.output, error) from error
 
     def commit(self) -> None:
         """Flush the file to disk, then rename it. Raises OutputError when `output` has appeared meanwhile and `overwrite` is off."""
         try:
-            with self._as_output_error():
+            with report_write_errors(self.output):
                 flush(self.path)
                 if self._overwrite:
                     self.path.replace(self.output)
@@ -111,16 +61,6 @@ class PendingFile:
     def discard(self) -> None:
         """Remove the temporary file, where there is one."""
         self.path.unlink(missing_ok=True)
-
-    @contextmanager
-    def _as_output_error(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise self._error(error) from error
-
-    def _error(self, error: OSError) -> OutputError:
-        return OutputError(f"{self.output}: cannot be written: {error.strerror or error}")
 
 
 @contextmanager
@@ -164,6 +104,7 @@ def _is_running(process: int) -> bool:
 
 
 def flush(path: Path) -> None:
+    """Return when the disk has the content of a file, or the names in a folder. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -178,42 +119,3 @@ def _rename_to_new(temporary: Path, output: Path) -> None:
         raise OutputError(f"{output}: appeared while it was being made", remedy="add --overwrite to replace it") from None
     except OSError:  # a file system without hard links
         temporary.replace(output)
-
-
-def name_outputs(inputs: Sequence[Path], *, output: Path | None, suffixes: Sequence[str]) -> list[Path]:
-    """The output path of each input; `suffixes` has one entry for each, such as ".mp4".
-
-    With no `output`, `NAME_output.SUFFIX` beside the input; with one input, the file `output` unless that is a folder or ends in a
-    separator; with several, files in the folder `output`. Where two inputs would get one name, both keep their own suffix.
-
-    Raises CommandError when several inputs are to go to one file, and when two would get one name even so.
-    """
-    is_folder = output is not None and (len(inputs) > 1 or output.is_dir() or str(output).endswith(os.sep))
-    if output is not None and not is_folder:
-        return [output]
-    if output is not None and not output.is_dir() and (output.exists() or output.suffix in suffixes):
-        raise CommandError(f"--output {output}: several inputs need a folder, and this is a file")
-    paths = list(zip(inputs, suffixes, strict=True))
-    named = [_beside(path, output, path.stem, suffix) for path, suffix in paths]
-    times = Counter(named)
-    unique = [
-        name if times[name] == 1 else _beside(path, output, path.name, suffix) for name, (path, suffix) in zip(named, paths, strict=True)
-    ]
-    for name, count in Counter(unique).items():
-        if count > 1:
-            raise CommandError(f"{name}: several inputs would be written to this name", remedy="give each input once")
-    return unique
-
-
-def page_of(output: Path) -> Path:
-    """Where the page of a video lies: beside it."""
-    return output.with_suffix(".html")
-
-
-def pictures_page_of(output: Path, *, count: int) -> Path:
-    """Where the page of a set of pictures lies, of which this is the first output."""
-    return page_of(output) if count == 1 else output.with_name("report.html")
-
-
-def _beside(path: Path, folder: Path | None, stem: str, suffix: str) -> Path:
-    return (folder or path.parent) / f"{stem}_output{suffix}"

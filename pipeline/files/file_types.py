@@ -81,7 +81,7 @@ _GIF_BYTES = 1 << 20
 _PNG_CHUNKS = 1000
 
 
-def why_no_file(name: str) -> str:
+def explain_no_file(name: str) -> str:
     """Of a name that no file has: why it cannot be one, and what to do; "" where it might be one."""
     if os.path.lexists(name):
         return ""
@@ -94,12 +94,12 @@ def why_no_file(name: str) -> str:
 
 def refuse_address(path: Path) -> None:
     """Raises InputError for a web address or a stream's, and for "-"."""
-    why = why_no_file(str(path))
+    why = explain_no_file(str(path))
     if why:
         raise InputError(f"{str(path).replace(':/', '://', 1)}: {why}")  # a Path keeps one slash of two
 
 
-def command_for(argument: str) -> Literal["image", "video"] | None:
+def choose_command(argument: str) -> Literal["image", "video"] | None:
     """The command that an argument asks for which is a path, or looks like one: by its content, else by its suffix. None for a word.
 
     A folder stands for its pictures. Raises CommandError for one with videos in it, for which there are several ways. What cannot be
@@ -108,7 +108,7 @@ def command_for(argument: str) -> Literal["image", "video"] | None:
     if not argument:  # a shell's unset variable; to Path it would be the current folder
         return None
     if os.path.isdir(argument):  # noqa: PTH112  # Path.is_dir raises for a name that is too long to exist
-        videos = _videos_in(argument)
+        videos = _count_videos(argument)
         if videos:
             named = shlex.quote(argument)
             raise CommandError(
@@ -122,13 +122,13 @@ def command_for(argument: str) -> Literal["image", "video"] | None:
         if argument.lower().endswith(JPEG_STREAM_SUFFIXES):
             return "video"
         with suppress(OSError), Path(argument).open("rb") as file:
-            return kind_by_content(file, size_bytes=os.fstat(file.fileno()).st_size) or by_name
+            return detect_type(file, size_bytes=os.fstat(file.fileno()).st_size) or by_name
         return by_name
     looks_like_one = os.sep in argument or _is_named_video(argument) or argument.lower().endswith(PICTURE_SUFFIXES)
-    return by_name if looks_like_one or why_no_file(argument) else None
+    return by_name if looks_like_one or explain_no_file(argument) else None
 
 
-def _videos_in(folder: str) -> int:
+def _count_videos(folder: str) -> int:
     """How many there are by their names; 0 in a folder that may not be read."""
     with suppress(OSError), os.scandir(folder) as entries:
         return sum(_is_named_video(entry.name) and not entry.name.startswith(".") for entry in entries)
@@ -139,7 +139,7 @@ def _is_named_video(name: str) -> bool:
     return name.lower().endswith((*VIDEO_SUFFIXES, *JPEG_STREAM_SUFFIXES))
 
 
-def picture_format(head: bytes) -> str | None:
+def detect_image_format(head: bytes) -> str | None:
     """Pillow's name of the format that the first bytes of a file belong to, or None."""
     if head[4:8] == b"ftyp":  # ISO/IEC 14496-12: a major brand, a version, and all brands that the file keeps to
         end = min(int.from_bytes(head[:4], "big"), len(head))
@@ -148,20 +148,20 @@ def picture_format(head: bytes) -> str | None:
     return next((name for name, pattern in _PICTURES.items() if re.match(pattern, head, re.DOTALL)), None)
 
 
-def kind_by_content(file: BinaryIO, *, size_bytes: int) -> Literal["video", "image"] | None:
+def detect_type(file: BinaryIO, *, size_bytes: int) -> Literal["video", "image"] | None:
     """ "image" for a still picture, "video" for one that moves and for what holds video; None for all else.
 
     Reads 64 bytes; more only of a PNG, a GIF (up to a megabyte) and what begins as MPEG-TS does.
     """
     head = file.read(HEAD_BYTES)
-    picture = picture_format(head)
+    picture = detect_image_format(head)
     if picture is not None:
         sure = re.match(_SURER.get(picture, b""), head, re.DOTALL)
-        return None if not sure else "video" if _moves(picture, head, file) else "image"
+        return None if not sure else "video" if _is_animated(picture, head, file) else "image"
     return "video" if _VIDEOS.match(head) or _is_mov(head, size_bytes) or _is_transport_stream(head, file) else None
 
 
-def name_other(head: bytes) -> str | None:
+def name_other_type(head: bytes) -> str | None:
     """What a file is that begins so and is neither a picture nor a video, such as "a ZIP archive" or "text"; None where nothing tells."""
     named = next((name for name, pattern in _OTHERS.items() if re.match(pattern, head, re.DOTALL)), None)
     if named or not head or not is_text(head):
@@ -173,17 +173,18 @@ def name_other(head: bytes) -> str | None:
     return "text"
 
 
-def say_other(other: str, is_not: str) -> str:
-    """Of a file that `name_other` has named: what it is, and that it is not what was wanted, such as "not a picture"."""
+def describe_other_type(other: str, is_not: str) -> str:
+    """Of a file that `name_other_type` has named: what it is, and that it is not what was wanted, such as "not a picture"."""
     return f"is {other}" if other == _JPEG_XL else f"is {other}, {is_not}"  # which is a picture
 
 
-def webp_moves(head: bytes) -> bool:
+def is_webp_animated(head: bytes) -> bool:
     """The flag of animation, https://developers.google.com/speed/webp/docs/riff_container."""
     return head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)
 
 
 def is_text(head: bytes) -> bool:
+    """Whether bytes hold no control characters but white space, as text does."""
     return not re.search(rb"[\0-\x08\x0e-\x1f\x7f]", head)
 
 
@@ -203,15 +204,15 @@ def _is_transport_stream(head: bytes, file: BinaryIO) -> bool:
     return any(len(found) > 1 and set(found) == {_SYNC} for found in marks)
 
 
-def _moves(picture: str, head: bytes, file: BinaryIO) -> bool:
+def _is_animated(picture: str, head: bytes, file: BinaryIO) -> bool:
     if picture == "WEBP":
-        return webp_moves(head)
+        return is_webp_animated(head)
     if picture == "AVIF":
         return head[8:12] == b"avis"  # libavif, too, shows the sequence only where this is the major brand
-    return _gif_moves(file) if picture == "GIF" else _png_moves(file) if picture == "PNG" else False
+    return _is_gif_animated(file) if picture == "GIF" else _is_png_animated(file) if picture == "PNG" else False
 
 
-def _png_moves(file: BinaryIO) -> bool:
+def _is_png_animated(file: BinaryIO) -> bool:
     """Whether an acTL chunk with more than one frame stands before the pixels (https://www.w3.org/TR/png-3/#acTL-chunk)."""
     at = 8
     for _ in range(_PNG_CHUNKS):
@@ -225,19 +226,19 @@ def _png_moves(file: BinaryIO) -> bool:
     return False
 
 
-def _gif_moves(file: BinaryIO) -> bool:
+def _is_gif_animated(file: BinaryIO) -> bool:
     """Whether there is a second image (https://www.w3.org/Graphics/GIF/spec-gif89a.txt).
 
     Where a megabyte ends before the first image does, what stands for endless repetition decides.
     """
     file.seek(0)
     data = file.read(_GIF_BYTES)
-    images, at = 0, 13 + _colour_table(data[10:11])
+    images, at = 0, 13 + _measure_colour_table(data[10:11])
     while at < len(data):
         block = data[at]
         if block == 0x2C:  # an image: place and size, colours, the least code size, and its pixels
             images += 1
-            at += 11 + _colour_table(data[at + 9 : at + 10])
+            at += 11 + _measure_colour_table(data[at + 9 : at + 10])
         elif block == 0x21:
             at += 2
         else:
@@ -250,5 +251,5 @@ def _gif_moves(file: BinaryIO) -> bool:
     return len(data) == _GIF_BYTES and b"NETSCAPE2.0" in data[:1024]
 
 
-def _colour_table(flags: bytes) -> int:
+def _measure_colour_table(flags: bytes) -> int:
     return 3 << (flags[0] & 7) + 1 if flags and flags[0] & 0x80 else 0

@@ -1,1 +1,1 @@
-"""Files become frames and pictures, and frames become files. Alone knows ffmpeg, PyAV and Pillow's readers."""
+"""Media files to frames and back; alone knows ffmpeg, PyAV and Pillow's readers."""

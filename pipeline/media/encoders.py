@@ -63,6 +63,7 @@ _CODECS_OF_CONTAINER: Mapping[str, Sequence[str]] = {
 
 
 def default_suffix(codec: Codec) -> str:
+    """The container that a codec's videos get where the user names none: ".mov" for ProRes, else ".mp4"."""
     return ".mov" if codec == "prores" else ".mp4"
 
 
@@ -85,9 +86,9 @@ def choose_encoder(
     """
     passed_over: list[str] = []
     for candidate in ENCODERS["h264" if codec == "auto" else codec]:
-        if candidate.hardware and not (hardware and _hardware_present()):
+        if candidate.hardware and not (hardware and _has_hardware()):
             continue
-        encoder = _adjusted(candidate, codec, crf=crf, preset=preset)
+        encoder = _adjust(candidate, codec, crf=crf, preset=preset)
         problem = try_encoder(encoder, width_px=width_px, height_px=height_px)
         if problem is None:
             return replace(encoder, passed_over=tuple(passed_over))
@@ -96,13 +97,13 @@ def choose_encoder(
     raise CommandError(f"no encoder for codec {codec} takes {width_px}x{height_px} here ({failure})", remedy="see `visualize doctor`")
 
 
-def _hardware_present() -> bool:
+def _has_hardware() -> bool:
     # Without a device node no hardware encoder can work, and trying each would delay every start.
     devices = Path("/dev")
     return os.uname().sysname == "Darwin" or any(devices.glob("nvidia[0-9]*")) or any(devices.glob("dri/renderD*"))
 
 
-def _adjusted(encoder: Encoder, codec: Codec, *, crf: int | None, preset: str | None) -> Encoder:
+def _adjust(encoder: Encoder, codec: Codec, *, crf: int | None, preset: str | None) -> Encoder:
     arguments = dict(encoder.arguments)
     if crf is not None:
         names = [name for name in _QUALITY_ARGUMENTS if name in arguments]
@@ -122,7 +123,7 @@ def try_encoder(encoder: Encoder, *, width_px: int = 640, height_px: int = 360) 
         "pipe:1", f="null", vcodec=encoder.name, pix_fmt=encoder.pixels, **{"frames:v": 2}, **encoder.arguments
     )
     try:
-        result = subprocess.run(ffmpeg_process.command(graph), stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
+        result = subprocess.run(ffmpeg_process.build_command(graph), stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
     except subprocess.TimeoutExpired:
         return "two frames took it more than a minute"
     if result.returncode == 0:

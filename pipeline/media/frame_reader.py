@@ -10,7 +10,6 @@ import re
 import subprocess
 import time
 import zlib
-from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -23,24 +22,18 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.media import ffmpeg_process, probing
+from pipeline.media.clock_repair import ClockRepair
 from pipeline.records import Frame, VideoSource
 
 # NUT holds no negative time. A large constant, because MPEG-TS is re-zeroed when an offset equals minus its start.
 SHIFT_SECONDS = 3600
 SEEK_MARGIN_SECONDS = 1.0
 RESUME_MARGINS_SECONDS = (10.0, 60.0, None)  # several groups of pictures early; at last from the beginning
-# A longer pause between two frames is a damaged clock: ffmpeg itself gives up at 30 hours, and MP4 holds 2^31 ticks of 1/denominator.
-LONGEST_STEP_SECONDS = 24 * 3600
-LONGEST_STEP_TICKS = (1 << 31) - 1
-FAR_AHEAD_SECONDS = 1
 RANGE_TOLERANCE_SECONDS = 1e-9
 
 
-# ------------------------------------------------------------------------------------------------ reading
-
-
 @dataclass(frozen=True, kw_only=True)
-class Position:
+class ReadPosition:
     """Where reading stood: frames read, the last one's time, and the CRC-32 of its luma, by which it is known again."""
 
     frames: int
@@ -48,21 +41,31 @@ class Position:
     checksum: int
 
 
-def checksum(frame: Frame) -> int:
+def checksum_luma(frame: Frame) -> int:
+    """The CRC-32 of a frame's first plane, by which a resumed run knows it again."""
     return zlib.crc32(np.ascontiguousarray(frame.planes[0]).data)
 
 
-class Reading:
+class FrameReader:
     """The frames of a source, one by one; `problems` holds what the decoder complained of so far, `leaps` how often the clock leapt."""
 
-    def __init__(self, source: VideoSource, start_seconds: float | None, end_seconds: float | None, after: Position | None) -> None:
+    def __init__(
+        self,
+        source: VideoSource,
+        *,
+        start_seconds: float | None,
+        end_seconds: float | None,
+        after: ReadPosition | None,
+        limits: ffmpeg_process.StallLimits | None,
+    ) -> None:
         self._source, self._start, self._end = source, start_seconds, end_seconds
+        self._limits = limits
         self.count = 0
         self._opaque = False
-        self._child, self._raw = self._opened(start_seconds) if after is None else self._resumed(after)
+        self._child, self._raw = self._open_at_start(start_seconds) if after is None else self._open_behind(after)
         self._frames = self._in_range(resumed=after is not None)
 
-    def __iter__(self) -> Reading:
+    def __iter__(self) -> FrameReader:
         return self
 
     def __next__(self) -> Frame:
@@ -78,43 +81,45 @@ class Reading:
 
     @property
     def leaps(self) -> int:
+        """How often the clock leapt so far; see ClockRepair."""
         return self._clock.leaps
 
     def close(self) -> None:
+        """Stop the decoder, wherever another thread stands in reading from it."""
         self._child.kill()
         _close_when_idle(self._frames)
         _close_when_idle(self._raw)
 
-    def _start_child(self, seek_seconds: float | None) -> tuple[ffmpeg_process.Child, Generator[Frame]]:
-        command = _decode_command(self._source, seek_seconds)
-        child = ffmpeg_process.Child(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-        self._clock = _Clock(self._source.frame_rate)
-        return child, self._clock.put_right(_frames_of_pipe(child))
+    def _start_child(self, seek_seconds: float | None) -> tuple[ffmpeg_process.FfmpegProcess, Generator[Frame]]:
+        command = _build_decode_command(self._source, seek_seconds)
+        child = ffmpeg_process.FfmpegProcess(command, limits=self._limits, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        self._clock = ClockRepair(self._source.frame_rate)
+        return child, self._clock.repair(_read_pipe(child))
 
-    def _opened(self, start_seconds: float | None) -> tuple[ffmpeg_process.Child, Generator[Frame]]:
+    def _open_at_start(self, start_seconds: float | None) -> tuple[ffmpeg_process.FfmpegProcess, Generator[Frame]]:
         """A decoder whose first frame is not later than the start of the range, unless the video itself begins later."""
         if start_seconds and start_seconds > SEEK_MARGIN_SECONDS:
             # Seeking may land late (MPEG-TS has no index): a first frame behind the start means that frames were missed.
             child, raw = self._start_child(start_seconds - SEEK_MARGIN_SECONDS)
             first = next(raw, None)
             if first is not None and first.time_seconds - self._source.start_seconds <= start_seconds:
-                return child, _with_first(first, raw)
+                return child, _put_back(first, raw)
             child.kill()
         return self._from_beginning()
 
-    def _from_beginning(self) -> tuple[ffmpeg_process.Child, Generator[Frame]]:
+    def _from_beginning(self) -> tuple[ffmpeg_process.FfmpegProcess, Generator[Frame]]:
         child, raw = self._start_child(None)
         if self._source.decoder is None:
             return child, raw
         first = next(raw, None)
         if first is not None:
-            return child, _with_first(first, raw)
+            return child, _put_back(first, raw)
         # libvpx gives no picture without its transparency; the usual decoder reads the pictures alone.
         child.kill()
         self._source, self._opaque = replace(self._source, decoder=None), True
         return self._start_child(None)
 
-    def _resumed(self, after: Position) -> tuple[ffmpeg_process.Child, Generator[Frame]]:
+    def _open_behind(self, after: ReadPosition) -> tuple[ffmpeg_process.FfmpegProcess, Generator[Frame]]:
         """A decoder that stands behind the frame of that position: found by its time and its content."""
         from_start = float(after.time_seconds) - self._source.start_seconds
         for margin in RESUME_MARGINS_SECONDS:
@@ -123,7 +128,7 @@ class Reading:
             child, raw = self._from_beginning() if margin is None else self._start_child(from_start - margin)
             for frame in raw:
                 at = frame.pts * frame.time_base
-                if at == after.time_seconds and checksum(frame) == after.checksum:
+                if at == after.time_seconds and checksum_luma(frame) == after.checksum:
                     return child, raw
                 if at > after.time_seconds:
                     break
@@ -155,50 +160,6 @@ class Reading:
         raise self._child.error(f"{path}: not one frame could be decoded")
 
 
-class _Clock:
-    """Puts a damaged clock right, and counts its `leaps`: steps that no video means and none can hold, and single times far ahead.
-
-    Behind a time far ahead ffmpeg counts on by single ticks until the clock has caught up, which would show a thousand frames in an
-    instant: they are spaced as usual instead.
-    """
-
-    def __init__(self, frame_rate: Fraction) -> None:
-        self.leaps = 0
-        self._usual_seconds = min(Fraction(1), 1 / frame_rate)
-        self._closed = 0  # ticks that leaps have taken
-        self._adrift = False
-
-    def put_right(self, frames: Generator[Frame]) -> Generator[Frame]:
-        last: int | None = None
-        made = 0
-        with closing(frames):
-            for frame, nudged in _with_nudged(frames):
-                made = frame.pts if last is None else max(made + 1, self._time(frame, frame.pts - last, made, nudged))
-                last = frame.pts
-                yield frame._replace(pts=made)
-
-    def _time(self, frame: Frame, step: int, made: int, nudged: bool) -> int:
-        usual = max(1, round(self._usual_seconds / frame.time_base))
-        alone = nudged and step * frame.time_base > FAR_AHEAD_SECONDS
-        too_long = step * frame.time_base.numerator > LONGEST_STEP_TICKS or step * frame.time_base > LONGEST_STEP_SECONDS
-        self.leaps += alone or too_long
-        self._adrift = alone or (self._adrift and step == 1)
-        if too_long and not alone:
-            self._closed += step - usual
-        return made + usual if self._adrift else frame.pts - self._closed
-
-
-def _with_nudged(frames: Iterator[Frame]) -> Iterator[tuple[Frame, bool]]:
-    """Each frame, with whether the next two follow by a tick, as they do only where ffmpeg had to make their times."""
-    waiting: deque[Frame] = deque()
-    for frame in frames:
-        waiting.append(frame)
-        if len(waiting) == 3:
-            yield waiting[0], waiting[2].pts - waiting[0].pts == 2
-            waiting.popleft()
-    yield from ((frame, False) for frame in waiting)
-
-
 # Said of files in which every frame is there: streams cut out of a broadcast, odd but legal numbering, other tracks.
 _BENIGN = re.compile(
     r"mmco|number of reference frames|non[- ]monoton|co located POCs|Could not find ref with POC|reference picture missing|"
@@ -209,9 +170,14 @@ _BENIGN = re.compile(
 
 
 @contextmanager
-def open_frames(
-    source: VideoSource, *, start_seconds: float | None = None, end_seconds: float | None = None, after: Position | None = None
-) -> Iterator[Reading]:
+def read_frames(
+    source: VideoSource,
+    *,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
+    after: ReadPosition | None = None,
+    limits: ffmpeg_process.StallLimits | None = None,
+) -> Iterator[FrameReader]:
     """Every decodable frame from `start_seconds` (included) to `end_seconds` (excluded), upright, in order of time.
 
     Times of the range count from the beginning of the file; the frames keep the source's own times. Planes are views of
@@ -220,7 +186,7 @@ def open_frames(
 
     The iterator raises ToolError when the decoder is killed or hangs, and InputError when not one frame comes out.
     """
-    reading = Reading(source, start_seconds, end_seconds, after)
+    reading = FrameReader(source, start_seconds=start_seconds, end_seconds=end_seconds, after=after, limits=limits)
     try:
         yield reading
     finally:
@@ -236,7 +202,7 @@ def _close_when_idle(frames: Generator[Frame]) -> None:
         time.sleep(0.01)
 
 
-def _with_first(first: Frame, rest: Generator[Frame]) -> Generator[Frame]:
+def _put_back(first: Frame, rest: Generator[Frame]) -> Generator[Frame]:
     with closing(rest):
         yield first
         yield from rest
@@ -245,7 +211,7 @@ def _with_first(first: Frame, rest: Generator[Frame]) -> Generator[Frame]:
 # ------------------------------------------------------------------------------------------------ the decoder's command
 
 
-def _decode_command(source: VideoSource, seek_seconds: float | None) -> list[str]:
+def _build_decode_command(source: VideoSource, seek_seconds: float | None) -> list[str]:
     given: dict[str, Any] = {**probing.SAFE, "max_pixels": source.max_pixels}
     if seek_seconds is not None:
         given["ss"] = f"{seek_seconds:.6f}"
@@ -253,7 +219,7 @@ def _decode_command(source: VideoSource, seek_seconds: float | None) -> list[str
         given["vcodec"] = source.decoder
     if source.rate is not None:
         given["framerate"] = f"{source.rate.numerator}/{source.rate.denominator}"
-    if (name := probing.named_format(source.path)) is not None:
+    if (name := probing.detect_animated_format(source.path)) is not None:
         given["f"] = name
     base = source.time_base
     graph = ffmpeg.input(ffmpeg_process.file_url(source.path), **given)[str(source.stream_index)].output(
@@ -266,16 +232,16 @@ def _decode_command(source: VideoSource, seek_seconds: float | None) -> list[str
         output_ts_offset=SHIFT_SECONDS,
         map_metadata=-1,  # nobody reads the tags here, and PyAV refuses those that are no UTF-8
         map_chapters=-1,
-        vf=",".join(_filters(source)),
+        vf=",".join(_list_filters(source)),
     )
-    return ffmpeg_process.command(graph, binary=ffmpeg_process.ffmpeg_with("zscale") if source.hdr else None)
+    return ffmpeg_process.build_command(graph, binary=ffmpeg_process.find_ffmpeg_with("zscale") if source.hdr else None)
 
 
-def _filters(source: VideoSource) -> Iterator[str]:
+def _list_filters(source: VideoSource) -> Iterator[str]:
     """What brings any picture to 4:2:0 planes of one size. Each step leaves pictures alone that need it not."""
     to_video = "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_inp,format=yuv420p"
     if source.hdr:
-        yield from _tone_mapping(source.hdr)
+        yield from _list_tone_mapping(source.hdr)
     elif source.has_alpha:  # on white, as in photographs
         yield "format=rgba,split[a][b];[a]lutrgb=r=255:g=255:b=255:a=255[white];[white][b]overlay=format=rgb,format=rgb24"
         yield to_video
@@ -289,32 +255,32 @@ def _filters(source: VideoSource) -> Iterator[str]:
         yield f"scale={width}:{height}"  # pad would make the sides even
 
 
-def _tone_mapping(transfer: str) -> Iterator[str]:
+def _list_tone_mapping(transfer: str) -> Iterator[str]:
     """From BT.2020 with PQ or HLG (ITU-R BT.2100) to BT.709; reference white, 203 cd/m2 (ITU-R BT.2408), becomes nearly white."""
     yield f"zscale=tin={'smpte2084' if transfer == 'PQ' else 'arib-std-b67'}:min=2020_ncl:pin=2020:t=linear:npl=203"
     yield "format=gbrpf32le,zscale=p=709,tonemap=mobius:param=0.6:desat=0:peak=10"
     yield "zscale=t=709:m=709:r=limited:d=error_diffusion,format=yuv420p"
 
 
-def _frames_of_pipe(child: ffmpeg_process.Child) -> Generator[Frame]:
+def _read_pipe(child: ffmpeg_process.FfmpegProcess) -> Generator[Frame]:
     assert child.process.stdout is not None
     # An error here is a child that died before the header or within a frame; its exit code and stderr say why.
     with child.process.stdout as pipe, suppress(av.FFmpegError):
-        ffmpeg_process.widen(pipe.fileno())
-        with child.waited_for():
+        ffmpeg_process.widen_pipe(pipe.fileno())
+        with child.watch():
             container = av.open(f"pipe:{pipe.fileno()}", "r", format="nut", options=ffmpeg_process.NO_PROBE)
         with container:
             shift = round(SHIFT_SECONDS / Fraction(container.streams.video[0].time_base or 1))
             pictures = container.decode(video=0)
             while True:
-                with child.waited_for():
+                with child.watch():
                     picture = next(pictures, None)
                 if picture is None:
                     return
-                yield Frame(planes_of(picture), int(picture.pts or 0) - shift, Fraction(picture.time_base or 1), picture)
+                yield Frame(view_planes(picture), int(picture.pts or 0) - shift, Fraction(picture.time_base or 1), picture)
 
 
-def planes_of(picture: av.VideoFrame) -> Any:
+def view_planes(picture: av.VideoFrame) -> Any:
     """Views of a picture's three planes, uint8 (height, width)."""
     return tuple(
         np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width] for plane in picture.planes

@@ -63,9 +63,9 @@ def probe(
     check_readable(path)
     try:
         with open_container(path) as container:
-            return _source(path, container, stream, fps, max_megapixels or DEFAULT_MAX_MEGAPIXELS)
+            return _describe_source(path, container, stream, fps, max_megapixels or DEFAULT_MAX_MEGAPIXELS)
     except (av.FFmpegError, ValueError, UnicodeError, OverflowError) as error:
-        raise _refusal(path, getattr(error, "strerror", None) or str(error), is_not) from error
+        raise _explain_refusal(path, getattr(error, "strerror", None) or str(error), is_not) from error
 
 
 def open_container(path: Path, *, decoders: bool = True) -> Any:
@@ -74,10 +74,10 @@ def open_container(path: Path, *, decoders: bool = True) -> Any:
     For whoever wants packets alone: without `decoders` no picture is decoded on opening, which takes 60 ms for a 3840x1080 one of H.264.
     """
     options = SAFE if decoders else {**SAFE, "codec_whitelist": "none"}
-    return av.open(f"file:{path}", format=named_format(path), options=options, timeout=OPEN_TIMEOUT_SECONDS, **_LENIENT)
+    return av.open(f"file:{path}", format=detect_animated_format(path), options=options, timeout=OPEN_TIMEOUT_SECONDS, **_LENIENT)
 
 
-def named_format(path: Path) -> str | None:
+def detect_animated_format(path: Path) -> str | None:
     """The format of an animated picture by its first bytes: to ffmpeg, `%03d.gif` would be a series of files."""
     with path.open("rb") as file:
         head = file.read(8)
@@ -96,7 +96,7 @@ def check_readable(path: Path) -> None:
         raise InputError(f"{path}: no permission to read it")
 
 
-def _source(path: Path, container: Any, number: int | None, fps: Fraction | None, max_megapixels: float) -> VideoSource:
+def _describe_source(path: Path, container: Any, number: int | None, fps: Fraction | None, max_megapixels: float) -> VideoSource:
     videos = [s for s in container.streams.video if not int(s.disposition) & _ATTACHED_PICTURE]
     if not videos:
         raise InputError(f"{path}: there is no video in it{', only sound' if container.streams.audio else ''}")
@@ -109,16 +109,16 @@ def _source(path: Path, container: Any, number: int | None, fps: Fraction | None
     _check_size(path, context.width, context.height, max_megapixels)
     if _is_encrypted(path):
         raise InputError(f"{path}: is encrypted", remedy="it can only be read with its key")
-    first = _first_frame(container, stream, max_megapixels)
+    first = _decode_first_frame(container, stream, max_megapixels)
     turned = first is not None and getattr(first, "rotation", 0) % 180 != 0
     width, height = (first.width, first.height) if first is not None else (context.width, context.height)
     aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
     untimed = container.format.name in UNTIMED
     rate = fps if untimed and fps else stream.average_rate or stream.guessed_rate
-    duration = _duration_seconds(container, stream)
+    duration = _find_duration_seconds(container, stream)
     look = first or context
-    hdr, has_alpha = _HDR.get(_either(look, context, "color_trc")), _has_alpha(context, stream)
-    colour = _colour(look, context, converted=hdr is not None or has_alpha or _is_rgb(context))
+    hdr, has_alpha = _HDR.get(_read_property(look, context, "color_trc")), _has_alpha(context, stream)
+    colour = _find_colour(look, context, converted=hdr is not None or has_alpha or _is_rgb(context))
     return VideoSource(
         path=path,
         container=container.format.name,
@@ -128,29 +128,29 @@ def _source(path: Path, container: Any, number: int | None, fps: Fraction | None
         sample_aspect=1 / aspect if turned else aspect,
         time_base=Fraction(stream.time_base),
         colour=colour,
-        colour_tags=_colour_tags(look, context, colour, hdr),
+        colour_tags=_name_colour_tags(look, context, colour, hdr),
         is_rgb=_is_rgb(context),
         has_alpha=has_alpha,
         hdr=hdr,
         interlaced=_is_interlaced(first, context),
-        decoder=_decoder(context, stream),
+        decoder=_choose_decoder(context, stream),
         rate=fps if untimed else None,
         start_seconds=(container.start_time or 0) / av.time_base,
         duration_seconds=duration,
-        end_seconds=_end_seconds(stream),
+        end_seconds=_find_end_seconds(stream),
         frame_rate=Fraction(rate) if rate else Fraction(25),
         frames_listed=stream.frames or None,
         frames_estimate=stream.frames or (round(duration * rate) if duration and rate else None),
-        audio_codecs=tuple(_codec(s) for s in container.streams.audio),
+        audio_codecs=tuple(_name_codec(s) for s in container.streams.audio),
         audio_rates_hz=tuple(getattr(s.codec_context, "sample_rate", 0) for s in container.streams.audio),
         audio_languages=tuple(s.metadata.get("language") for s in container.streams.audio),
-        subtitle_codecs=tuple(_codec(s) for s in container.streams.subtitles),
+        subtitle_codecs=tuple(_name_codec(s) for s in container.streams.subtitles),
         max_pixels=round(max_megapixels * 1e6),
-        warnings=tuple(_warnings(container, videos, stream, hdr, first, context, fps if not untimed else None)),
+        warnings=tuple(_list_warnings(container, videos, stream, hdr, first, context, fps if not untimed else None)),
     )
 
 
-def _codec(stream: Any) -> str:
+def _name_codec(stream: Any) -> str:
     return stream.codec_context.name if stream.codec_context is not None else "unknown"
 
 
@@ -163,7 +163,7 @@ def _check_size(path: Path, width: int, height: int, max_megapixels: float) -> N
         )
 
 
-def _first_frame(container: Any, stream: Any, max_megapixels: float) -> Any | None:
+def _decode_first_frame(container: Any, stream: Any, max_megapixels: float) -> Any | None:
     """The first frame that decodes among the first packets; None where there is none."""
     try:
         stream.codec_context.options = {"max_pixels": str(round(max_megapixels * 1e6))}
@@ -178,7 +178,7 @@ def _first_frame(container: Any, stream: Any, max_megapixels: float) -> Any | No
     return None
 
 
-def _warnings(
+def _list_warnings(
     container: Any, videos: Sequence[Any], chosen: Any, hdr: str | None, first: Any, context: Any, fps: Fraction | None
 ) -> Iterator[str]:
     if len(videos) > 1:
@@ -201,13 +201,13 @@ def _warnings(
 _EXAMPLES = {"attached picture": "cover art", "attachment": "fonts", "data track": "timecode"}
 
 
-def _duration_seconds(container: Any, stream: Any) -> float | None:
+def _find_duration_seconds(container: Any, stream: Any) -> float | None:
     if stream.duration:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration else None
 
 
-def _end_seconds(stream: Any) -> Fraction | None:
+def _find_end_seconds(stream: Any) -> Fraction | None:
     """When the track's own header says that its last frame ends."""
     if not stream.duration:
         return None
@@ -217,7 +217,7 @@ def _end_seconds(stream: Any) -> Fraction | None:
 # ------------------------------------------------------------------------------------------------ pixels
 
 
-def _either(look: Any, context: Any, name: str) -> int:
+def _read_property(look: Any, context: Any, name: str) -> int:
     """What the frame says, or else the track."""
     value = int(getattr(look, name))
     return value if value != _UNSPECIFIED or name == "color_range" else int(getattr(context, name))
@@ -228,10 +228,10 @@ def _is_rgb(context: Any) -> bool:
 
 
 def _has_alpha(context: Any, stream: Any) -> bool:
-    return bool(_ALPHA.search(context.pix_fmt or "")) or _decoder(context, stream) is not None
+    return bool(_ALPHA.search(context.pix_fmt or "")) or _choose_decoder(context, stream) is not None
 
 
-def _decoder(context: Any, stream: Any) -> str | None:
+def _choose_decoder(context: Any, stream: Any) -> str | None:
     """VP8 and VP9 keep transparency in a second stream that only libvpx reads."""
     return {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(context.name) if stream.metadata.get("alpha_mode") == "1" else None
 
@@ -240,22 +240,22 @@ def _is_interlaced(first: Any, context: Any) -> bool:
     return bool(getattr(first, "interlaced_frame", False)) or int(getattr(context, "field_order", 0) or 0) >= _TOP_FIELD_CODED_FIRST
 
 
-def _colour(look: Any, context: Any, *, converted: bool) -> Colour:
+def _find_colour(look: Any, context: Any, *, converted: bool) -> Colour:
     """The matrix and range of the decoded planes. The rule for untagged files is the players': BT.709 from 720 lines on, else BT.601."""
     if converted:
         return Colour(matrix="bt709", full_range=False)  # what the decoder child is told to convert it to
     by_size: Literal["bt601", "bt709"] = "bt709" if min(context.width, context.height) >= 720 else "bt601"
-    matrix = _MATRICES.get(_either(look, context, "colorspace"), by_size)
+    matrix = _MATRICES.get(_read_property(look, context, "colorspace"), by_size)
     named_full = context.pix_fmt is not None and context.pix_fmt.startswith("yuvj")
     return Colour(matrix=matrix, full_range=named_full or int(context.color_range) == _FULL_RANGE)
 
 
-def _colour_tags(look: Any, context: Any, colour: Colour, hdr: str | None) -> dict[str, str]:
+def _name_colour_tags(look: Any, context: Any, colour: Colour, hdr: str | None) -> dict[str, str]:
     """Names for ffmpeg's setparams filter; what the source leaves open is tagged as it was taken to be."""
     tags = {"range": "pc" if colour.full_range else "tv", "colorspace": _MATRIX_TAGS[colour.matrix]}
     if hdr:
         return {**tags, "color_primaries": "bt709", "color_trc": "bt709"}
-    primaries, transfer = _either(look, context, "color_primaries"), _either(look, context, "color_trc")
+    primaries, transfer = _read_property(look, context, "color_primaries"), _read_property(look, context, "color_trc")
     if primaries in _PRIMARIES:
         tags["color_primaries"] = _PRIMARIES[primaries]
     if transfer in _TRANSFERS:
@@ -268,29 +268,29 @@ def _colour_tags(look: Any, context: Any, colour: Colour, hdr: str | None) -> di
 _PLAYLIST = re.compile(rb"#EXTM3U|ffconcat version|<MPD|<SmoothStreaming|<asx|<smil|\[playlist\]|^v=0|^\[Reference\]", re.I | re.M)
 
 
-def _refusal(path: Path, reason: str, is_not: str) -> InputError:
+def _explain_refusal(path: Path, reason: str, is_not: str) -> InputError:
     """Why ffmpeg does not open a file, in words that help."""
     with path.open("rb") as file:
         head = file.read(1 << 16)
     if path.name.startswith("._") and head.startswith(b"\0\5\x16\7"):
         return InputError(f"{path}: is a macOS metadata file, {is_not}")
-    other = file_types.name_other(head[: file_types.HEAD_BYTES])
+    other = file_types.name_other_type(head[: file_types.HEAD_BYTES])
     if other not in (None, "text"):
-        return KindError(f"{path}: {file_types.say_other(other, is_not)}")
+        return KindError(f"{path}: {file_types.describe_other_type(other, is_not)}")
     if file_types.is_text(head) and head[:1].isascii():
         if _PLAYLIST.search(head):
             return InputError(f"{path}: is a playlist, {is_not}; it would open other files or addresses", remedy="give the video itself")
         return InputError(f"{path}: is text, {is_not}", remedy="check the file")
     if _is_encrypted(path):
         return InputError(f"{path}: is encrypted", remedy="it can only be read with its key")
-    if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free", b"skip") and not any(kind == b"moov" for kind, _, _ in _boxes(path)):
+    if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free", b"skip") and not any(kind == b"moov" for kind, _, _ in _read_boxes(path)):
         return InputError(f"{path}: its index (moov) is missing: the recording was not finished, or the file is cut off")
-    if file_types.kind_by_content(BytesIO(head), size_bytes=path.stat().st_size) == "image":
+    if file_types.detect_type(BytesIO(head), size_bytes=path.stat().st_size) == "image":
         return KindError(f"{path}: is a picture", remedy="use `visualize image`")
     return InputError(f"{path}: is neither a picture nor a video that ffmpeg can read ({reason})", remedy="check the file")
 
 
-def _boxes(path: Path) -> Iterator[tuple[bytes, int, int]]:
+def _read_boxes(path: Path) -> Iterator[tuple[bytes, int, int]]:
     """Top-level boxes of an ISO base media file (ISO/IEC 14496-12, 4.2): type, offset and size of the content."""
     size, offset = path.stat().st_size, 0
     with path.open("rb") as file:
@@ -312,7 +312,7 @@ def _is_encrypted(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(188 * 500)
         if head[4:8] == b"ftyp":
-            for kind, offset, size in _boxes(path):
+            for kind, offset, size in _read_boxes(path):
                 if kind == b"moov":
                     file.seek(offset)
                     index = file.read(min(size, 1 << 26))

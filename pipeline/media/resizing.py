@@ -14,7 +14,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from pipeline.arrays import Array
-from pipeline.media.frame_reader import planes_of
+from pipeline.media.frame_reader import view_planes
 from pipeline.records import Colour, Frame, Geometry
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ PICTURES_COLOUR = Colour(matrix="bt709", full_range=False)
 PICTURES_COLOUR_TAGS = {"range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "iec61966-2-1"}
 
 
-def frames_of_pictures(pictures: Iterable[Array], *, times_seconds: Iterable[Fraction], time_base: Fraction) -> Generator[Frame]:
+def images_to_frames(pictures: Iterable[Array], *, times_seconds: Iterable[Fraction], time_base: Fraction) -> Generator[Frame]:
     """RGB pictures, each (height, width, 3) uint8, as frames in PICTURES_COLOUR, each at its time, a multiple of `time_base`."""
     reformatter = VideoReformatter()
     for moment, rgb in zip(times_seconds, pictures, strict=False):
@@ -38,29 +38,29 @@ def frames_of_pictures(pictures: Iterable[Array], *, times_seconds: Iterable[Fra
             interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP,
             threads=1,
         )
-        yield Frame(planes_of(picture), round(moment / time_base), time_base, picture)
+        yield Frame(view_planes(picture), round(moment / time_base), time_base, picture)
 
 
-def frame_of(photograph: Image.Image) -> Frame:
+def image_to_frame(photograph: Image.Image) -> Frame:
     """An RGB picture as a frame in PHOTOGRAPH_COLOUR: planes of red, green and blue."""
     picture = av.VideoFrame(photograph.width, photograph.height, "yuv444p")  # three planes of one size; nobody converts their values
-    for target, band in zip(planes_of(picture), photograph.split(), strict=True):
+    for target, band in zip(view_planes(picture), photograph.split(), strict=True):
         target[:] = np.asarray(band)
-    return Frame(planes_of(picture), 0, Fraction(1), picture)
+    return Frame(view_planes(picture), 0, Fraction(1), picture)
 
 
-def network_picture(photograph: Frame, geometry: Geometry) -> Array:
-    """What the network sees of a frame in PHOTOGRAPH_COLOUR, as NetworkPictures gives it. Many threads may call it."""
+def resize_for_network(photograph: Frame, geometry: Geometry) -> Array:
+    """What the network sees of a frame in PHOTOGRAPH_COLOUR, as NetworkResizer gives it. Many threads may call it."""
     scaler = getattr(_kept, "scaler", None)
     if scaler is None or scaler.geometry != geometry:
-        scaler = _kept.scaler = NetworkPictures(PHOTOGRAPH_COLOUR, geometry)
+        scaler = _kept.scaler = NetworkResizer(PHOTOGRAPH_COLOUR, geometry)
     return np.asarray(scaler(photograph))
 
 
 _kept = threading.local()  # photographs mostly have one size
 
 
-class NetworkPictures:
+class NetworkResizer:
     """Frames as the network sees them; keeps ffmpeg's scaler, whose set-up costs more than one use of it.
 
     Its bicubic kernel is given Keys' a of -0.5 (IEEE Trans. ASSP 29(6), 1981, equation 15), which Pillow has and networks learned with;
@@ -79,12 +79,12 @@ class NetworkPictures:
     def __call__(self, frame: Frame) -> Array:
         """RGB uint8 (height, width, 3), bicubic with antialiasing."""
         g = self.geometry
-        picture = _field(frame) if self._interlaced else frame.picture
+        picture = _take_field(frame) if self._interlaced else frame.picture
         given = picture.format.name, picture.width, picture.height
         if given != self._made_for:
             self._graph, self._made_for = self._graph_for(*given), given
         self._graph.vpush(picture)
-        planes = planes_of(self._graph.vpull())
+        planes = view_planes(self._graph.vpull())
         seen = np.s_[g.top_px : g.top_px + g.height_px, g.left_px : g.left_px + g.width_px]
         red, green, blue = planes if self._colour.matrix == "rgb" else (planes[2], planes[0], planes[1])
         return np.asarray(cv2.merge([red[seen], green[seen], blue[seen]]))
@@ -105,17 +105,17 @@ class NetworkPictures:
         return graph
 
 
-def _field(frame: Frame) -> av.VideoFrame:
+def _take_field(frame: Frame) -> av.VideoFrame:
     """The upper field as a picture of half the height. In 4:2:0 chroma lines alternate between the fields as luma lines do."""
     planes = [plane[::2] for plane in frame.planes]
     height, width = planes[0].shape
     field = av.VideoFrame(width, height, "yuv420p")
-    for target, plane in zip(planes_of(field), planes, strict=True):
+    for target, plane in zip(view_planes(field), planes, strict=True):
         target[:] = plane[: target.shape[0]]
     return field
 
 
-class FrameScaler:
+class FrameResizer:
     """Frames at another size, colour untouched; those that have the size already pass as they are."""
 
     def __init__(self, width_px: int, height_px: int) -> None:
@@ -127,4 +127,4 @@ class FrameScaler:
             return frame
         flags = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
         picture = self._reformatter.reformat(frame.picture, *self._size, interpolation=flags, threads=1)
-        return Frame(planes_of(picture), frame.pts, frame.time_base, picture)
+        return Frame(view_planes(picture), frame.pts, frame.time_base, picture)

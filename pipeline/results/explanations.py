@@ -8,14 +8,14 @@ import json
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.errors import OutputError
+from pipeline.errors import report_write_errors
 from pipeline.files.atomic import atomic_write
 from pipeline.records import ClassGroup, ClassName, Interval, KindInterval, LabelInterval, Outcome, Prediction, Thumbnail
 
@@ -416,10 +416,5 @@ class RawMaps:
             )
 
 
-@contextmanager
-def _spooling() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        remedy = "make room, or set TMPDIR to another folder"
-        raise OutputError(f"{tempfile.gettempdir()}: cannot be written: {error.strerror or error}", remedy=remedy) from error
+def _spooling() -> AbstractContextManager[None]:
+    return report_write_errors(Path(tempfile.gettempdir()), remedy="make room, or set TMPDIR to another folder")

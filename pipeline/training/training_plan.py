@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.datasets import class_folders
 from pipeline.errors import CommandError, OutputError
 from pipeline.explain import segment_journal
-from pipeline.files import atomic
+from pipeline.files import output_paths
 from pipeline.models import metadata, zoo
 from pipeline.records import Recipe
 
@@ -59,4 +59,4 @@ def _check_outputs(output: Path, curve: Path, *, resume: bool, overwrite: bool) 
     if unfinished and not (goes_on or overwrite):
         raise OutputError(f"{output}: a training of it was interrupted", remedy="add --resume to go on, or --overwrite to begin anew")
     for path in (output, curve):
-        atomic.check_output(path, sources=frozenset(), overwrite=overwrite or (goes_on and unfinished))
+        output_paths.check_output(path, sources=frozenset(), overwrite=overwrite or (goes_on and unfinished))

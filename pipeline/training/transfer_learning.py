@@ -20,6 +20,7 @@ from pipeline.datasets import class_folders
 from pipeline.datasets.labelled_pictures import CachedDataset, cache_pixels, warn_of_duplicates
 from pipeline.evaluation import metrics
 from pipeline.explain import segment_journal
+from pipeline.files.locks import lock_folder
 from pipeline.models import input_geometry, zoo
 from pipeline.reports import charts
 from pipeline.training.checkpoint import TrainingState, load_checkpoint
@@ -90,7 +91,7 @@ def train(plan: TrainingPlan, watcher: Watcher) -> TrainingResult:
 def _open_folder(plan: TrainingPlan) -> Iterator[Path]:
     """The hidden folder of the output. It is removed at the end; after an interruption the checkpoint stays, where there is one."""
     folder = segment_journal.folder_of(plan.output)
-    with segment_journal.held_folder(folder, plan.output):
+    with lock_folder(folder, plan.output):
         try:
             shutil.rmtree(folder / "pictures", ignore_errors=True)
             if not plan.resume:

@@ -981,6 +981,20 @@ def test_no_room_from_the_start(tmp_path: Path) -> None:
         assert ledger.is_full(caught.value)
 
 
+def test_a_quota_that_is_used_up_is_a_full_disk(tmp_path: Path) -> None:
+    """SQLite calls it an I/O error (os_unix.c asks for ENOSPC alone), so the system is asked again."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+    with small_disk(tmp_path / "small", 8192):
+        told = r"ledger\.sqlite: cannot be written: the disk is full"
+        with pytest.raises(OutputError, match=told) as caught, ledger._told(tmp_path / "small" / "ledger.sqlite"):
+            raise error
+        assert ledger.is_full(caught.value)
+    with pytest.raises(OutputError, match="disk I/O error") as caught, ledger._told(tmp_path / "ledger.sqlite"):
+        raise error  # where there is room, the disk is damaged
+    assert not ledger.is_full(caught.value)
+
+
 def test_a_disk_that_is_read_only(tmp_path: Path) -> None:
     with small_disk(tmp_path / "small", 4 << 20) as remount:
         place = tmp_path / "small" / "ledger.sqlite"

@@ -491,7 +491,7 @@ MOVING = {format: saved(format, 3, duration=40) for format in ("GIF", "PNG", "WE
 def test_a_still_picture_is_one_whatever_its_name(tmp_path: Path, format: str, name: str) -> None:
     made(tmp_path, name, data=STILLS[format])
     assert [one.kind for one in walked(tmp_path) if isinstance(one, Found)] == ["image"]
-    assert images.kind_of(tmp_path / name) == "still"
+    assert images.detect_image_kind(tmp_path / name) == "still"
 
 
 @pytest.mark.parametrize("name", ["x", "x.jpg"])
@@ -499,7 +499,7 @@ def test_a_still_picture_is_one_whatever_its_name(tmp_path: Path, format: str, n
 def test_what_moves_is_a_video_and_the_reader_of_pictures_says_so_too(tmp_path: Path, format: str, name: str) -> None:
     made(tmp_path, name, data=MOVING[format])
     assert [one.kind for one in walked(tmp_path) if isinstance(one, Found)] == ["video"]
-    assert images.kind_of(tmp_path / name) in ("animated", "animated webp")
+    assert images.detect_image_kind(tmp_path / name) in ("animated", "animated webp")
 
 
 @pytest.mark.parametrize("format", MOVING)
@@ -507,7 +507,7 @@ def test_an_animation_that_is_cut_off_anywhere_is_still_found(tmp_path: Path, fo
     lengths = range(min(len(MOVING[format]), 150))
     for length in lengths:
         made(tmp_path, f"{length}.{format.lower()}", data=MOVING[format][:length])
-        images.kind_of(tmp_path / f"{length}.{format.lower()}")  # may say anything, but has to say it
+        images.detect_image_kind(tmp_path / f"{length}.{format.lower()}")  # may say anything, but has to say it
     assert len(names(tmp_path)) == len(lengths)
 
 

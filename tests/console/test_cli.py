@@ -351,7 +351,7 @@ def test_the_demo_runs_from_nothing(tmp_path: Path) -> None:
     result = visualize("demo", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "heatreel_demo_output.mp4" in result.stderr.splitlines()[-1]
-    photographs = {path.name: images.read_still(path).size for path in (tmp_path / "heatreel_photos").iterdir()}
+    photographs = {path.name: images.read_image(path).size for path in (tmp_path / "heatreel_photos").iterdir()}
     assert photographs == {"cat.jpg": (451, 300), "coffee.jpg": (600, 400), "rocket.jpg": (640, 427), "motorcycle.jpg": (741, 500)}
     times, pictures = decoded(tmp_path / "heatreel_demo_output.mp4")
     assert len(times) == 240 and times[-1] >= 8 and pictures[0].shape == (360, 1280)

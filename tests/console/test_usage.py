@@ -110,7 +110,7 @@ def test_two_examples_end_each_help_and_the_parser_takes_them(name: str, shown: 
         program, *words = shlex.split(example)
         assert program == "visualize"
         if words[0] not in ROOT_COMMAND.commands:
-            words.insert(0, str(file_types.command_for(words[0])))
+            words.insert(0, str(file_types.choose_command(words[0])))
         known, given = ROOT_COMMAND, ""
         while words and hasattr(known, "commands"):
             given = words.pop(0)
@@ -179,16 +179,16 @@ def test_a_path_is_what_its_content_says(tmp_path: Path, monkeypatch: pytest.Mon
         "camera.MJPEG": "video",
         "gone.mjpg": "video",
     }
-    assert {name: file_types.command_for(name) for name in expected} == expected
-    assert [file_types.command_for(word) for word in ("imag", "photo", "dog", "")] == [None] * 4
+    assert {name: file_types.choose_command(name) for name in expected} == expected
+    assert [file_types.choose_command(word) for word in ("imag", "photo", "dog", "")] == [None] * 4
     Path("clips/b.MOV").touch()
     with pytest.raises(CommandError, match=r"^clips: a folder with 1 video; `visualize batch clips -o OUT` makes"):
-        file_types.command_for("clips")
+        file_types.choose_command("clips")
 
 
 def test_what_cannot_be_looked_at_is_for_the_command_to_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert file_types.command_for("a" * 300 + ".jpg") == "image" and file_types.command_for("a" * 300 + ".mov") == "video"
+    assert file_types.choose_command("a" * 300 + ".jpg") == "image" and file_types.choose_command("a" * 300 + ".mov") == "video"
     for name in ("closed.mov", "closed.jpg"):
         Path(name).write_bytes(b"secret")
     Path("closed").mkdir()
@@ -198,7 +198,7 @@ def test_what_cannot_be_looked_at_is_for_the_command_to_refuse(tmp_path: Path, m
 
     monkeypatch.setattr(file_types.os, "scandir", refuse)
     monkeypatch.setattr(Path, "open", refuse)
-    assert [file_types.command_for(name) for name in ("closed", "closed.jpg", "closed.mov")] == ["image", "image", "video"]
+    assert [file_types.choose_command(name) for name in ("closed", "closed.jpg", "closed.mov")] == ["image", "image", "video"]
 
 
 def test_a_path_runs_the_command_and_a_word_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,8 +245,8 @@ def test_tab_behind_a_folder_of_videos_prints_no_error(tmp_path: Path, monkeypat
     ],
 )
 def test_addresses_are_known_by_their_scheme(name: str, why: str) -> None:
-    assert file_types.why_no_file(name).startswith(why) if not why or why.startswith("is") else why in file_types.why_no_file(name)
-    assert bool(file_types.why_no_file(name)) == bool(why)
+    assert file_types.explain_no_file(name).startswith(why) if not why or why.startswith("is") else why in file_types.explain_no_file(name)
+    assert bool(file_types.explain_no_file(name)) == bool(why)
 
 
 def test_every_command_refuses_them_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,8 +40,8 @@ def test_a_labelled_picture_is_opened_once(tmp_path: Path) -> None:
         opened[str(path)] = 0
         found = read(path)
         assert opened.pop(str(path)) == 1
-        image = images.read_still(path)
-        np.testing.assert_array_equal(found.pixels, resizing.network_picture(resizing.frame_of(image), GEOMETRY))
+        image = images.read_image(path)
+        np.testing.assert_array_equal(found.pixels, resizing.resize_for_network(resizing.image_to_frame(image), GEOMETRY))
         assert found.signature.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         assert found.signature.difference_hash == near_duplicates.difference_hash(np.asarray(image))
 

@@ -97,7 +97,7 @@ def carrying(model: Path, path: Path, learned: list[metadata.Learned]) -> Path:
 
 def learned_from(root: Path, name: str, part: Any) -> metadata.Learned:
     path = root / name
-    fingerprint = near_duplicates.difference_hash(np.asarray(images.read_still(path))).hex()
+    fingerprint = near_duplicates.difference_hash(np.asarray(images.read_image(path))).hex()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return metadata.Learned(name=name, label=SHAPES.index(path.parent.name), part=part, sha256=digest, fingerprint=fingerprint)
 

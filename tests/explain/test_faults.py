@@ -416,7 +416,7 @@ def test_a_child_that_is_killed_is_told_of_and_costs_one_segment(place: Path, un
 def test_a_child_that_stands_still_is_given_up(
     place: Path, open_session: Open, monkeypatch: pytest.MonkeyPatch, word: str, told: str
 ) -> None:
-    monkeypatch.setattr(ffmpeg_process, "STALL_SECONDS", 2.0)
+    monkeypatch.setattr(ffmpeg_process, "DEFAULT_STALL_LIMITS", ffmpeg_process.StallLimits(idle_seconds=2.0))
     stopped: list[float] = []
 
     def freeze() -> None:

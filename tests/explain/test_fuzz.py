@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from support import fuzzing
 
-from pipeline.media import frame_reader, probing, segment_writer
+from pipeline.media import frame_reader, muxer, probing
 
 ROOT = Path(__file__).parents[2]
 Line = dict[str, Any]
@@ -132,7 +132,7 @@ def with_time(clip: Path, target: Path, number: int, milliseconds: int) -> Path:
 
 def test_one_time_far_ahead_does_not_squeeze_what_follows(clips: Path, tmp_path: Path) -> None:
     damaged = probing.probe(with_time(clips / "gray10.mkv", tmp_path / "ahead.mkv", 8, 20_000))
-    with frame_reader.open_frames(damaged) as frames:
+    with frame_reader.read_frames(damaged) as frames:
         times = [frame.time_seconds for frame in frames]
         assert frames.leaps == 1
     np.testing.assert_allclose(times, np.arange(20) / 25, atol=1e-3)
@@ -147,7 +147,7 @@ def test_a_leap_of_days_is_closed(clips: Path, tmp_path: Path) -> None:
                 packet.pts = packet.dts = packet.pts + late * (number >= 10)
                 packet.stream = stream
                 made.mux(packet)
-    with frame_reader.open_frames(probing.probe(tmp_path / "leap.mkv")) as frames:
+    with frame_reader.read_frames(probing.probe(tmp_path / "leap.mkv")) as frames:
         times = [frame.time_seconds for frame in frames]
         assert frames.leaps == 1 and len(times) == 20
     np.testing.assert_allclose(np.diff(times)[8:], 1 / 25, atol=1e-3)
@@ -156,7 +156,7 @@ def test_a_leap_of_days_is_closed(clips: Path, tmp_path: Path) -> None:
 def test_a_file_of_which_nothing_is_taken_stays_an_input(clips: Path, tmp_path: Path) -> None:
     """Without sound and subtitles its tags and chapters are still to be had."""
     source = probing.probe(clips / "tracks.mkv")
-    options, streams = segment_writer._taken(
-        segment_writer.Original(source=source, audio="none", subtitles=False), source, tmp_path / "out.mp4", Fraction(0), Fraction(0)
+    options, streams = muxer._take_streams(
+        muxer.SourceTracks(source=source, audio="none", subtitles=False), source, tmp_path / "out.mp4", Fraction(0), Fraction(0)
     )
     assert streams and "an" in options

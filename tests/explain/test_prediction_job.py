@@ -87,8 +87,8 @@ def test_batches_give_what_single_pictures_give_in_natural_order(photographs: Pa
     explain = maps.explainer(classifier.networks[0])
     geometry = prediction_job.make_scorer(classifier, Options()).geometry
     for answer in (answers[1], answers[5], answers[40]):  # of both sizes, from different batches
-        image = images.read_still(answer.outcome.input)
-        alone = explain(resizing.network_picture(resizing.frame_of(image), geometry(*image.size))[None]).scores.numpy()[0]
+        image = images.read_image(answer.outcome.input)
+        alone = explain(resizing.resize_for_network(resizing.image_to_frame(image), geometry(*image.size))[None]).scores.numpy()[0]
         assert answer.outcome.top[0].name.index == alone.argmax()
         assert [p.score for p in answer.outcome.top] == pytest.approx(np.sort(alone)[:-4:-1].tolist(), abs=1e-5)
 

@@ -258,7 +258,7 @@ def test_saved_maps_hold_what_the_contract_says(cat: Path, tmp_path: Path, open_
     assert saved["maps"].shape == (1, 2, 8, 12) and saved["maps"].dtype == np.float32 and (saved["maps"] >= 0).all()
     assert saved["targets"].tolist() == [[banana, tabby]]
     assert saved["region"].tolist() == [0, 0, 1, 1] and saved["time_seconds"].tolist() == [0]
-    pixels = resizing.network_picture(resizing.frame_of(images.read_still(cat)), geometry)[None]
+    pixels = resizing.resize_for_network(resizing.image_to_frame(images.read_image(cat)), geometry)[None]
     alone = [maps.explainer(open_session().classifier.networks[0], targets=[target])(pixels) for target in (banana, tabby)]
     np.testing.assert_allclose(saved["maps"][0, 1], alone[1].maps.numpy()[0, 0], atol=1e-5)
     np.testing.assert_allclose(saved["scores"][0], [each.target_scores.numpy()[0, 0] for each in alone], atol=1e-6)
@@ -270,7 +270,7 @@ def test_a_kind_is_explained_as_one(cat: Path, tmp_path: Path, open_session: Ope
     session = open_session(**options)
     image_job.visualize_image(job_for(cat, tmp_path / "out.png", **options), session)
     saved, geometry = np.load(tmp_path / "m.npz"), session.geometry(451, 300)
-    pixels = resizing.network_picture(resizing.frame_of(images.read_still(cat)), geometry)[None]
+    pixels = resizing.resize_for_network(resizing.image_to_frame(images.read_image(cat)), geometry)[None]
     [scores] = prediction_job.make_scorer(session.classifier, session.options).score(pixels)
     cats = [281, 282, 283, 284, 285, 286, 287]  # tabby, tiger cat, Persian, Siamese, Egyptian, cougar, lynx
     np.testing.assert_allclose(saved["scores"], [[scores[cats].sum(), scores[281]]], atol=1e-5)

@@ -29,6 +29,7 @@ from pipeline.datasets import class_folders
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.explain import planning
 from pipeline.media import images
+from pipeline.media.images import damaged_images
 from pipeline.records import Options
 
 
@@ -78,9 +79,9 @@ def test_every_exif_orientation_comes_out_upright(tmp_path: Path, orientation: i
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = write(tmp_path / f"1.{suffix}", UPRIGHT_TO_STORED[orientation](corners()), exif)
-    upright = np.asarray(images.read_still(path)).astype(int)
+    upright = np.asarray(images.read_image(path)).astype(int)
     assert upright.shape == (40, 60, 3) and np.abs(upright - corners()).mean() < 3
-    sequence = images.open_folder(tmp_path, fps=Fraction(25))
+    sequence = images.open_image_folder(tmp_path, fps=Fraction(25))
     assert (sequence.width_px, sequence.height_px) == (60, 40)
     if suffix == "heic" and orientation == 6:  # it says so twice, and is turned once
         data = path.read_bytes()
@@ -90,16 +91,16 @@ def test_every_exif_orientation_comes_out_upright(tmp_path: Path, orientation: i
 def test_other_kinds_of_pixels_become_8_bit_rgb(tmp_path: Path) -> None:
     deep = (np.arange(40 * 60).reshape(40, 60) * 27).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")
-    read = np.asarray(images.read_still(tmp_path / "deep.png")).astype(int)
+    read = np.asarray(images.read_image(tmp_path / "deep.png")).astype(int)
     assert np.abs(read - (deep / 257)[..., None]).max() <= 0.5
 
     rgba = np.dstack([corners(), np.full((40, 60), 128, np.uint8)])
     Image.fromarray(rgba).save(tmp_path / "clear.png")
-    half = np.asarray(images.read_still(tmp_path / "clear.png")).astype(float)
+    half = np.asarray(images.read_image(tmp_path / "clear.png")).astype(float)
     np.testing.assert_allclose(half, corners() * (128 / 255) + 255 * (127 / 255), atol=1)
 
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "print.jpg")
-    assert np.asarray(images.read_still(tmp_path / "print.jpg"))[4, 4].argmax() == 0
+    assert np.asarray(images.read_image(tmp_path / "print.jpg"))[4, 4].argmax() == 0
 
 
 def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
@@ -117,17 +118,17 @@ def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
     }
     for name, message in cases.items():
         with pytest.raises(InputError, match=message):
-            images.read_still(tmp_path / name)
+            images.read_image(tmp_path / name)
 
 
 def test_a_picture_too_large_to_be_one_is_refused_by_its_header(tmp_path: Path) -> None:
     Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
     with pytest.raises(InputError, match="too large"):
-        images.check_still(tmp_path / "bomb.png")
+        images.check_image(tmp_path / "bomb.png")
 
 
 def test_a_png_keeps_the_source_bit_for_bit(tmp_path: Path) -> None:
-    images.save_still(np.stack([corners()[..., i] for i in range(3)]), tmp_path / "a.png")
+    images.save_image(np.stack([corners()[..., i] for i in range(3)]), tmp_path / "a.png")
     assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), corners())
 
 
@@ -141,13 +142,13 @@ def test_formats_follow_the_suffix() -> None:
 def test_frames_of_a_folder_come_in_natural_order(tmp_path: Path) -> None:
     for name in ("frame10.png", "frame2.png", "frame1.png", "Frame03.png", ".hidden.png", "note.txt"):
         Image.fromarray(corners()).save(tmp_path / name, format="png")
-    assert [p.name for p in images.pictures_in(tmp_path)] == ["frame1.png", "frame2.png", "Frame03.png", "frame10.png"]
+    assert [p.name for p in images.list_images(tmp_path)] == ["frame1.png", "frame2.png", "Frame03.png", "frame10.png"]
 
 
 def test_a_frame_of_another_size_is_fitted_on_black(tmp_path: Path) -> None:
     Image.fromarray(corners()).save(tmp_path / "1.png")
     Image.new("RGB", (30, 40), (255, 255, 255)).save(tmp_path / "2.png")
-    first, second = images.read_sequence(images.open_folder(tmp_path, fps=Fraction(25)))
+    first, second = images.read_image_sequence(images.open_image_folder(tmp_path, fps=Fraction(25)))
     assert first.shape == second.shape == (40, 60, 3)
     assert (second[:, 20:40] == 255).all() and (second[:, :14] == 0).all() and (second[:, 46:] == 0).all()
 
@@ -178,19 +179,19 @@ TIFFS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 def test_every_number_format_of_tiff_has_its_own_scale(tmp_path: Path, kind: str) -> None:
     data, expected, how = TIFFS[kind]
     tifffile.imwrite(tmp_path / "a.tif", data, **{"photometric": "minisblack", **how})
-    read = np.asarray(images.read_still(tmp_path / "a.tif")).astype(float)
+    read = np.asarray(images.read_image(tmp_path / "a.tif")).astype(float)
     np.testing.assert_allclose(read, np.broadcast_to(np.atleast_3d(expected), (40, 60, 3)), atol=1)
 
 
 def test_a_tiff_that_pillow_reads_as_noise_is_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.moveaxis(DEEP, 2, 0), photometric="rgb", planarconfig="separate")
     with pytest.raises(InputError, match="separate colour planes"):
-        images.read_still(tmp_path / "a.tif")
+        images.read_image(tmp_path / "a.tif")
 
 
 def test_deep_and_transparent_png(tmp_path: Path) -> None:
     def read(name: str) -> Any:
-        return np.asarray(images.read_still(tmp_path / name)).astype(float)
+        return np.asarray(images.read_image(tmp_path / name)).astype(float)
 
     cv2.imwrite(str(tmp_path / "rgb.png"), DEEP[..., ::-1])
     np.testing.assert_allclose(read("rgb.png"), DEEP / 257, atol=1)
@@ -215,27 +216,27 @@ def test_cmyk_with_and_without_a_profile(tmp_path: Path) -> None:
     for name, extra in {"plain": {}, "garbage": {"icc_profile": b"garbage" * 30}}.items():
         ink.save(tmp_path / f"{name}.jpg", quality=100, **extra)
         assert b"Adobe" in (tmp_path / f"{name}.jpg").read_bytes()  # and so stored inverted
-        assert np.abs(np.asarray(images.read_still(tmp_path / f"{name}.jpg")).astype(int) - corners()).max() <= 2
+        assert np.abs(np.asarray(images.read_image(tmp_path / f"{name}.jpg")).astype(int) - corners()).max() <= 2
     lab = ImageCms.profileToProfile(
         Image.fromarray(corners()), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
     )
     assert lab is not None
     lab.save(tmp_path / "lab.tif")
-    assert np.abs(np.asarray(images.read_still(tmp_path / "lab.tif")).astype(int) - corners()).mean() < 8  # 8 bits of LAB are coarse
+    assert np.abs(np.asarray(images.read_image(tmp_path / "lab.tif")).astype(int) - corners()).mean() < 8  # 8 bits of LAB are coarse
 
 
 def test_an_animation_is_its_first_frame_and_says_so(tmp_path: Path) -> None:
     frames = [Image.fromarray(np.roll(corners(), 7 * n, axis=1)) for n in range(4)]
     for suffix in ("gif", "png", "webp", "avif"):
         frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], duration=50, **LOSSLESS.get(suffix, {}))
-        [warning] = images.check_still(tmp_path / f"a.{suffix}")
+        [warning] = images.check_image(tmp_path / f"a.{suffix}")
         assert warning == "animated: the first of 4 frames; `visualize video` shows them all"
-        assert np.abs(np.asarray(images.read_still(tmp_path / f"a.{suffix}")).astype(int) - corners()).mean() < 3
-        assert images.kind_of(tmp_path / f"a.{suffix}") == ("animated webp" if suffix == "webp" else "animated")
+        assert np.abs(np.asarray(images.read_image(tmp_path / f"a.{suffix}")).astype(int) - corners()).mean() < 3
+        assert images.detect_image_kind(tmp_path / f"a.{suffix}") == ("animated webp" if suffix == "webp" else "animated")
         frames[0].save(tmp_path / f"s.{suffix}")
-        assert images.check_still(tmp_path / f"s.{suffix}") == () and images.kind_of(tmp_path / f"s.{suffix}") == "still"
+        assert images.check_image(tmp_path / f"s.{suffix}") == () and images.detect_image_kind(tmp_path / f"s.{suffix}") == "still"
     frames[0].save(tmp_path / "pages.tif", save_all=True, append_images=frames[1:])
-    assert images.check_still(tmp_path / "pages.tif") == ("the file holds 4 pictures; the first is shown",)
+    assert images.check_image(tmp_path / "pages.tif") == ("the file holds 4 pictures; the first is shown",)
     [job] = planning.plan_images([tmp_path / "a.gif"], output=tmp_path / "o.png", options=Options())
     assert isinstance(job, planning.Job) and "first of 4" in job.warnings[0]
 
@@ -275,13 +276,14 @@ def test_bombs_are_refused_without_the_memory_they_ask_for(tmp_path: Path) -> No
 import sys
 from pathlib import Path
 from pipeline.media import images
+from pipeline.media.images import damaged_images
 from pipeline.errors import InputError
 for name in sys.argv[1:]:
-    for read in (images.check_still, images.read_still, images.read_what_decodes, images.kind_of):
+    for read in (images.check_image, images.read_image, images.read_partial_image, images.detect_image_kind):
         try: result = read(Path(name))
         except InputError as error: result = error
     assert read(Path(name)) != 'animated' and not hasattr(result, 'size')
-    try: sys.exit(f'{name}: {images.read_still(Path(name))}')
+    try: sys.exit(f'{name}: {images.read_image(Path(name))}')
     except InputError as error: pass
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 """
@@ -293,9 +295,9 @@ print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 def test_the_cap_is_in_megapixels_and_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.png", corners())
     with pytest.raises(InputError, match=r"0\.0024 megapixels \(60 x 40\), above the limit of 0\.002; raise it with --max-megapixels"):
-        images.read_still(path, max_megapixels=0.002)
+        images.read_image(path, max_megapixels=0.002)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow's own limit would refuse more than 200 pixels
-    assert images.read_still(path, max_megapixels=0.0024).size == (60, 40)
+    assert images.read_image(path, max_megapixels=0.0024).size == (60, 40)
     assert Image.MAX_IMAGE_PIXELS == 100
     with pytest.raises(CommandError, match="--max-megapixels -1"):
         Options(max_megapixels=-1)
@@ -313,11 +315,11 @@ def test_what_is_no_file_is_refused_and_does_not_hang(tmp_path: Path) -> None:
                 assert isinstance(refusal, planning.Refusal) and "is not a file" in str(refusal.error)
     (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
     with pytest.raises(InputError, match="Too many levels"):
-        images.check_still(tmp_path / "loop.jpg")
+        images.check_image(tmp_path / "loop.jpg")
     (tmp_path / "._a.jpg").write_bytes(b"\0\5\x16\7 macOS")
     with pytest.raises(InputError, match=r"macOS metadata file, not a picture; the picture itself is a\.jpg"):
-        images.check_still(tmp_path / "._a.jpg")
-    assert images.pictures_in(tmp_path) == []
+        images.check_image(tmp_path / "._a.jpg")
+    assert images.list_images(tmp_path) == []
 
 
 def photograph() -> Any:
@@ -349,7 +351,7 @@ def test_a_picture_that_is_cut_off_is_damaged_in_every_format(tmp_path: Path) ->
         for part in (0.3, 0.6, 0.95):
             path.write_bytes(whole[: int(part * len(whole))])
             with pytest.raises(InputError, match="damaged"):
-                images.read_still(path)
+                images.read_image(path)
 
 
 def rows_of(data: bytes, suffix: str) -> int:
@@ -372,13 +374,13 @@ def test_what_decodes_of_a_picture_that_is_cut_off(tmp_path: Path, part: float) 
     """Every row that is there, gray for the rest, and how many that is; nothing is missing of a whole picture."""
     told = {}
     for path in one_of_each(tmp_path):
-        image, missing = images.read_what_decodes(path)
-        full = np.asarray(images.read_still(path)).astype(int)
+        image, missing = images.read_partial_image(path)
+        full = np.asarray(images.read_image(path)).astype(int)
         assert missing is None and np.array_equal(image, full)
         data = path.read_bytes()[: int(part * path.stat().st_size)]
         path.write_bytes(data)
         try:
-            image, missing = images.read_what_decodes(path)
+            image, missing = images.read_partial_image(path)
         except InputError as error:
             assert "damaged" in str(error)
             continue
@@ -417,11 +419,11 @@ def test_what_is_interlaced_is_seen_coarse(tmp_path: Path) -> None:
     rgb = cv2.GaussianBlur(photograph(), (0, 0), 2)
     data = adam7(rgb)
     (tmp_path / "a.png").write_bytes(data)
-    assert np.array_equal(images.read_still(tmp_path / "a.png"), rgb)
+    assert np.array_equal(images.read_image(tmp_path / "a.png"), rgb)
     wrong = []
     for part in (0.1, 0.3, 0.6):
         (tmp_path / "a.png").write_bytes(data[: int(part * len(data))])
-        image, missing = images.read_what_decodes(tmp_path / "a.png")
+        image, missing = images.read_partial_image(tmp_path / "a.png")
         share = int(re.findall(r"about (\d+) % of its pixels", str(missing))[0])
         assert abs(share - 100 * part) <= 2  # stored without compression
         wrong.append(np.abs(np.asarray(image).astype(int) - rgb).mean())
@@ -433,11 +435,11 @@ def test_damage_behind_and_within_the_pixels(tmp_path: Path) -> None:
     write(path, photograph())
     data = bytearray(path.read_bytes())
     path.write_bytes(data[:-12] + chunk(b"tEXt", b"Title\0" + bytes(50))[:30])  # the pixels end before
-    image, missing = images.read_what_decodes(path)
+    image, missing = images.read_partial_image(path)
     assert np.array_equal(image, photograph()) and missing is not None and missing.startswith("the file ends behind its last row (")
     data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)
     path.write_bytes(data)
-    image, missing = images.read_what_decodes(path)
+    image, missing = images.read_partial_image(path)
     rows = int(re.findall(r"damaged after about (\d+) % of its rows", str(missing))[0]) * 96 // 100
     assert 40 <= rows <= 56 and np.array_equal(np.asarray(image)[:36], photograph()[:36])  # it is noticed late
     write(path, photograph())
@@ -445,13 +447,13 @@ def test_damage_behind_and_within_the_pixels(tmp_path: Path) -> None:
     at = data.index(b"IEND") - 12  # the checksum of the pixels, as zlib has it
     data[at : at + 4] = bytes(4)
     path.write_bytes(data)
-    image, missing = images.read_what_decodes(path)
+    image, missing = images.read_partial_image(path)
     assert missing == "the file is damaged after about 98 % of its rows; the rest is gray"  # they are given when the checksum is right
-    told = images._missing(OSError("broken data stream"), np.ones((2, 2), bool))
+    told = damaged_images._describe_missing(OSError("broken data stream"), np.ones((2, 2), bool))
     assert told == "the file is damaged, and nothing tells where (broken data stream)"
     path.write_bytes(data[: data.index(b"IDAT") + 4])
     with pytest.raises(InputError, match="the picture is damaged"):
-        images.read_what_decodes(path)
+        images.read_partial_image(path)
 
 
 def test_whole_and_cut_pictures_do_not_disturb_one_another(tmp_path: Path) -> None:
@@ -459,7 +461,7 @@ def test_whole_and_cut_pictures_do_not_disturb_one_another(tmp_path: Path) -> No
     whole, cut = write(tmp_path / "whole.jpg", photograph()), tmp_path / "cut.jpg"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda n: (n % 3, images.read_what_decodes(cut if n % 3 == 0 else whole).missing), range(240)))
+        found = list(threads.map(lambda n: (n % 3, images.read_partial_image(cut if n % 3 == 0 else whole).missing), range(240)))
     assert all((missing is not None) == (kind == 0) for kind, missing in found)
 
 
@@ -474,12 +476,12 @@ def test_no_mutation_makes_anything_but_a_picture_or_an_input_error(tmp_path: Pa
                 place = int(chance.random() ** chance.choice((1, 3)) * len(data))  # headers oftener
                 data[place] = chance.choice((0, 128, 255, chance.randrange(256)))
             path.write_bytes(data)
-            images.kind_of(path)
+            images.detect_image_kind(path)
             for read in (
-                images.check_still,
-                images.read_still,
-                images.read_what_decodes,
-                lambda p: list(images.read_sequence(images.open_animation(p))),
+                images.check_image,
+                images.read_image,
+                images.read_partial_image,
+                lambda p: list(images.read_image_sequence(images.open_animation(p))),
             ):
                 try:
                     read(path)
@@ -499,7 +501,7 @@ def test_an_animated_webp_has_the_times_of_its_frames(tmp_path: Path) -> None:
     assert list(sequence.times_seconds) == [Fraction(t, 1000) for t in expected_ms] and sequence.end_seconds == Fraction(560, 1000)
     assert all((t / sequence.time_base).denominator == 1 for t in sequence.times_seconds) and sequence.frame_rate == Fraction(5000, 560)
     for first, last in ((0, None), (2, 4), (4, None)):
-        read = list(images.read_sequence(sequence, first=first, last=last))
+        read = list(images.read_image_sequence(sequence, first=first, last=last))
         assert all(np.array_equal(a, b) for a, b in zip(read, map(np.asarray, frames[first:last]), strict=True))
     assert sequence.between(None, None) == range(5) and sequence.between(0.04, 0.39) == range(1, 3) and not sequence.between(0.5, None)
     assert sequence.seconds(range(1, 3)) == Fraction(350, 1000) and sequence.seconds(range(3, 5)) == Fraction(170, 1000)
@@ -590,15 +592,15 @@ def test_a_video_by_a_pictures_name(tmp_path: Path) -> None:
     ],
 )
 def test_numbers_that_are_missing(names: list[str], missing: list[int], count: int) -> None:
-    assert images.missing_numbers(names) == (missing, count)
+    assert images.find_missing_numbers(names) == (missing, count)
 
 
 def test_a_gap_stops_unless_it_is_allowed(tmp_path: Path) -> None:
     for number in (3, 4, 9):
         write(tmp_path / f"f{number}.png", corners()[:, : 60 if number < 9 else 30])
     with pytest.raises(InputError, match=r"4 frames missing by number \(5, 6, 7, 8\); --allow-gaps"):
-        images.open_folder(tmp_path, fps=Fraction(10))
-    sequence = images.open_folder(tmp_path, fps=Fraction(10), allow_gaps=True)
+        images.open_image_folder(tmp_path, fps=Fraction(10))
+    sequence = images.open_image_folder(tmp_path, fps=Fraction(10), allow_gaps=True)
     assert list(sequence.times_seconds) == [0, Fraction(1, 10), Fraction(2, 10)] and sequence.end_seconds == Fraction(3, 10)
     assert "follow one another without a pause" in sequence.warnings[0]
     assert sequence.warnings[1].startswith("1 of 3 frames have another size than the first, 60 x 40")
@@ -606,14 +608,14 @@ def test_a_gap_stops_unless_it_is_allowed(tmp_path: Path) -> None:
 
 def test_sizes_that_a_format_cannot_hold_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"20000 x 1 pixels, and \.webp holds no more than 16383"):
-        images.save_still(np.zeros((3, 1, 20000), np.uint8), tmp_path / "a.webp")
+        images.save_image(np.zeros((3, 1, 20000), np.uint8), tmp_path / "a.webp")
 
 
 def test_avif_is_written_well(tmp_path: Path) -> None:
     planes = np.stack([photograph()[..., i] for i in range(3)])
     errors = {}
     for suffix in (".avif", ".jpg"):
-        images.save_still(planes, tmp_path / f"a{suffix}")
+        images.save_image(planes, tmp_path / f"a{suffix}")
         errors[suffix] = float(
             np.square(np.asarray(Image.open(tmp_path / f"a{suffix}").convert("RGB")).astype(float) - photograph()).mean()
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -15,12 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import clips, corpus
+from support.commands import wrapper
 from support.decoding import audio_packets, decoded
 
 from pipeline.arrays import Array
-from pipeline.errors import CommandError, InputError, OutputError, ToolError
+from pipeline.errors import CommandError, InputError, OutputError, ToolError, is_disk_full
 from pipeline.explain import demo_clip
-from pipeline.media import encoders, frame_reader, probing, resizing, segment_writer
+from pipeline.media import encoders, ffmpeg_process, frame_reader, integrity, muxer, probing, resizing, segment_writer
 from pipeline.models.input_geometry import frame_geometry
 from pipeline.records import Colour, Frame, VideoSource
 
@@ -35,7 +37,7 @@ def copied(frames: Iterator[Frame]) -> Iterator[Written]:
         yield np.concatenate([plane.ravel() for plane in even]), frame.pts
 
 
-def target_like(source: VideoSource, output: Path, first: Frame, **more: Any) -> segment_writer.Target:
+def target_like(source: VideoSource, output: Path, first: Frame, **more: Any) -> segment_writer.OutputVideo:
     height, width = first.planes[0].shape
     given: dict[str, Any] = {
         "output": output,
@@ -48,12 +50,12 @@ def target_like(source: VideoSource, output: Path, first: Frame, **more: Any) ->
         "sample_aspect": source.sample_aspect,
         **more,
     }
-    return segment_writer.Target(**given)
+    return segment_writer.OutputVideo(**given)
 
 
 def write_all(
     frames: list[Frame],
-    target: segment_writer.Target,
+    target: segment_writer.OutputVideo,
     source: VideoSource,
     *,
     seconds: float = 0.5,
@@ -67,17 +69,17 @@ def write_all(
     for _, group in itertools.groupby(frames, key=lambda frame: int((frame.time_seconds - frames[0].time_seconds) / seconds)):
         path = folder / f"{len(pieces)}{target.segment_suffix}"
         sent = segment_writer.write_segment(copied(group), target, path)
-        pieces.append(segment_writer.Piece(path=path, first_pts=sent[0]))
+        pieces.append(muxer.SegmentFile(path=path, first_pts=sent[0]))
     times = np.array([frame.time_seconds for frame in frames])
     offset = frames[0].pts * frames[0].time_base if ranged else None
-    original = segment_writer.Original(source=source, offset_seconds=offset, end_seconds=end)
-    return segment_writer.join(pieces, times, target, original, target.output, folder=pieces[0].path.parent)
+    original = muxer.SourceTracks(source=source, offset_seconds=offset, end_seconds=end)
+    return muxer.mux(pieces, times, target, original, target.output, folder=pieces[0].path.parent)
 
 
 def round_trip(path: Path, output: Path, *, start: float | None = None, end: float | None = None) -> VideoSource:
     """Through the decoder, both pipes, the encoder and the joining of segments, with nothing done to the pictures."""
     source = probing.probe(path)
-    with frame_reader.open_frames(source, start_seconds=start, end_seconds=end) as reading:
+    with frame_reader.read_frames(source, start_seconds=start, end_seconds=end) as reading:
         frames = list(reading)
     write_all(frames, target_like(source, output, frames[0]), source, ranged=start is not None or end is not None, end=end)
     return source
@@ -98,7 +100,7 @@ def test_every_frame_comes_out_at_its_own_time(clip: Clip, tmp_path: Path, name:
 @pytest.mark.parametrize("name", sorted(clips.CLIPS))
 def test_planes_are_bit_for_bit_what_the_codec_holds(clip: Clip, name: str) -> None:
     source = probing.probe(clip(name))
-    with frame_reader.open_frames(source) as frames:
+    with frame_reader.read_frames(source) as frames:
         ours = [(frame.time_seconds, frame.planes[0].copy()) for frame in frames]
     times, pictures = decoded(clip(name))
     turned = [np.rot90(picture, 1) for picture in pictures] if name == "rotated.mov" else pictures
@@ -143,7 +145,7 @@ def test_a_range_begins_at_0_in_matroska_too(clip: Clip, tmp_path: Path, suffix:
     """Where no edit list hides the packet that the range begins within; it must not move the pictures."""
     path = clip("constant.mp4")  # sound from 0 on
     source = probing.probe(path)
-    with frame_reader.open_frames(source, start_seconds=0.3) as reading:
+    with frame_reader.read_frames(source, start_seconds=0.3) as reading:
         frames = list(reading)
     encoder = encoders.choose_encoder("vp9" if suffix == "webm" else "h264", width_px=256, height_px=144)
     target = target_like(source, tmp_path / f"out.{suffix}", frames[0], encoder=encoder)
@@ -161,7 +163,7 @@ def test_a_range_begins_at_0_in_matroska_too(clip: Clip, tmp_path: Path, suffix:
 def test_a_range_in_a_file_that_starts_late_counts_from_its_beginning(clip: Clip, tmp_path: Path) -> None:
     source = probing.probe(clip("stream.ts"))
     assert source.start_seconds == pytest.approx(1.9787, abs=1e-3)
-    with frame_reader.open_frames(source, start_seconds=0.5) as frames:
+    with frame_reader.read_frames(source, start_seconds=0.5) as frames:
         numbers = [clips.read_number(frame.planes[0]) for frame in frames]
     # Frame n lies at 2 + n / 25; 0.5 s after the start is 2.4787, between frames 11 and 12.
     assert numbers == list(range(12, 30))
@@ -169,7 +171,7 @@ def test_a_range_in_a_file_that_starts_late_counts_from_its_beginning(clip: Clip
 
 def test_a_range_behind_the_end_is_an_error(clip: Clip) -> None:
     with (
-        frame_reader.open_frames(probing.probe(clip("constant.mp4")), start_seconds=9) as frames,
+        frame_reader.read_frames(probing.probe(clip("constant.mp4")), start_seconds=9) as frames,
         pytest.raises(InputError, match="no frame"),
     ):
         next(frames)
@@ -186,7 +188,7 @@ def test_the_output_is_tagged_with_the_source_colour(clip: Clip, tmp_path: Path)
 
 def test_the_aspect_of_pixels_is_kept(clip: Clip, tmp_path: Path) -> None:
     source = probing.probe(clip("constant.mp4"))
-    with frame_reader.open_frames(source) as frames:
+    with frame_reader.read_frames(source) as frames:
         first = next(frames)
         target = target_like(source, tmp_path / "out.mp4", first, sample_aspect=Fraction(4, 3))
         write_all([first], target, source)
@@ -200,7 +202,7 @@ def test_the_aspect_of_pixels_is_kept(clip: Clip, tmp_path: Path) -> None:
 )
 def test_every_codec_keeps_frames_and_times(clip: Clip, tmp_path: Path, codec: Any, suffix: str, name: str) -> None:
     source, output = probing.probe(clip("variable.mp4")), tmp_path / f"out.{suffix}"
-    with frame_reader.open_frames(source) as frames:
+    with frame_reader.read_frames(source) as frames:
         first = next(frames)
         encoder = encoders.choose_encoder(codec, width_px=256, height_px=144)
         write_all(list(frames), target_like(source, output, first, encoder=encoder), source)
@@ -223,9 +225,9 @@ def packets(path: Path, *, decoders: bool) -> list[tuple[int | None, int, bytes]
 def test_network_pictures_are_pillows_bicubic(clip: Clip) -> None:
     source = probing.probe(clip("constant.mp4"))
     geometry = frame_geometry(256, 144, fit="whole", input_px=(64, 64), short_side_px=64, stride=32)
-    with frame_reader.open_frames(source) as frames:
+    with frame_reader.read_frames(source) as frames:
         frame = next(frames)
-        ours = resizing.NetworkPictures(source.colour, geometry)(frame).astype(int)
+        ours = resizing.NetworkResizer(source.colour, geometry)(frame).astype(int)
     y, u, v = (plane.astype(float) for plane in frame.planes)
     # BT.601, limited range, inverted by hand (ITU-R BT.601-7, 2.5); chroma repeated, as it varies slowly here.
     cb, cr = (np.repeat(np.repeat(c - 128, 2, axis=0), 2, axis=1) for c in (u, v))
@@ -253,7 +255,7 @@ def test_photographs_are_scaled_by_the_kernel_networks_learned_with(size: tuple[
     across, down = cubic_weights(size[0], 352), cubic_weights(size[1], 256)
     exact = np.einsum("yj,jkc,xk->yxc", down, np.asarray(photo, float), across, optimize=True).clip(0, 255)
     pillows = np.asarray(photo.resize((352, 256), Image.Resampling.BICUBIC))
-    ours = resizing.network_picture(resizing.frame_of(photo), geometry)
+    ours = resizing.resize_for_network(resizing.image_to_frame(photo), geometry)
     inner = np.s_[8:-8, 8:-8]  # what lies beyond the edge is nobody's to know
     error, pillows_error = (np.sqrt(np.square(each[inner] - exact[inner]).mean()) for each in (ours, pillows))
     assert ours.shape == (256, 352, 3) and error < 0.35 and error < 1.1 * pillows_error
@@ -265,31 +267,31 @@ def test_photographs_of_any_size_follow_one_another() -> None:
     for colour in colours:
         for input_px in ((32, 32), (64, 32)):
             geometry = frame_geometry(*colour.shape[1::-1], fit="squash", input_px=input_px, short_side_px=32, stride=32)
-            seen = resizing.network_picture(resizing.frame_of(Image.fromarray(colour)), geometry)
+            seen = resizing.resize_for_network(resizing.image_to_frame(Image.fromarray(colour)), geometry)
             assert seen.shape == (*input_px[::-1], 3) and (seen == colour[0, 0]).all()
 
 
 def test_a_crop_is_the_centre_of_a_scaled_photograph() -> None:
     photo = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     geometry = frame_geometry(60, 40, fit="crop", input_px=(32, 32), short_side_px=40, stride=32)
-    assert np.array_equal(resizing.network_picture(resizing.frame_of(Image.fromarray(photo)), geometry), photo[4:36, 14:46])
+    assert np.array_equal(resizing.resize_for_network(resizing.image_to_frame(Image.fromarray(photo)), geometry), photo[4:36, 14:46])
 
 
 def test_a_crop_is_the_centre_of_the_scaled_frame(clip: Clip) -> None:
     source = probing.probe(clip("constant.mp4"))
-    with frame_reader.open_frames(source) as frames:
+    with frame_reader.read_frames(source) as frames:
         frame = next(frames)
     crop = frame_geometry(256, 144, fit="crop", input_px=(96, 96), short_side_px=144, stride=32)
-    part = resizing.NetworkPictures(source.colour, crop)(frame).astype(int)
+    part = resizing.NetworkResizer(source.colour, crop)(frame).astype(int)
     full = frame_geometry(256, 144, fit="crop", input_px=(144, 144), short_side_px=144, stride=32)
     assert (crop.left_px, crop.top_px) == (80, 24)
-    assert np.array_equal(part[:, :, :], resizing.NetworkPictures(source.colour, full)(frame)[24:120, 24:120])
+    assert np.array_equal(part[:, :, :], resizing.NetworkResizer(source.colour, full)(frame)[24:120, 24:120])
 
 
 def test_pictures_of_a_folder_become_bt709_frames() -> None:
     red, grey = np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 128, np.uint8)
     red[..., 0] = 255
-    first, second = resizing.frames_of_pictures([red, grey], times_seconds=[Fraction(0), Fraction(1, 10)], time_base=Fraction(1, 20))
+    first, second = resizing.images_to_frames([red, grey], times_seconds=[Fraction(0), Fraction(1, 10)], time_base=Fraction(1, 20))
     # ITU-R BT.709-6, item 3.4, for pure red: 16 + 219 * 0.2126, 128 - 224 * 0.2126 / 1.8556, 128 + 224 / 2
     assert [round(float(plane.mean())) for plane in first.planes] == [63, 102, 240]
     assert [round(float(plane.mean())) for plane in second.planes] == [126, 128, 128]
@@ -341,7 +343,7 @@ def test_a_tag_that_is_no_utf8_does_not_hide_the_video(clip: Clip, tmp_path: Pat
 
 def test_all_frames_may_come_in_the_same_memory(clip: Clip, tmp_path: Path) -> None:
     source, path = probing.probe(clip("constant.mp4")), tmp_path / "segment.mp4"
-    with frame_reader.open_frames(source) as reading:
+    with frame_reader.read_frames(source) as reading:
         frames = list(reading)
 
     def in_one_place() -> Iterator[Written]:
@@ -358,7 +360,7 @@ def test_all_frames_may_come_in_the_same_memory(clip: Clip, tmp_path: Path) -> N
 def test_an_encoder_that_refuses_is_an_error_with_its_reason(clip: Clip, tmp_path: Path) -> None:
     source = probing.probe(clip("constant.mp4"))
     refusing = encoders.Encoder(name="libx264", arguments={"preset": "no-such-preset"})
-    with frame_reader.open_frames(source) as frames:
+    with frame_reader.read_frames(source) as frames:
         first = next(frames)
         target = target_like(source, tmp_path / "out.mp4", first, encoder=refusing)
         with pytest.raises(ToolError, match=r"encoder failed after \d+ frames") as caught:
@@ -366,9 +368,48 @@ def test_an_encoder_that_refuses_is_an_error_with_its_reason(clip: Clip, tmp_pat
     assert "no-such-preset" in caught.value.details
 
 
+@pytest.mark.parametrize("words", ["No space left on device", "Disk quota exceeded"])
+def test_a_full_disk_is_no_reason_to_leave_tracks_out(clip: Clip, tmp_path: Path, use_ffmpeg: Callable[..., None], words: str) -> None:
+    """ffmpeg's own words end the joining at the first attempt; what else spoils one leads to attempts with less of the source."""
+    source = probing.probe(clip("late_audio.mp4"))
+    with frame_reader.read_frames(source) as reading:
+        frames = list(reading)
+    use_ffmpeg("-f concat", does=f'echo once >> "{tmp_path}/attempts"; echo "av_interleaved_write_frame(): {words}" >&2; exit 1')
+    with pytest.raises(ToolError, match=f"joining the segments failed: .*{words}") as caught:
+        write_all(frames, target_like(source, tmp_path / "out.mp4", frames[0]), source)
+    assert is_disk_full(caught.value) and (tmp_path / "attempts").read_text() == "once\n"
+
+
+@pytest.mark.parametrize("words", ["No space left on device", "Disk quota exceeded"])
+def test_a_full_disk_is_no_clock_that_cannot_be_put_right(clip: Clip, tmp_path: Path, use_ffmpeg: Callable[..., None], words: str) -> None:
+    source = probing.probe(clip("stream.ts"))
+    use_ffmpeg("-f nut", does=f'echo once >> "{tmp_path}/attempts"; echo "{words}" >&2; exit 1')
+    with pytest.raises(ToolError, match=f"straight.nut: .*{words}") as caught:
+        integrity.straighten_times(source, tmp_path / "straight.nut")
+    assert is_disk_full(caught.value) and (tmp_path / "attempts").read_text() == "once\n"
+    use_ffmpeg("-f nut", does="echo codec not currently supported in container >&2; exit 1")
+    assert not integrity.straighten_times(source, tmp_path / "straight.nut")
+
+
+@pytest.fixture
+def use_ffmpeg(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Makes ffmpeg do something else where its command line has that word."""
+    real = ffmpeg_process.ffmpeg_path
+
+    def use(word: str, *, does: str) -> None:
+        monkeypatch.undo()
+        real.cache_clear()
+        monkeypatch.setenv("PATH", wrapper(tmp_path_factory.mktemp("bin"), word, does=does))
+        real.cache_clear()
+
+    yield use
+    monkeypatch.undo()
+    real.cache_clear()
+
+
 def test_a_decoder_that_dies_is_an_error(clip: Clip) -> None:
     source = probing.probe(clip("late_audio.mp4"))
-    with frame_reader.open_frames(source) as frames:
+    with frame_reader.read_frames(source) as frames:
         first = next(frames)
         assert first.pts == 0
         pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
@@ -380,6 +421,36 @@ def test_a_decoder_that_dies_is_an_error(clip: Clip) -> None:
         with pytest.raises(ToolError, match="decoding failed after"):
             for _ in frames:
                 pass
+
+
+@pytest.mark.parametrize(("word", "told"), [("pipe:1", "decoding failed after"), ("pipe:0", "the encoder failed after")])
+def test_a_child_that_stands_still_is_given_up(clip: Clip, tmp_path: Path, word: str, told: str) -> None:
+    source = probing.probe(clip("late_audio.mp4"))
+    limits = ffmpeg_process.StallLimits(idle_seconds=0.4)
+    with frame_reader.read_frames(source, limits=limits) as reading:
+        target = target_like(source, tmp_path / "out.mp4", next(reading))
+
+        def frames_from_a_frozen_child() -> Iterator[Written]:
+            for number, written in enumerate(copied(itertools.chain.from_iterable(itertools.repeat(list(reading), 1000)))):
+                if number == 2 and word == "pipe:0":
+                    freeze(word)
+                yield written[0], number
+
+        began = time.monotonic()
+        with pytest.raises(ToolError, match=rf"{told}.* ffmpeg did nothing for 0\.4 seconds and was stopped"):
+            if word == "pipe:1":
+                freeze(word)
+                list(reading)
+            segment_writer.write_segment(frames_from_a_frozen_child(), target, tmp_path / "segment.mp4", limits=limits)
+    assert 0.4 < time.monotonic() - began < 10
+
+
+def freeze(word: str) -> None:
+    """Stop this process' ffmpeg that has that word in its command line."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    running = [pid for pid in pids if parent_of(pid) == os.getpid() and is_ffmpeg(pid)]
+    [pid] = [pid for pid in running if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
+    os.kill(pid, signal.SIGSTOP)
 
 
 def parent_of(pid: int) -> int:
@@ -396,12 +467,12 @@ def is_ffmpeg(pid: int) -> bool:
 def test_a_file_that_lost_a_frame_is_not_believed(clip: Clip, tmp_path: Path) -> None:
     round_trip(clip("constant.mp4"), tmp_path / "out.mp4")
     sent = np.arange(30) / 25
-    segment_writer.verify(tmp_path / "out.mp4", tmp_path / "out.mp4", sent)
+    integrity.verify_video(tmp_path / "out.mp4", tmp_path / "out.mp4", sent)
     with pytest.raises(OutputError, match="31 frames were sent, and 30"):
-        segment_writer.verify(tmp_path / "out.mp4", tmp_path / "out.mp4", np.arange(31) / 25)
+        integrity.verify_video(tmp_path / "out.mp4", tmp_path / "out.mp4", np.arange(31) / 25)
     sent[-1] += 0.002
     with pytest.raises(OutputError, match=r"0\.0020 seconds from its time"):
-        segment_writer.verify(tmp_path / "out.mp4", tmp_path / "out.mp4", sent)
+        integrity.verify_video(tmp_path / "out.mp4", tmp_path / "out.mp4", sent)
 
 
 def test_settings_that_a_codec_does_not_have_are_refused() -> None:
@@ -425,7 +496,7 @@ def test_sound_that_a_container_cannot_hold_is_transcoded_and_said(clip: Clip, t
     path = tmp_path / "opus.mkv"
     clips.ffmpeg("-i", str(clip("constant.mp4")), "-c:v", "copy", "-c:a", "pcm_s16le", str(path))
     source = probing.probe(path)
-    with frame_reader.open_frames(source) as reading:
+    with frame_reader.read_frames(source) as reading:
         frames = list(reading)
     [said] = write_all(frames, target_like(source, tmp_path / "out.mp4", frames[0]), source)
     assert "pcm_s16le" in said and "AAC" in said
@@ -464,7 +535,7 @@ def test_hdr_below_reference_white_comes_out_as_it_looks(tmp_path: Path) -> None
     hdr_clip(tmp_path / "hdr.mkv", rgb)
     source = probing.probe(tmp_path / "hdr.mkv")
     assert (source.hdr, source.colour) == ("PQ", Colour(matrix="bt709", full_range=False))
-    with frame_reader.open_frames(source) as frames:
+    with frame_reader.read_frames(source) as frames:
         luma = next(frames).planes[0].astype(float)
     wanted = 16 + 219 * rgb @ np.array([0.2126, 0.7152, 0.0722])
     assert np.abs(luma - wanted).mean() < 0.6 and np.abs(luma - wanted).max() < 3
@@ -475,14 +546,14 @@ def test_the_network_sees_one_field_of_interlaced_frames() -> None:
     upper, lower = np.full((64, 64, 3), 200, np.uint8), np.zeros((64, 64, 3), np.uint8)
     upper[:, 32:] = 40
     times, tick = [Fraction(n, 25) for n in range(3)], Fraction(1, 25)
-    alone, other, combed = resizing.frames_of_pictures([upper, lower, upper], times_seconds=times, time_base=tick)
+    alone, other, combed = resizing.images_to_frames([upper, lower, upper], times_seconds=times, time_base=tick)
     for plane, from_other in zip(combed.planes, other.planes, strict=True):
         plane[1::2] = from_other[1::2]  # planes are views: this changes the picture
     geometry = frame_geometry(64, 64, fit="whole", input_px=(32, 32), short_side_px=32, stride=32)
     colour = resizing.PICTURES_COLOUR
-    seen = resizing.NetworkPictures(colour, geometry, interlaced=True)(combed).astype(int)
-    assert np.abs(seen - resizing.NetworkPictures(colour, geometry)(alone).astype(int)).max() <= 2
-    assert np.abs(seen - resizing.NetworkPictures(colour, geometry, interlaced=True)(other).astype(int)).mean() > 30
+    seen = resizing.NetworkResizer(colour, geometry, interlaced=True)(combed).astype(int)
+    assert np.abs(seen - resizing.NetworkResizer(colour, geometry)(alone).astype(int)).max() <= 2
+    assert np.abs(seen - resizing.NetworkResizer(colour, geometry, interlaced=True)(other).astype(int)).mean() > 30
 
 
 def test_transparent_vp9_is_tagged_as_it_is_converted(tmp_path: Path) -> None:
@@ -492,14 +563,14 @@ def test_transparent_vp9_is_tagged_as_it_is_converted(tmp_path: Path) -> None:
     source = probing.probe(tmp_path / "red.webm")
     assert source.decoder == "libvpx-vp9" and source.colour_tags["colorspace"] == "bt709"
     assert source.colour == Colour(matrix="bt709", full_range=False)
-    with frame_reader.open_frames(source) as frames:
+    with frame_reader.read_frames(source) as frames:
         means = [float(plane.mean()) for plane in next(frames).planes]
     np.testing.assert_allclose(means, [63, 102, 240], atol=2)  # pure red by ITU-R BT.709-6, item 3.4
 
 
 def test_quicktime_is_told_languages_as_it_knows_them(tmp_path: Path) -> None:
     source = probing.probe(corpus.make_clip(corpus.ROWS["tracks.mkv"], tmp_path))
-    with frame_reader.open_frames(source) as reading:
+    with frame_reader.read_frames(source) as reading:
         frames = list(reading)
     write_all(frames, target_like(source, tmp_path / "out.mov", frames[0]), source)
     with av.open(str(tmp_path / "out.mov")) as container:
@@ -509,7 +580,7 @@ def test_quicktime_is_told_languages_as_it_knows_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_a_subtitle_that_has_begun_is_shown_from_where_the_range_begins(tmp_path: Path, suffix: str) -> None:
     source = probing.probe(corpus.make_clip(corpus.ROWS["tracks.mkv"], tmp_path))  # shown from 0.1 to 0.4 s, and from 0.5 s on
-    with frame_reader.open_frames(source, start_seconds=0.3) as reading:
+    with frame_reader.read_frames(source, start_seconds=0.3) as reading:
         frames = list(reading)
     write_all(frames, target_like(source, tmp_path / f"out.{suffix}", frames[0]), source, ranged=True)
     with av.open(str(tmp_path / f"out.{suffix}")) as container:

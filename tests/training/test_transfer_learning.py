@@ -241,8 +241,10 @@ def test_the_best_epoch_is_kept_and_is_as_good_as_it_was_said_to_be(tmp_path: Pa
     losses = []
     for each in card.learned:
         if each.part == "val":
-            image = images.read_still(data / each.name)
-            [seen] = kept.explain_batch(resizing.network_picture(resizing.frame_of(image), kept.geometry(image.width, image.height))[None])
+            image = images.read_image(data / each.name)
+            [seen] = kept.explain_batch(
+                resizing.resize_for_network(resizing.image_to_frame(image), kept.geometry(image.width, image.height))[None]
+            )
             losses.append(-np.log(seen.scores[each.label]))
     assert np.mean(losses) == pytest.approx(told.best["val_loss"], rel=1e-3)
 

@@ -32,7 +32,7 @@ def worker_count() -> int:
     gpus = gpu_count()
     if gpus:
         return gpus
-    return max(1, min(processes.cores() // CORES, _memory_bytes() // MEMORY_BYTES))
+    return max(1, min(processes.count_cores() // CORES, _memory_bytes() // MEMORY_BYTES))
 
 
 def gpu_count() -> int:

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
 from pipeline.errors import OutputError, is_disk_full
+from pipeline.files.disk_space import find_disk_full
 from pipeline.files.processes import Process, is_running
 from pipeline.records import ClassName, Found, KindInterval, LabelInterval
 
@@ -303,8 +304,11 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF  # the upper bits say more of the same
-        if is_full(error):
-            raise OutputError(f"{path}: cannot be written: the disk is full", remedy="make room; nothing recorded is lost") from error
+        refused = find_disk_full(path.parent) if code == sqlite3.SQLITE_IOERR else None  # so SQLite calls a quota that is used up
+        if refused is not None or is_full(error):
+            raise OutputError(f"{path}: cannot be written: the disk is full", remedy="make room; nothing recorded is lost") from (
+                refused or error
+            )
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise OutputError(f"{path}: another run holds it", remedy="wait for that run, or stop it") from error
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
