@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import clips
-from support.commands import ROOT, run
+from support.commands import ROOT, call
 from support.decoding import decoded
 from support.indexed import EGYPTIAN, TABBY, an_archive, seen
 
@@ -223,17 +223,17 @@ def test_a_clip_that_is_there_is_kept_if_it_is_the_same_hit(tmp_path: Path, suff
 
 
 def test_the_command(cats: Path, tmp_path: Path) -> None:
-    ended = run("search", "out", "CATS", "--min-score", "0.55", "--json", cwd=tmp_path)
+    ended = call("search", "out", "CATS", "--min-score", "0.55", "--json", cwd=tmp_path)
     hits = [json.loads(line) for line in ended.out.splitlines()]
     assert ended.code == 0 and [hit["score"] for hit in hits] == [0.8, 0.6]
     assert hits[0].pop("output") == "out/a.mov_output.mp4"
     assert hits[0] == {"input": "/archive/a.mov", "label": "cat", "start_seconds": 0.0, "end_seconds": 5.0, "score": 0.8}
-    ended = run("search", "out", "catamaran", "--clip", "cuts", cwd=tmp_path)
+    ended = call("search", "out", "catamaran", "--clip", "cuts", cwd=tmp_path)
     assert ended.code == 1 and "70.0%  catamaran  00:00:10.000 to 00:00:20.500  /archive/sub/c.mov" in ended.out
     assert ended.last.startswith("error: out/sub/c.mov_output.mp4: is not there any more")
-    ended = run("search", "out", "zebra", cwd=tmp_path)
+    ended = call("search", "out", "zebra", cwd=tmp_path)
     assert (ended.code, ended.out, ended.last) == (0, "", "nothing was found")
-    assert run("search", "nowhere", "cat", cwd=tmp_path).code == 1
+    assert call("search", "nowhere", "cat", cwd=tmp_path).code == 1
 
 
 def test_a_reader_that_has_enough_is_no_error(cats: Path, tmp_path: Path) -> None:

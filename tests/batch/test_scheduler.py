@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from support import clips
-from support.archives import QUICK, begin, ledger_of, picture, run_batch, sql, states, status, tree
-from support.commands import ENCODER, ROOT, Ended, end, names, small_disk, start, until, wrapper
+from support.archives import QUICK, begin, call_batch, ledger_of, picture, run_batch, sql, states, status, tree
+from support.commands import ENCODER, ROOT, Ended, call, end, names, small_disk, until, wrapper
 
 from pipeline.batch import messages
 from pipeline.batch.executors import worker
@@ -296,7 +296,7 @@ def test_the_second_time_nothing_is_done(archive: Path, made: Ended) -> None:
     out = archive / "out"
     before = {path: path.stat().st_mtime_ns for path in outputs(out)}
     started = time.monotonic()
-    ended = run_batch(".", "-o", "out", "--save-maps", "out/maps", cwd=archive)
+    ended = call_batch(".", "-o", "out", "--save-maps", "out/maps", cwd=archive)
     assert time.monotonic() - started < 5 and ended.code == 1 and "nothing to do" in ended.err
     assert len([line for line in ended.err.splitlines() if line.startswith("error: ")]) == 3
     assert {path: path.stat().st_mtime_ns for path in outputs(out)} == before
@@ -306,11 +306,11 @@ def test_looking_writes_nothing(archive: Path, made: Ended) -> None:
     """A dry run and status: at a ledger that is there, and where there is none; and the truth of both."""
     out = archive / "out"
     before = tree(archive)
-    dry = run_batch(".", "-o", "out", "--save-maps", "out/maps", "--dry-run", "--json", cwd=archive)
+    dry = call_batch(".", "-o", "out", "--save-maps", "out/maps", "--dry-run", "--json", cwd=archive)
     standing = {each["input"]: each["state"] for each in map(json.loads, dry.out.splitlines())}
     assert dry.code == 0 and list(standing.values()).count("done") == 9
     assert {name for name, state in standing.items() if state == "failed"} == set(FAILED)
-    only = run_batch("2019", "-o", "out", "--save-maps", "out/maps", "--dry-run", "--include", "*.mp4", cwd=archive)
+    only = call_batch("2019", "-o", "out", "--save-maps", "out/maps", "--dry-run", "--include", "*.mp4", cwd=archive)
     assert only.err.splitlines()[-1] == "1 failed, 1 done", only.out  # what was not looked for is not missing
     told = status(out)
     assert {key: told[key] for key in ("total", "done", "failed", "running", "pending", "missing")} == {
@@ -320,9 +320,9 @@ def test_looking_writes_nothing(archive: Path, made: Ended) -> None:
     for job in told["jobs"]:
         assert (job["output"] is not None and Path(job["output"]).exists()) == (job["state"] == "done")
         assert (job["error"] is not None) == (job["state"] == "failed")
-    plain = end(start("status", "out", cwd=archive))
+    plain = call("status", "out", cwd=archive)
     assert plain.code == 0 and plain.out.splitlines()[1] == "no run is at work" and plain.out.count("failed: ") == 3
-    fresh = run_batch("2019", "-o", "other", "--dry-run", cwd=archive)
+    fresh = call_batch("2019", "-o", "other", "--dry-run", cwd=archive)
     assert fresh.code == 0 and fresh.err.splitlines()[-1] == "7 new"
     assert tree(archive) == before
 
@@ -343,14 +343,14 @@ def test_looking_writes_nothing(archive: Path, made: Ended) -> None:
 )
 def test_what_cannot_go_well_is_refused(archive: Path, made: Ended, arguments: list[str], code: int, told: str) -> None:
     before = tree(archive)
-    ended = run_batch(*arguments, cwd=archive)
+    ended = call_batch(*arguments, cwd=archive)
     assert (ended.code, told in ended.last) == (code, True), ended.err
     changed = {name for name, value in tree(archive).items() if before.get(name) != value}
     assert all(name.startswith("out/.heatreel") for name in changed)
 
 
 def test_no_batch_has_no_status(tmp_path: Path) -> None:
-    ended = end(start("status", tmp_path, "--json", cwd=tmp_path))
+    ended = call("status", tmp_path, "--json", cwd=tmp_path)
     assert ended.code == 1 and "no batch has been here" in ended.last and ended.out == ""
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support.commands import COMMAND, visualize
+from support.commands import COMMAND, call, exit_codes_without_tensorflow, visualize
 from support.decoding import decoded
 
 from pipeline.errors import CommandError, OutputError
@@ -156,56 +156,59 @@ def test_several_videos_go_to_a_folder_with_their_data(clip: Clip, tmp_path: Pat
     assert files(tmp_path) == expected
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (["image", "cat.jpg", "--target", "crane"], 2, "several classes have this name"),
-        (["image", "cat.jpg", "--target", "roster"], 2, "no such class; near to it: rooster (cock)"),
-        (["image", "cat.jpg", "--target", "tabbi"], 2, "no such class; near to it: tabby"),
-        (["image", "cat.jpg", "--model", "nonet"], 2, "--model nonet: no such model"),
-        (["image", "cat.jpg", "--colormap", "pink2"], 2, "--colormap pink2: unknown"),
-        (["image", "cat.jpg", "--layout", "spiral"], 2, "--layout spiral: not one of side-by-side"),
-        (["image", "cat.jpg", "--label", "middle"], 2, "--label middle: not one of top-left, top-right, bottom-left, bottom-right, none"),
-        (["video", "cat.jpg", "--scale", "both"], 2, "--scale both: not one of frame, shared"),
-        (["batch", "cat.jpg", "-o", "out", "--label", "none", "--scale", "x"], 2, "--scale x: not one of frame, shared"),
-        (["image", "cat.jpg", "--alpha", "1.5"], 2, "--alpha 1.5: not between 0 and 1"),
-        (["image", "cat.jpg", "--no-such-option"], 2, "No such option"),
-        (["image", "cat.jpg", "--alpha", "0.2", "--alpha", "0.3"], 2, "error: --alpha: given 2 times; it may be given once"),
-        (["image", "cat.jpg", "nope.jpg", "--open"], 2, "--open: 2 outputs, and no page; add --report"),
-        (
-            ["image", "cat.jpg", "https://example.org/a.jpg", "-o", "cat.jpg/out"],
-            1,
-            "https://example.org/a.jpg: is an address; download it",
-        ),
-        (["rtsp://camera/1"], 1, "error: rtsp://camera/1: is the address of a stream"),
-        (["kat.jpg"], 1, "error: kat.jpg: no such file"),
-        (["kitchen"], 2, "No such command 'kitchen'"),
-        (["image", "cat.jpg", "-o", "cat.mp4"], 2, "pictures are written as"),
-        (["image", "cat.jpg", "--predictions", "p.txt"], 2, "not .csv, .jsonl or .parquet"),
-        (["image", "cat.jpg", "-o", "cat.jpg"], 1, "is the input itself"),
-        (["image", "nope.jpg"], 1, "error: nope.jpg: no such file"),
-        (["video", "cat.jpg", "--start", "1:2:3:4"], 2, "--start 1:2:3:4: not a time"),
-        (["video", "cat.jpg", "--start", "3", "--end", "2"], 2, "not after --start"),
-        (["video", "cat.jpg", "--fps", "0"], 2, "--fps 0: not a rate"),
-        (["video", "cat.jpg", "--batch-size", "²"], 2, "--batch-size ²: not a number or auto"),
-        (["video", "cat.jpg", "--preset", "warp"], 2, "no encoder for codec auto takes 640x360 here"),
-        (["video", "cat.jpg", "-o", "a.webm"], 2, ".webm does not hold codec auto"),
-        (["video", "nope.mp4"], 1, "error: nope.mp4: no such file"),
-        (["video", "text.mp4"], 1, "error: text.mp4: is text, not a video"),
-    ],
-)
+REFUSED: list[tuple[list[str], int, str]] = [
+    (["image", "cat.jpg", "--target", "crane"], 2, "several classes have this name"),
+    (["image", "cat.jpg", "--target", "roster"], 2, "no such class; near to it: rooster (cock)"),
+    (["image", "cat.jpg", "--target", "tabbi"], 2, "no such class; near to it: tabby"),
+    (["image", "cat.jpg", "--model", "nonet"], 2, "--model nonet: no such model"),
+    (["image", "cat.jpg", "--colormap", "pink2"], 2, "--colormap pink2: unknown"),
+    (["image", "cat.jpg", "--layout", "spiral"], 2, "--layout spiral: not one of side-by-side"),
+    (["image", "cat.jpg", "--label", "middle"], 2, "--label middle: not one of top-left, top-right, bottom-left, bottom-right, none"),
+    (["video", "cat.jpg", "--scale", "both"], 2, "--scale both: not one of frame, shared"),
+    (["batch", "cat.jpg", "-o", "out", "--label", "none", "--scale", "x"], 2, "--scale x: not one of frame, shared"),
+    (["image", "cat.jpg", "--alpha", "1.5"], 2, "--alpha 1.5: not between 0 and 1"),
+    (["image", "cat.jpg", "--no-such-option"], 2, "No such option"),
+    (["image", "cat.jpg", "--alpha", "0.2", "--alpha", "0.3"], 2, "error: --alpha: given 2 times; it may be given once"),
+    (["image", "cat.jpg", "nope.jpg", "--open"], 2, "--open: 2 outputs, and no page; add --report"),
+    (
+        ["image", "cat.jpg", "https://example.org/a.jpg", "-o", "cat.jpg/out"],
+        1,
+        "https://example.org/a.jpg: is an address; download it",
+    ),
+    (["rtsp://camera/1"], 1, "error: rtsp://camera/1: is the address of a stream"),
+    (["kat.jpg"], 1, "error: kat.jpg: no such file"),
+    (["kitchen"], 2, "No such command 'kitchen'"),
+    (["image", "cat.jpg", "-o", "cat.mp4"], 2, "pictures are written as"),
+    (["image", "cat.jpg", "--predictions", "p.txt"], 2, "not .csv, .jsonl or .parquet"),
+    (["image", "cat.jpg", "-o", "cat.jpg"], 1, "is the input itself"),
+    (["image", "nope.jpg"], 1, "error: nope.jpg: no such file"),
+    (["video", "cat.jpg", "--start", "1:2:3:4"], 2, "--start 1:2:3:4: not a time"),
+    (["video", "cat.jpg", "--start", "3", "--end", "2"], 2, "not after --start"),
+    (["video", "cat.jpg", "--fps", "0"], 2, "--fps 0: not a rate"),
+    (["video", "cat.jpg", "--batch-size", "²"], 2, "--batch-size ²: not a number or auto"),
+    (["video", "cat.jpg", "--preset", "warp"], 2, "no encoder for codec auto takes 640x360 here"),
+    (["video", "cat.jpg", "-o", "a.webm"], 2, ".webm does not hold codec auto"),
+    (["video", "nope.mp4"], 1, "error: nope.mp4: no such file"),
+    (["video", "text.mp4"], 1, "error: text.mp4: is text, not a video"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), REFUSED)
 def test_what_cannot_be_is_refused_at_once_and_nothing_is_changed(
     cat: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     (tmp_path / "text.mp4").write_text("a text named .mp4")
     before = files(tmp_path)
-    probe = "import sys, runpy; sys.argv[0] = 'visualize'\nimport atexit, cli\n"
-    probe += "atexit.register(lambda: print('TF' if 'tensorflow' in sys.modules else 'light', file=sys.__stderr__))\ncli.main()"
-    result = subprocess.run([sys.executable, "-c", probe, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == code, result.stderr
-    assert message in " ".join(result.stderr.replace("│", " ").split()) and "Traceback" not in result.stderr
-    assert result.stderr.splitlines()[-1] == "light"  # the model was not loaded for it
+    ended = call(*arguments, cwd=tmp_path)
+    assert ended.code == code, ended.err
+    assert message in " ".join(ended.err.replace("│", " ").split())
     assert files(tmp_path) == before
+
+
+def test_no_model_is_loaded_for_a_refusal(cat: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("a text named .mp4")
+    calls = [arguments for arguments, *_ in REFUSED]
+    assert exit_codes_without_tensorflow(calls, cwd=tmp_path) == [code for _, code, _ in REFUSED]
 
 
 ENDING = """
@@ -374,17 +377,17 @@ def test_the_example_runs(tmp_path: Path) -> None:
     ],
 )
 def test_classes_are_listed_by_what_a_word_finds(tmp_path: Path, arguments: list[str], first: str, row: str) -> None:
-    lines = visualize("models", "classes", *arguments, cwd=tmp_path).stdout.splitlines()
+    lines = call("models", "classes", *arguments, cwd=tmp_path).out.splitlines()
     assert lines[0] == first and row in lines
 
 
 def test_all_classes_are_listed_and_a_slip_is_answered(tmp_path: Path) -> None:
-    listing = json.loads(visualize("models", "classes", "--json", cwd=tmp_path).stdout)
+    listing = json.loads(call("models", "classes", "--json", cwd=tmp_path).out)
     assert (listing["model"], listing["query"], listing["stage"], listing["groups"]) == ("efficientnet_lite0", None, None, [])
     assert len(listing["classes"]) == 1000
     assert listing["classes"][263] == {"index": 263, "wnid": "n02113023", "label": "Pembroke", "synonyms": ["Pembroke Welsh corgi"]}
-    slip = visualize("models", "classes", "roster", "--json", cwd=tmp_path)
-    assert slip.returncode == 2 and slip.stderr.startswith("error: roster: no class or kind has that name; near to it: rooster (cock)")
+    slip = call("models", "classes", "roster", "--json", cwd=tmp_path)
+    assert slip.code == 2 and slip.err.startswith("error: roster: no class or kind has that name; near to it: rooster (cock)")
 
 
 def test_a_model_file_lists_its_own_classes(tmp_path: Path) -> None:

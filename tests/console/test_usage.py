@@ -16,7 +16,7 @@ from typing import Any, get_args
 import pytest
 import typer
 from PIL import Image
-from support.command_tree import commands_of
+from support.command_tree import commands_of, root_command
 
 import cli
 from pipeline.batch import scanning
@@ -28,7 +28,7 @@ from pipeline.models import class_names, metadata, zoo
 from pipeline.records import Method, Options
 from pipeline.rendering import compositing
 
-ROOT_COMMAND: Any = typer.main.get_command(cli.app)
+ROOT_COMMAND: Any = root_command()
 COMMANDS = dict(commands_of(ROOT_COMMAND))
 LEAVES = [name for name, command in COMMANDS.items() if not hasattr(command, "commands")]
 Shown = Callable[..., str]
@@ -41,7 +41,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     def show(*words: str, columns: int = 100) -> str:
         monkeypatch.setenv("COLUMNS", str(columns))
         with pytest.raises(SystemExit) as ended:
-            cli.app(list(words), prog_name="visualize")
+            ROOT_COMMAND.main(list(words), prog_name="visualize")
         assert ended.value.code == 0
         return capsys.readouterr().out
 

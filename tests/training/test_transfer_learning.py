@@ -18,6 +18,7 @@ import pytest
 import shapes
 import tensorflow as tf
 from PIL import Image
+from support.commands import call
 
 from pipeline.arrays import Array
 from pipeline.errors import CommandError, InputError, OutputError
@@ -370,6 +371,6 @@ def test_a_training_that_is_stopped_or_killed_goes_on(
 
 def test_wrong_settings_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     for wrong in (("--val", 1), ("--epochs", 0), ("--learning-rate", 0), ("--base", "resnet51"), ("--base", "a.keras"), ("-o", "m.h5")):
-        done = visualize_command("train", tmp_path, *wrong, cwd=tmp_path)
-        assert (done.returncode, done.stdout) == (2, ""), wrong
-        assert wrong[0].lstrip("-") in done.stderr.replace("--output", "o").replace("--model", "base")
+        done = call("train", tmp_path, *wrong, cwd=tmp_path)
+        assert (done.code, done.out) == (2, ""), wrong
+        assert wrong[0].lstrip("-") in done.err.replace("--output", "o").replace("--model", "base")
