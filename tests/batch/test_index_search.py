@@ -185,6 +185,7 @@ def test_a_hit_in_a_range_is_at_the_outputs_own_time(tmp_path: Path) -> None:
     assert hit.command.split()[1].endswith("2.000") and hit.command.endswith(f"'{tmp_path}/a b.mov_output.mp4'")
 
 
+@pytest.mark.media
 def test_hits_are_cut_out_of_the_video(tmp_path: Path) -> None:
     """Every picture of it is there: from the last key frame before it, one a second in these clips, until its end."""
     out = an_archive(tmp_path / "out", {"v": [seen(TABBY, 1.5, 2.48, 0.9), seen(EGYPTIAN, 0, 0, 0.5)], "gone": [seen(TABBY, 0, 1, 0.8)]})
@@ -202,6 +203,7 @@ def test_hits_are_cut_out_of_the_video(tmp_path: Path) -> None:
         index_search.cut(second, tmp_path / "cuts", overwrite=False)
 
 
+@pytest.mark.media
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_a_clip_that_is_there_is_kept_if_it_is_the_same_hit(tmp_path: Path, suffix: str) -> None:
     clips.write_clip(tmp_path / f"v_output.{suffix}", [Fraction(n, 25) for n in range(60)], audio_start=Fraction(0), audio_seconds=2.0)
@@ -236,6 +238,7 @@ def test_the_command(cats: Path, tmp_path: Path) -> None:
     assert call("search", "nowhere", "cat", cwd=tmp_path).code == 1
 
 
+@pytest.mark.process
 def test_a_reader_that_has_enough_is_no_error(cats: Path, tmp_path: Path) -> None:
     """`head` takes one line and goes; a full disk is told."""
     program = f"{sys.executable} -m cli search out CAT --json"

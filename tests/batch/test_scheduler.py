@@ -181,6 +181,7 @@ FAILED = {
 }
 
 
+@pytest.mark.process
 def test_a_night(archive: Path, made: Ended) -> None:
     out = archive / "out"
     told = [json.loads(line) for line in made.out.splitlines()]
@@ -207,6 +208,7 @@ def test_a_night(archive: Path, made: Ended) -> None:
     assert [each["parts"] for each in told if "parts" in each] == [2]
 
 
+@pytest.mark.process
 def test_each_input_has_one_short_line(made: Ended) -> None:
     lines = made.err.splitlines()
     [picture] = [line for line in lines if line.startswith("p0.png: ")]
@@ -215,6 +217,7 @@ def test_each_input_has_one_short_line(made: Ended) -> None:
     assert {"outputs: out", "raw maps: out/maps", "page: out/index.html"} <= set(lines) and ", 3 failed; the log is " in made.err
 
 
+@pytest.mark.process
 def test_raw_maps_have_every_frame(archive: Path, made: Ended) -> None:
     with np.load(archive / "out" / "maps" / "long_output.mp4.npz") as saved:
         assert saved["maps"].shape[0] == len(saved["time_seconds"]) >= 230 / 3
@@ -240,6 +243,7 @@ def stretches_of(rows: Sequence[dict[str, Any]], end_seconds: float) -> list[tup
     return sorted(found)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["long", "2019/June/short"])
 def test_the_index_agrees_with_the_predictions(archive: Path, made: Ended, name: str) -> None:
     out = archive / "out"
@@ -255,6 +259,7 @@ def test_the_index_agrees_with_the_predictions(archive: Path, made: Ended, name:
     assert np.allclose([row[1:] for row in in_ledger], [row[1:] for row in by_file], atol=2e-6)
 
 
+@pytest.mark.process
 def test_the_index_has_every_kind_of_what_was_seen(archive: Path, made: Ended) -> None:
     """A class of 5 % makes each of its kinds one, so its stretches lie within theirs, in pictures, videos, and videos made in parts."""
     out, where = archive / "out", "JOIN job ON job.id = job JOIN source ON source.id = source"
@@ -292,6 +297,7 @@ def test_a_receipt_tells_what_was_seen(tmp_path: Path) -> None:
     assert before is not None and before.stretches == seen and list(before.kinds) == []
 
 
+@pytest.mark.process
 def test_the_second_time_nothing_is_done(archive: Path, made: Ended) -> None:
     out = archive / "out"
     before = {path: path.stat().st_mtime_ns for path in outputs(out)}
@@ -302,6 +308,7 @@ def test_the_second_time_nothing_is_done(archive: Path, made: Ended) -> None:
     assert {path: path.stat().st_mtime_ns for path in outputs(out)} == before
 
 
+@pytest.mark.process
 def test_looking_writes_nothing(archive: Path, made: Ended) -> None:
     """A dry run and status: at a ledger that is there, and where there is none; and the truth of both."""
     out = archive / "out"
@@ -327,6 +334,7 @@ def test_looking_writes_nothing(archive: Path, made: Ended) -> None:
     assert tree(archive) == before
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [

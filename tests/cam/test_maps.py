@@ -350,7 +350,7 @@ def test_a_large_batch_is_computed_in_small_ones_two_at_once(gpus: list[str], si
         ((64, 96), 1, 3, "float32", [4]),
         ((64, 96), 0, 3, "float32", [4]),  # nobody has chosen how many threads
         ((256, 448), 7, 3, "float32", [3, 1]),  # eight cores, four for each of two batches: 440,000 pixels
-        ((256, 448), 1, 160_000, "float32", [4]),  # 10.2 million weights
+        pytest.param((256, 448), 1, 160_000, "float32", [4], marks=pytest.mark.slow),  # 10.2 million weights
         ((256, 448), 1, 3, "bfloat16", [4]),
         ((256, 448), 1, 3, "on a GPU", [4]),
     ],
@@ -511,6 +511,7 @@ def peaks(model: keras.Model, x: Array, classes: Array) -> Array:
     return np.where(found.max((1, 2))[:, None] > 0, points, -1)
 
 
+@pytest.mark.slow
 def test_the_peak_lies_in_the_shape_it_names() -> None:
     keras.utils.set_random_seed(1)
     rng = np.random.default_rng(1)

@@ -326,7 +326,10 @@ def scorecam_by_loops(both: keras.Model, picture: Array, target: int, scale: Cal
     return weighted_sum(a, weights / weights.sum())
 
 
-@pytest.mark.parametrize(("channels", "head"), [(40, "average"), (40, "flatten"), (5, "average"), (32, "several dense")])
+SLOWER = [pytest.param(*given, marks=pytest.mark.slow) for given in ((40, "average"), (40, "flatten"), (32, "several dense"))]
+
+
+@pytest.mark.parametrize(("channels", "head"), [(5, "average"), *SLOWER])
 def test_scorecam_is_the_model_called_for_every_channel(channels: int, head: str) -> None:
     model, both = net(head, channels=channels)
     kernel, bias = model.get_layer("features").get_weights()
@@ -348,7 +351,7 @@ def test_scorecam_masks_pixels_before_they_are_scaled() -> None:
 # ------------------------------------------------------------------------------------------------ batches and targets, every method
 
 
-@pytest.fixture(scope="module", params=["average", "max pooling"])
+@pytest.fixture(scope="module", params=["average", pytest.param("max pooling", marks=pytest.mark.slow)])
 def network(request: pytest.FixtureRequest) -> Network:
     """One whose map is a matrix product and that takes any size, and one that has neither."""
     return split(net(request.param, side=None if request.param == "average" else 16)[0])

@@ -24,9 +24,11 @@ import pytest
 from PIL import Image
 from support.commands import COMMAND, call, exit_codes_without_tensorflow, visualize
 from support.decoding import decoded
+from support.jobs import job_for
 
+from pipeline.console.terminal import Terminal
 from pipeline.errors import CommandError, OutputError
-from pipeline.explain import demo_clip, planning
+from pipeline.explain import demo_clip, planning, sessions
 from pipeline.media import images
 from pipeline.records import Options
 
@@ -43,6 +45,7 @@ def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
+@pytest.mark.process
 def test_help_is_quick_and_loads_none_of_the_heavy_packages(tmp_path: Path) -> None:
     code = (
         "import sys, cli\n"
@@ -57,19 +60,24 @@ def test_help_is_quick_and_loads_none_of_the_heavy_packages(tmp_path: Path) -> N
     assert result.stdout.count("--save-maps") == 1  # what few people ask for is in the whole help alone
 
 
+@pytest.mark.process
 def test_version_is_the_distributions(tmp_path: Path) -> None:
     from importlib.metadata import version
 
     assert visualize("--version", cwd=tmp_path).stdout.strip() == f"visualize {version('heatreel')}"
 
 
-def test_the_result_line_names_scores_as_the_label_in_the_picture_does(cat: Path, tmp_path: Path) -> None:
-    result = visualize("image", cat.name, "-k", 1000, cwd=tmp_path)
-    shown = re.findall(r" (<?\d+%)(?:,|$)", result.stderr.strip())
-    assert result.returncode == 0 and len(shown) == 1000
+def test_the_result_line_names_scores_as_the_label_in_the_picture_does(
+    cat: Path, tmp_path: Path, open_session: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome, _ = sessions.visualize_image(job_for(cat, tmp_path / "out.jpg", top_k=1000), open_session(top_k=1000))
+    Terminal(as_json=False, quiet=False, verbose=False).report(outcome)
+    shown = re.findall(r" (<?\d+%)(?:,|$)", capsys.readouterr().err.strip())
+    assert len(shown) == 1000
     assert shown[-1] == "<1%" and "0%" not in shown  # of a thousand softmax scores none is nothing, and most are under a hundredth
 
 
+@pytest.mark.process
 def test_pictures_good_and_bad_in_one_call(cat: Path, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not a picture")
     shutil.copy(cat, tmp_path / "second.jpg")
@@ -89,6 +97,7 @@ def test_pictures_good_and_bad_in_one_call(cat: Path, tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr and "oneDNN" not in result.stderr
 
 
+@pytest.mark.process
 def test_a_video_through_the_command(clip: Clip, tmp_path: Path) -> None:
     shutil.copy(clip("variable.mp4"), tmp_path / "clip.mp4")
     arguments = [
@@ -145,6 +154,7 @@ def test_a_terminal_sees_a_bar_with_frames_rate_and_time_left(clip: Clip, tmp_pa
     assert "clip.mp4 -> clip_output.mp4 (50 frames in" in seen.decode().splitlines()[-1]
 
 
+@pytest.mark.process
 def test_several_videos_go_to_a_folder_with_their_data(clip: Clip, tmp_path: Path) -> None:
     for name in ("one.mp4", "two.mp4"):
         shutil.copy(clip("single.mp4"), tmp_path / name)
@@ -193,7 +203,11 @@ REFUSED: list[tuple[list[str], int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "code", "message"), REFUSED)
+# A video's encoder is tried first.
+MARKED = [pytest.param(*each, marks=pytest.mark.media if each[0][0] in ("video", "rtsp://camera/1") else ()) for each in REFUSED]
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), MARKED)
 def test_what_cannot_be_is_refused_at_once_and_nothing_is_changed(
     cat: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
@@ -205,6 +219,7 @@ def test_what_cannot_be_is_refused_at_once_and_nothing_is_changed(
     assert files(tmp_path) == before
 
 
+@pytest.mark.process
 def test_no_model_is_loaded_for_a_refusal(cat: Path, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("a text named .mp4")
     calls = [arguments for arguments, *_ in REFUSED]
@@ -233,6 +248,7 @@ cli.main()
 """
 
 
+@pytest.mark.process
 def test_what_imports_make_is_neither_collected_nor_taken_apart(cat: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_text("no picture")
     command = [sys.executable, "-c", ENDING, "image", "cat.jpg", "broken.jpg", "-o", "out"]
@@ -243,12 +259,13 @@ def test_what_imports_make_is_neither_collected_nor_taken_apart(cat: Path, tmp_p
     assert result.stdout.split("\n") == ["imports: False", "afterwards: True True", "the end", ""]
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="xdg-open is what opens files on Linux")
 def test_an_existing_output_is_touched_only_when_told_so(cat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "cat_output.jpg"
     output.write_text("precious")
-    result = visualize("image", "cat.jpg", cwd=tmp_path)
-    assert result.returncode == 1 and "cat_output.jpg: exists already; add --overwrite" in result.stderr
+    refused = call("image", "cat.jpg", cwd=tmp_path)
+    assert refused.code == 1 and "cat_output.jpg: exists already; add --overwrite" in refused.err
     assert output.read_text() == "precious"
     (tmp_path / "xdg-open").write_text(f'#!/bin/sh\nprintf "%s" "$1" > "{tmp_path}/opened"\n')
     (tmp_path / "xdg-open").chmod(0o755)
@@ -260,6 +277,7 @@ def test_an_existing_output_is_touched_only_when_told_so(cat: Path, tmp_path: Pa
         assert image.size == (902, 300)
 
 
+@pytest.mark.process
 def test_skip_existing_makes_what_is_missing_and_no_more(cat: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("a.jpg", "b.jpg", "c.jpg"):
@@ -275,8 +293,8 @@ def test_skip_existing_makes_what_is_missing_and_no_more(cat: Path, tmp_path: Pa
     assert (tmp_path / "out" / "b_output.jpg").read_text() == "precious"
     assert [line.split(",")[0] for line in (tmp_path / "p.csv").read_text().splitlines()] == ["input", "in/a.jpg", "in/c.jpg"]
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    result = visualize(*arguments, cwd=tmp_path)  # the table exists by now, and nobody wants to write it
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "3 skipped: their outputs exist\n")
+    again = call(*arguments, cwd=tmp_path)  # the table exists by now, and nobody wants to write it
+    assert (again.code, again.out, again.err) == (0, "", "3 skipped: their outputs exist\n")
     assert made == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
 
@@ -298,6 +316,7 @@ def test_skip_existing_replaces_no_page_and_no_table_and_says_what_to_do(cat: Pa
     assert str(refused.value) == f"{there}: exists already; move it away{another}"
 
 
+@pytest.mark.media
 def test_what_skip_existing_does_not_pass_over(cat: Path, tmp_path: Path) -> None:
     options = Options(skip_existing=True, report=True)
     (tmp_path / "there.mp4").touch()
@@ -390,6 +409,7 @@ def test_all_classes_are_listed_and_a_slip_is_answered(tmp_path: Path) -> None:
     assert slip.code == 2 and slip.err.startswith("error: roster: no class or kind has that name; near to it: rooster (cock)")
 
 
+@pytest.mark.process
 def test_a_model_file_lists_its_own_classes(tmp_path: Path) -> None:
     import keras
 

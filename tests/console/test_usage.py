@@ -128,6 +128,7 @@ def test_what_need_not_be_given_stands_in_brackets(shown: Shown) -> None:
     assert first["models classes"] == "Usage: visualize models classes [NAME_OR_PATH] [WORD] [OPTIONS]"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["image", "--help-all"]])
 def test_nobody_need_read_the_help(words: list[str]) -> None:
     reading, writing = os.pipe()
@@ -247,6 +248,7 @@ def test_addresses_are_known_by_their_scheme(name: str, why: str) -> None:
     assert bool(file_types.why_no_file(name)) == bool(why)
 
 
+@pytest.mark.media
 def test_every_command_refuses_them_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     address, said = "https://example.org/dog.jpg", "https://example.org/dog.jpg: is an address; download it first, and give the file"
@@ -309,6 +311,7 @@ def test_class_names_are_those_of_the_model_that_is_named(tmp_path: Path) -> Non
     assert completion.classes(context, "") == []
 
 
+@pytest.mark.process
 def test_a_shell_is_told(tmp_path: Path) -> None:
     """By the protocol of bash, in a process of its own."""
     environment = {**os.environ, "_VISUALIZE_COMPLETE": "complete_bash", "COMP_WORDS": "visualize dog.jpg --colormap tw", "COMP_CWORD": "3"}

@@ -322,6 +322,7 @@ def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
+@pytest.mark.process
 def test_the_command_prints_one_object(trained: Path, tmp_path: Path) -> None:
     draw_folder(tmp_path / "data", 3)
     result = run(trained, "data", "-o", "out", "--json", "--examples", 1, cwd=tmp_path)
@@ -374,6 +375,7 @@ def test_what_is_wrong_is_said(refusing: Path, arguments: list[str], code: int, 
     assert (refusing / "done" / "report.html").read_text() == "mine"
 
 
+@pytest.mark.process
 def test_what_is_wrong_is_said_before_the_model_is_loaded(refusing: Path) -> None:
     calls = [["analyze", *arguments] for arguments, *_ in REFUSED]
     assert exit_codes_without_tensorflow(calls, cwd=refusing) == [code for _, code, _ in REFUSED]

@@ -28,11 +28,13 @@ from pipeline.explain import planning, segment_journal, sessions, video_job
 from pipeline.media import ffmpeg_process
 from pipeline.records import Options, Progress
 
+pytestmark = [pytest.mark.process, pytest.mark.media]
+
 Open = Callable[..., sessions.Session]
 
 FRAMES = 120
-QUICK = ["--segment-seconds", "0.4", "--preset", "ultrafast", "--every", "5", "--smooth", "0.5"]
-QUICKLY: dict[str, Any] = {"segment_seconds": 0.4, "preset": "ultrafast", "every": 5, "smooth": 0.5}
+QUICK = ["--segment-seconds", "0.4", "--preset", "ultrafast", "--every", "5", "--smooth", "0.5", "--short-side", "64"]
+QUICKLY: dict[str, Any] = {"segment_seconds": 0.4, "preset": "ultrafast", "every": 5, "smooth": 0.5, "short_side_px": 64}
 DATA = ["--save-maps", "m.npz", "--predictions", "p.csv"]
 
 

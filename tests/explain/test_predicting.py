@@ -102,6 +102,7 @@ def test_a_video_is_judged_over_its_whole_length(clip: Clip, classifier: Any) ->
     assert answer.thumbnail is not None and answer.thumbnail.shape == (180, 320, 3)
 
 
+@pytest.mark.process
 def test_table_csv_grid_and_failures_in_one_call(photographs: Path, tmp_path: Path) -> None:
     shutil.rmtree(photographs / "class 0")
     result = visualize("predict", "photos", "lost.jpg", "--csv", "all.csv", "--grid", "all.png", "-k", 2, cwd=tmp_path)
@@ -180,6 +181,7 @@ def test_the_zoo_as_table_and_json_with_what_is_cached(tmp_path: Path) -> None:
     assert rows["resnet50"]["top-1"] == 74.9 and rows["vgg16"]["pixels"] == "caffe" and rows["xception"]["input"] == 299
 
 
+@pytest.mark.process
 def test_what_is_in_a_model(tmp_path: Path) -> None:
     shown = json.loads(visualize("models", "show", "efficientnet_lite0", "--input-size", "256x448", "--json", cwd=tmp_path).stdout)
     assert shown["map"] == "top_activation, 8x14x1280" and shown["head"].startswith("closed form") and shown["classes"] == 1000

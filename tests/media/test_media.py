@@ -24,6 +24,8 @@ from pipeline.media import encoders, frame_reader, probing, resizing, segment_wr
 from pipeline.models.input_geometry import frame_geometry
 from pipeline.records import Colour, Frame, VideoSource
 
+pytestmark = pytest.mark.media
+
 Clip = Callable[[str], Path]
 Written = tuple[Array, int]
 

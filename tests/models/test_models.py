@@ -208,6 +208,7 @@ def test_channels_first_is_refused_with_its_reason(tmp_path: Path) -> None:
         load(saved(model, tmp_path / "m.keras"))
 
 
+@pytest.mark.slow
 def test_half_the_bits_say_the_same(classifier: loading.Classifier) -> None:
     mixed = loading.load_classifier(ModelChoice(model=zoo.DEFAULT, precision="mixed"))
     photos = [cv2.resize(demo_clip.photograph(shot[0]), (352, 256), interpolation=cv2.INTER_AREA) for shot in demo_clip.SHOTS]

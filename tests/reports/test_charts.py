@@ -77,6 +77,7 @@ def test_calibration_and_coverage_are_drawn_of_little_and_much() -> None:
         assert near(drawn, charts.DARK.second).sum() > 50
 
 
+@pytest.mark.process
 def test_nothing_of_matplotlib_is_changed() -> None:
     code = (
         "import numpy as np\n"

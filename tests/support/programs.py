@@ -1,7 +1,7 @@
 """Which programs a test starts, so that its marks say so.
 
-`watch_programs` listens to the interpreter (PEP 578) and puts the mark of every program that is started into a set. conftest.py compares that set
-with the marks of each test.
+`watch_programs` listens to the interpreter (PEP 578) and puts the mark of every program that is started into a set. conftest.py
+compares that set with the marks of each test.
 """
 
 from __future__ import annotations

@@ -29,6 +29,8 @@ from pipeline.models.pixel_normalization import scale_pixels
 from pipeline.records import ModelChoice, Options, Pixels, Recipe
 from pipeline.training import transfer_learning
 
+pytestmark = pytest.mark.media  # most pictures go through the embedded network
+
 QUICK = Recipe(base=zoo.DEFAULT, augment=False, epochs=6, seed=3)
 CLI = [sys.executable, str(Path(__file__).parents[2] / "cli.py")]
 
@@ -126,6 +128,7 @@ def test_the_file_carries_names_and_what_was_learned_from(trained: transfer_lear
     assert shown["labels"] == "circle, cross, triangle" and shown["pictures"] == "36 to train on, 9 to validate on"
 
 
+@pytest.mark.process
 def test_the_file_is_a_plain_keras_model_that_needs_nothing_of_ours(trained: transfer_learning.Trained, session: sessions.Session) -> None:
     pixels = np.random.default_rng(5).integers(0, 256, (2, 160, 224, 3), np.uint8)
     code = (
