@@ -1,4 +1,4 @@
-"""The shape of the tree, held by tests: how long a function may be, what tests share, and that the README knows every option."""
+"""The shape of the tree, held by tests: how long a function may be, and that the README knows every option."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.commands import call
+from support.commands import run
 from support.indexed import EGYPTIAN, TABBY, an_archive, seen
 
 from pipeline.batch import archive, archive_page, scanning, status_report
@@ -28,8 +28,9 @@ def test_a_page_is_the_archives_where_one_of_its_ledgers_knows_of_it(tmp_path: P
     assert status_report.read(out, every_job=False).page is None
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("option", ["--no-report", "--report"])
-def test_without_a_page_of_its_own_a_batch_opens_its_folder(tmp_path: Path, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_page_of_its_own_a_batch_opens_its_folder(tmp_path: Path, option: str) -> None:
     """Somebody else's page is neither named nor opened; no worker is started, for the one picture has failed before."""
     out, given, opener = tmp_path / "out", tmp_path / "given", tmp_path / "bin" / "xdg-open"
     for folder in (given, opener.parent, archive.home(out)):
@@ -51,8 +52,7 @@ def test_without_a_page_of_its_own_a_batch_opens_its_folder(tmp_path: Path, opti
         assert claim is not None
         book.fail(claim, error_class="InputError", error_text="a.jpg: torn", charge="error", final=True, how="error")
         book.end_run(run_number, 1)
-    monkeypatch.setenv("PATH", str(opener.parent), prepend=os.pathsep)
-    ended = call("batch", "given", "-o", "out", "--open", option, cwd=tmp_path)
+    ended = run("batch", "given", "-o", "out", "--open", option, cwd=tmp_path, PATH=f"{opener.parent}:{os.environ['PATH']}")
     assert ended.code == 1 and "nothing to do" in ended.err and "page:" not in ended.err, ended.err
     assert (tmp_path / "opened").read_text() == f"{out}\n" and (out / "index.html").read_text() == "somebody else's"
 
