@@ -143,7 +143,7 @@ def by_tape(both: keras.Model, pixels: Array, target: int, of: Callable[[Any], A
     return np.maximum(np.einsum("bhwk,bk->bhw", np.asarray(activations, np.float64), gradients.mean((1, 2))), 0)
 
 
-@pytest.mark.parametrize("nested", [False, True], ids=["flat", "nested"])
+@pytest.mark.parametrize("nested", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["flat", "nested"])
 @pytest.mark.parametrize("head", HEADS)
 def test_maps_are_those_of_the_whole_models_gradient(head: str, nested: bool) -> None:
     model, both = net(head, nested=nested)
