@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # ------------------------------------------------------------------------------------------------ marks
 
-BY_FIXTURE = {"clip": "media", "classifier": "media", "open_session": "media", "browser": "browser"}
+BY_FIXTURE = {"clip": "media", "classifier": "media", "open_session": "media", "trained": "media", "browser": "browser"}
 STARTED: set[str] = set()  # the marks of what the test at hand has started so far
 STARTED_BY_FIXTURE: dict[tuple[str, str], set[str]] = {}  # by the place and the name of fixtures that several tests share
 watch_programs(STARTED)
@@ -34,7 +34,7 @@ watch_programs(STARTED)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever asks for a clip, the embedded network or a browser is marked by that."""
+    """Whoever asks for a clip, a network that knows something or a browser is marked by that."""
     for item in items:
         for name in BY_FIXTURE.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(BY_FIXTURE[name])

@@ -152,7 +152,7 @@ def test_maps_are_those_of_the_whole_models_gradient(head: str, nested: bool) ->
     assert_same_maps(found, np.stack([by_tape(both, x, target) for target in range(4)], axis=1))
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", ["average", "flatten", *(pytest.param(head, marks=pytest.mark.slow) for head in [*HEADS][2:])])
 def test_the_negative_class_of_one_unit_is_minus_the_logit(head: str) -> None:
     model, both = net(head, units=1, activation="sigmoid")
     x = pictures(3)
@@ -223,7 +223,7 @@ def test_the_embedded_models_maps_are_those_of_pytorch(classifier: Classifier) -
 # ------------------------------------------------------------------------------------------------ batches and targets
 
 
-@pytest.fixture(params=["average", "several dense"])
+@pytest.fixture(params=["average", pytest.param("several dense", marks=pytest.mark.slow)])
 def network(request: pytest.FixtureRequest) -> Network:
     """Of any picture size, with a bias for which no class wins everywhere."""
     model, both = net(request.param, side=None)

@@ -243,7 +243,7 @@ def test_three_methods_are_one_behind_an_average(method: str) -> None:
         assert_close(found[:, target], derived, 1e-4 if method == "xgradcam" else 1e-5)  # its denominator loses digits
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", ["average", "flatten", *(pytest.param(head, marks=pytest.mark.slow) for head in [*HEADS][2:])])
 @pytest.mark.parametrize("method", WITH_GRADIENT)
 def test_the_explainers_map_is_the_formula_of_the_whole_models_gradient(method: str, head: str) -> None:
     model, both = net(head)
@@ -460,7 +460,9 @@ def test_a_map_without_heat_adds_none() -> None:
     np.testing.assert_allclose(maps.fused([nothing, something])(pictures(1)).maps, [[[[0, 0.125], [0.25, 0.5]]]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", ["gradcam", *(pytest.param(method, marks=pytest.mark.slow) for method in METHODS if method != "gradcam")]
+)
 def test_one_layer_fused_is_itself_at_a_peak_of_one(method: str) -> None:
     model, _ = net("flatten")
     explain = maps.explainer(split(model), method=method, targets=[1, 3])

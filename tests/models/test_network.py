@@ -303,6 +303,7 @@ def test_the_model_is_left_as_it_was(place: keras.Model) -> None:
     assert state(place) == before
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own saving, with numpy 2
 def test_a_saved_model_is_cut_like_the_one_that_was_saved(place: keras.Model, tmp_path: Path) -> None:
     place.save(tmp_path / "model.keras")
