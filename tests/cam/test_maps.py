@@ -199,6 +199,7 @@ def test_logits_are_explained_and_not_probabilities(head: str) -> None:
 # ------------------------------------------------------------------------------------------------ the embedded model
 
 
+@pytest.mark.slow
 def test_the_embedded_models_maps_are_those_of_its_whole_gradient() -> None:
     model = embedded_network.build()
     plain = layers.Dense(1000)

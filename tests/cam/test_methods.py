@@ -19,6 +19,8 @@ from pipeline.records import Method
 
 METHODS: tuple[str, ...] = get_args(Method)
 WITH_GRADIENT = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam")
+# Of those with gradients, one is quick: their formulas are tested by themselves.
+ONE_OF_A_KIND = [pytest.param(name, marks=pytest.mark.slow if name in WITH_GRADIENT[1:] else ()) for name in METHODS]
 
 
 def assert_close(ours: Any, theirs: Any, tolerance: float = 1e-5) -> None:
@@ -369,7 +371,7 @@ def test_a_batch_gives_what_single_pictures_give_in_any_order(network: Network, 
         assert_close(explain(x[i : i + 1]).maps[0], whole.maps[i], 1e-4)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ONE_OF_A_KIND)
 def test_several_targets_are_each_alone(network: Network, method: str) -> None:
     x = pictures(3)
     together = maps.explainer(network, method=method, targets=[3, 0, 2])(x)
@@ -380,7 +382,7 @@ def test_several_targets_are_each_alone(network: Network, method: str) -> None:
         np.testing.assert_allclose(together.scores, alone.scores, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ONE_OF_A_KIND)
 def test_without_targets_each_picture_explains_its_top_class(network: Network, method: str) -> None:
     x = pictures(12)
     explanation, every = (maps.explainer(network, method=method, targets=targets)(x) for targets in (None, [0, 1, 2, 3]))
@@ -404,7 +406,7 @@ def test_one_trace_serves_every_batch_and_picture_size(network: Network, method:
     assert len(preprocessed) == by_one_trace >= 1
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ONE_OF_A_KIND)
 def test_nothing_that_is_given_is_changed(method: str) -> None:
     model, _ = net("flatten")
     x, before = pictures(2), [variable.numpy() for variable in model.variables]
