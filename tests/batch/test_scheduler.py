@@ -297,6 +297,7 @@ def test_a_receipt_tells_what_was_seen(tmp_path: Path) -> None:
     assert before is not None and before.stretches == seen and list(before.kinds) == []
 
 
+@pytest.mark.media
 @pytest.mark.process
 def test_the_second_time_nothing_is_done(archive: Path, made: Ended) -> None:
     out = archive / "out"
@@ -334,6 +335,7 @@ def test_looking_writes_nothing(archive: Path, made: Ended) -> None:
     assert tree(archive) == before
 
 
+@pytest.mark.media
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
