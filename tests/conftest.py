@@ -1,16 +1,17 @@
-"""Fixtures that several test files share; what is slow to make is made once."""
+"""Fixtures that several test files share, what is slow to make is made once; and marks, which are held to what a test starts."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.programs import watch_programs
 
 import pipeline  # noqa: F401 - before the tests' own import of TensorFlow, as everywhere
 
@@ -21,6 +22,56 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell's background
 if TYPE_CHECKING:
     from pipeline.explain.sessions import Session
     from pipeline.models.loading import Classifier
+
+
+# ------------------------------------------------------------------------------------------------ marks
+
+BY_FIXTURE = {"clip": "media", "classifier": "media", "open_session": "media", "trained": "media", "browser": "browser"}
+STARTED: set[str] = set()  # the marks of what the test at hand has started so far
+STARTED_BY_FIXTURE: dict[tuple[str, str], set[str]] = {}  # by the place and the name of fixtures that several tests share
+watch_programs(STARTED)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever asks for a clip, a network that knows something or a browser is marked by that."""
+    for item in items:
+        for name in BY_FIXTURE.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(BY_FIXTURE[name])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup() -> Generator[None, Any, Any]:
+    STARTED.clear()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+    """What a shared fixture has started counts for every test that asks for it, not for the first alone."""
+    before = set(STARTED)
+    STARTED.clear()
+    try:
+        return (yield)
+    finally:
+        if fixturedef.scope != "function":
+            STARTED_BY_FIXTURE[fixturedef.baseid, fixturedef.argname] = set(STARTED)
+        STARTED.update(before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """A test that starts a program is marked: so the tests without marks stay quick. Slow ones are left in peace."""
+    result = yield
+    names = getattr(item, "fixturenames", ())
+    shared = [marks for (place, name), marks in STARTED_BY_FIXTURE.items() if name in names and item.nodeid.startswith(place)]
+    missing = STARTED.union(*shared) - {mark.name for mark in item.iter_markers()}
+    if missing and item.get_closest_marker("slow") is None:
+        pytest.fail(f"it starts programs: mark it {', '.join(f'@pytest.mark.{mark}' for mark in sorted(missing))}", pytrace=False)
+    return result
+
+
+# ------------------------------------------------------------------------------------------------ fixtures
 
 
 @pytest.fixture(scope="session")

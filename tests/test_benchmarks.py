@@ -57,6 +57,7 @@ def test_works_take_turns_in_changing_order(harness: ModuleType) -> None:
     assert len(calls) == 3 * (2 + 2)  # two rounds to warm up
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_memory_is_that_of_the_process_and_of_all_its_children(harness: ModuleType) -> None:
     child = "b = b'1' * (48 << 20); import time; time.sleep(1)"
@@ -70,11 +71,13 @@ def test_memory_is_that_of_the_process_and_of_all_its_children(harness: ModuleTy
     assert 48 < tree - own < 48 + interpreter + 8
 
 
+@pytest.mark.process
 def test_a_command_that_fails_is_not_measured(harness: ModuleType) -> None:
     with pytest.raises(SystemExit, match="no such thing"):
         harness.run(sys.executable, "-c", "import sys; sys.exit('no such thing')", memory_bytes=1 << 20)
 
 
+@pytest.mark.process
 def test_a_benchmark_that_is_not_there_is_named() -> None:
     ended = subprocess.run([sys.executable, BENCHMARKS / "measure.py", "speed"], capture_output=True, text=True, check=False)
     assert ended.returncode == 2 and "no benchmark speed; there are cost, maps, forward" in ended.stderr

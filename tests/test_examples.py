@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from PIL import Image
 from support import clips
-from support.command_tree import commands_of
+from support.command_tree import commands_of, root_command
 
-import cli
 from pipeline.batch import status_report
 from pipeline.media import probing
 
@@ -42,7 +40,7 @@ def test_scripts_parse_and_may_be_run(script: Path) -> None:
 
 @pytest.mark.parametrize("example", [*SCRIPTS, KUBERNETES], ids=lambda path: path.name)
 def test_every_option_of_the_command_exists(example: Path) -> None:
-    commands = dict(commands_of(typer.main.get_command(cli.app)))
+    commands = dict(commands_of(root_command()))
     lines = [line for line in example.read_text().splitlines() if "visualize " in line and not line.lstrip().startswith("#")]
     assert lines
     for line in lines:

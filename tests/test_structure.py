@@ -8,10 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import typer
-from support.command_tree import commands_of
-
-import cli
+from support.command_tree import commands_of, root_command
 
 ROOT = Path(__file__).parent.parent
 
@@ -95,9 +92,19 @@ def test_a_package_holds_a_dozen_modules_at_most() -> None:
     assert not {name: count for name, count in counts.items() if count > MOST_MODULES_OF_A_PACKAGE}
 
 
+def test_no_test_imports_a_test() -> None:
+    """What tests share lies in tests/support."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            named = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            named += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            modules = [name for name in named if name.rpartition(".")[2].startswith("test_") or name.startswith("conftest")]
+            assert not modules, f"{path.name}: {modules}"
+
+
 def test_every_command_and_option_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
-    root = typer.main.get_command(cli.app)
+    root = root_command()
     for name, command in commands_of(root):
         assert f"visualize {name}" in readme, name
         for parameter in command.params:
@@ -106,7 +113,7 @@ def test_every_command_and_option_is_in_the_readme() -> None:
 
 
 def test_the_readme_names_no_option_that_does_not_exist() -> None:
-    root = typer.main.get_command(cli.app)
+    root = root_command()
     known = {"--version", "--help", "--help-all", "--install-completion"}
     known |= {option for _, command in commands_of(root) for p in command.params for option in (*p.opts, *p.secondary_opts)}
     named = set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*(?![\w-])", (ROOT / "README.md").read_text()))

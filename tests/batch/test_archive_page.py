@@ -28,6 +28,7 @@ def test_a_page_is_the_archives_where_one_of_its_ledgers_knows_of_it(tmp_path: P
     assert status_report.read(out, every_job=False).page is None
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("option", ["--no-report", "--report"])
 def test_without_a_page_of_its_own_a_batch_opens_its_folder(tmp_path: Path, option: str) -> None:
     """Somebody else's page is neither named nor opened; no worker is started, for the one picture has failed before."""

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.archives import picture, run_batch, states, status, tree
-from support.commands import run
+from support.archives import call_batch, picture, run_batch, states, status, tree
+from support.commands import call
 
 from pipeline.batch import archive, exact_copies, index_search, scanning
 from pipeline.batch import status_report as standing
@@ -272,7 +272,7 @@ def test_a_batch_points_copies_out_and_makes_one_of_them_with_dedupe(tmp_path: P
     assert "2 done in" in ended.err and states(tmp_path / "once")["b.png"] == "copy"
     assert sorted(path.name for path in (tmp_path / "once").rglob("*_output.png")) == ["a_output.png", "other_output.png"]
     before = tree(tmp_path / "once")
-    assert "; 2 of them are exact copies of others" in run("status", "once", cwd=tmp_path).out
-    dry = run_batch("given", "-o", "once", "--dedupe", "--no-report", "--dry-run", "--json", cwd=tmp_path)
+    assert "; 2 of them are exact copies of others" in call("status", "once", cwd=tmp_path).out
+    dry = call_batch("given", "-o", "once", "--dedupe", "--no-report", "--dry-run", "--json", cwd=tmp_path)
     assert {line["input"]: line["state"] for line in map(json.loads, dry.out.splitlines())}["sub/c.png"] == "copy"
     assert tree(tmp_path / "once") == before

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import clips
-from support.commands import ROOT, run
+from support.commands import ROOT, call
 from support.decoding import decoded
 from support.indexed import EGYPTIAN, TABBY, an_archive, seen
 
@@ -185,6 +185,7 @@ def test_a_hit_in_a_range_is_at_the_outputs_own_time(tmp_path: Path) -> None:
     assert hit.command.split()[1].endswith("2.000") and hit.command.endswith(f"'{tmp_path}/a b.mov_output.mp4'")
 
 
+@pytest.mark.media
 def test_hits_are_cut_out_of_the_video(tmp_path: Path) -> None:
     """Every picture of it is there: from the last key frame before it, one a second in these clips, until its end."""
     out = an_archive(tmp_path / "out", {"v": [seen(TABBY, 1.5, 2.48, 0.9), seen(EGYPTIAN, 0, 0, 0.5)], "gone": [seen(TABBY, 0, 1, 0.8)]})
@@ -202,6 +203,7 @@ def test_hits_are_cut_out_of_the_video(tmp_path: Path) -> None:
         index_search.cut(second, tmp_path / "cuts", overwrite=False)
 
 
+@pytest.mark.media
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_a_clip_that_is_there_is_kept_if_it_is_the_same_hit(tmp_path: Path, suffix: str) -> None:
     clips.write_clip(tmp_path / f"v_output.{suffix}", [Fraction(n, 25) for n in range(60)], audio_start=Fraction(0), audio_seconds=2.0)
@@ -223,19 +225,20 @@ def test_a_clip_that_is_there_is_kept_if_it_is_the_same_hit(tmp_path: Path, suff
 
 
 def test_the_command(cats: Path, tmp_path: Path) -> None:
-    ended = run("search", "out", "CATS", "--min-score", "0.55", "--json", cwd=tmp_path)
+    ended = call("search", "out", "CATS", "--min-score", "0.55", "--json", cwd=tmp_path)
     hits = [json.loads(line) for line in ended.out.splitlines()]
     assert ended.code == 0 and [hit["score"] for hit in hits] == [0.8, 0.6]
     assert hits[0].pop("output") == "out/a.mov_output.mp4"
     assert hits[0] == {"input": "/archive/a.mov", "label": "cat", "start_seconds": 0.0, "end_seconds": 5.0, "score": 0.8}
-    ended = run("search", "out", "catamaran", "--clip", "cuts", cwd=tmp_path)
+    ended = call("search", "out", "catamaran", "--clip", "cuts", cwd=tmp_path)
     assert ended.code == 1 and "70.0%  catamaran  00:00:10.000 to 00:00:20.500  /archive/sub/c.mov" in ended.out
     assert ended.last.startswith("error: out/sub/c.mov_output.mp4: is not there any more")
-    ended = run("search", "out", "zebra", cwd=tmp_path)
+    ended = call("search", "out", "zebra", cwd=tmp_path)
     assert (ended.code, ended.out, ended.last) == (0, "", "nothing was found")
-    assert run("search", "nowhere", "cat", cwd=tmp_path).code == 1
+    assert call("search", "nowhere", "cat", cwd=tmp_path).code == 1
 
 
+@pytest.mark.process
 def test_a_reader_that_has_enough_is_no_error(cats: Path, tmp_path: Path) -> None:
     """`head` takes one line and goes; a full disk is told."""
     program = f"{sys.executable} -m cli search out CAT --json"

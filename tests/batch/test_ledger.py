@@ -122,6 +122,7 @@ def intact(path: Path) -> bool:
 # ------------------------------------------------------------------------------------------------ processes
 
 
+@pytest.mark.process
 def test_a_process_is_known_by_its_start_too() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     process = Process.of(child.pid)
@@ -138,6 +139,7 @@ def test_a_process_is_known_by_its_start_too() -> None:
     assert is_running(process) is False
 
 
+@pytest.mark.process
 def test_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.files import processes
 
@@ -678,6 +680,7 @@ def ends(process: subprocess.Popen[str]) -> list[str]:
     return [word for word in out.split() if word != "open"]
 
 
+@pytest.mark.process
 def test_many_claim_and_each_job_is_claimed_once(place: Path) -> None:
     names = [f"{number:04d}" for number in range(600)]
     with open_ledger(place) as book:
@@ -716,6 +719,7 @@ def test_several_threads_share_one_ledger(archive: Archive) -> None:
     assert sorted(claimed) == [b"%03d" % number for number in range(100)] and archive.states() == {"done": 100}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("mode", ["shared", "exclusive"])
 def test_a_kill_at_any_moment_leaves_an_intact_ledger(place: Path, mode: str) -> None:
     with open_ledger(place) as book:
@@ -781,6 +785,7 @@ def test_no_statement_walks_through_a_table(archive: Archive) -> None:
 # ------------------------------------------------------------------------------------------------ files
 
 
+@pytest.mark.process
 def test_a_ledger_is_made_by_many_at_once(place: Path) -> None:
     assert [ends(process) for process in workers(4, place)] == [[]] * 4 and intact(place)
     together = threading.Barrier(8)

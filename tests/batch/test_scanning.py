@@ -544,6 +544,7 @@ def test_videos_by_their_first_bytes(tmp_path: Path, what: str) -> None:
     assert [one.kind for one in walked(tmp_path) if isinstance(one, Found)] == ["video"] * 3
 
 
+@pytest.mark.media
 def test_real_videos_without_a_name(tmp_path: Path, clip: Callable[[str], Path]) -> None:
     from support.clips import CLIPS
 

@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from support import clips
-from support.archives import QUICK, begin, ledger_of, picture, run_batch, sql, states, status, tree
-from support.commands import ENCODER, ROOT, Ended, end, names, small_disk, start, until, wrapper
+from support.archives import QUICK, begin, call_batch, ledger_of, picture, run_batch, sql, states, status, tree
+from support.commands import ENCODER, ROOT, Ended, call, end, names, small_disk, until, wrapper
 
 from pipeline.batch import messages
 from pipeline.batch.executors import worker
@@ -182,6 +182,7 @@ FAILED = {
 }
 
 
+@pytest.mark.process
 def test_a_night(archive: Path, made: Ended) -> None:
     out = archive / "out"
     told = [json.loads(line) for line in made.out.splitlines()]
@@ -208,6 +209,7 @@ def test_a_night(archive: Path, made: Ended) -> None:
     assert [each["parts"] for each in told if "parts" in each] == [2]
 
 
+@pytest.mark.process
 def test_each_input_has_one_short_line(made: Ended) -> None:
     lines = made.err.splitlines()
     [picture] = [line for line in lines if line.startswith("p0.png: ")]
@@ -216,6 +218,7 @@ def test_each_input_has_one_short_line(made: Ended) -> None:
     assert {"outputs: out", "raw maps: out/maps", "page: out/index.html"} <= set(lines) and ", 3 failed; the log is " in made.err
 
 
+@pytest.mark.process
 def test_raw_maps_have_every_frame(archive: Path, made: Ended) -> None:
     with np.load(archive / "out" / "maps" / "long_output.mp4.npz") as saved:
         assert saved["maps"].shape[0] == len(saved["time_seconds"]) >= 230 / 3
@@ -241,6 +244,7 @@ def stretches_of(rows: Sequence[dict[str, Any]], end_seconds: float) -> list[tup
     return sorted(found)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["long", "2019/June/short"])
 def test_the_index_agrees_with_the_predictions(archive: Path, made: Ended, name: str) -> None:
     out = archive / "out"
@@ -256,6 +260,7 @@ def test_the_index_agrees_with_the_predictions(archive: Path, made: Ended, name:
     assert np.allclose([row[1:] for row in in_ledger], [row[1:] for row in by_file], atol=2e-6)
 
 
+@pytest.mark.process
 def test_the_index_has_every_kind_of_what_was_seen(archive: Path, made: Ended) -> None:
     """A class of 5 % makes each of its kinds one, so its stretches lie within theirs, in pictures, videos, and videos made in parts."""
     out, where = archive / "out", "JOIN job ON job.id = job JOIN source ON source.id = source"
@@ -293,25 +298,28 @@ def test_a_receipt_tells_what_was_seen(tmp_path: Path) -> None:
     assert before is not None and before.stretches == seen and list(before.kinds) == []
 
 
+@pytest.mark.media
+@pytest.mark.process
 def test_the_second_time_nothing_is_done(archive: Path, made: Ended) -> None:
     out = archive / "out"
     before = {path: path.stat().st_mtime_ns for path in outputs(out)}
     started = time.monotonic()
-    ended = run_batch(".", "-o", "out", "--save-maps", "out/maps", cwd=archive)
+    ended = call_batch(".", "-o", "out", "--save-maps", "out/maps", cwd=archive)
     assert time.monotonic() - started < 5 and ended.code == 1 and "nothing to do" in ended.err
     assert len([line for line in ended.err.splitlines() if line.startswith("error: ")]) == 3
     assert {path: path.stat().st_mtime_ns for path in outputs(out)} == before
 
 
+@pytest.mark.process
 def test_looking_writes_nothing(archive: Path, made: Ended) -> None:
     """A dry run and status: at a ledger that is there, and where there is none; and the truth of both."""
     out = archive / "out"
     before = tree(archive)
-    dry = run_batch(".", "-o", "out", "--save-maps", "out/maps", "--dry-run", "--json", cwd=archive)
+    dry = call_batch(".", "-o", "out", "--save-maps", "out/maps", "--dry-run", "--json", cwd=archive)
     standing = {each["input"]: each["state"] for each in map(json.loads, dry.out.splitlines())}
     assert dry.code == 0 and list(standing.values()).count("done") == 9
     assert {name for name, state in standing.items() if state == "failed"} == set(FAILED)
-    only = run_batch("2019", "-o", "out", "--save-maps", "out/maps", "--dry-run", "--include", "*.mp4", cwd=archive)
+    only = call_batch("2019", "-o", "out", "--save-maps", "out/maps", "--dry-run", "--include", "*.mp4", cwd=archive)
     assert only.err.splitlines()[-1] == "1 failed, 1 done", only.out  # what was not looked for is not missing
     told = status(out)
     assert {key: told[key] for key in ("total", "done", "failed", "running", "pending", "missing")} == {
@@ -321,13 +329,15 @@ def test_looking_writes_nothing(archive: Path, made: Ended) -> None:
     for job in told["jobs"]:
         assert (job["output"] is not None and Path(job["output"]).exists()) == (job["state"] == "done")
         assert (job["error"] is not None) == (job["state"] == "failed")
-    plain = end(start("status", "out", cwd=archive))
+    plain = call("status", "out", cwd=archive)
     assert plain.code == 0 and plain.out.splitlines()[1] == "no run is at work" and plain.out.count("failed: ") == 3
-    fresh = run_batch("2019", "-o", "other", "--dry-run", cwd=archive)
+    fresh = call_batch("2019", "-o", "other", "--dry-run", cwd=archive)
     assert fresh.code == 0 and fresh.err.splitlines()[-1] == "7 new"
     assert tree(archive) == before
 
 
+@pytest.mark.media
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
@@ -344,14 +354,14 @@ def test_looking_writes_nothing(archive: Path, made: Ended) -> None:
 )
 def test_what_cannot_go_well_is_refused(archive: Path, made: Ended, arguments: list[str], code: int, told: str) -> None:
     before = tree(archive)
-    ended = run_batch(*arguments, cwd=archive)
+    ended = call_batch(*arguments, cwd=archive)
     assert (ended.code, told in ended.last) == (code, True), ended.err
     changed = {name for name, value in tree(archive).items() if before.get(name) != value}
     assert all(name.startswith("out/.heatreel") for name in changed)
 
 
 def test_no_batch_has_no_status(tmp_path: Path) -> None:
-    ended = end(start("status", tmp_path, "--json", cwd=tmp_path))
+    ended = call("status", tmp_path, "--json", cwd=tmp_path)
     assert ended.code == 1 and "no batch has been here" in ended.last and ended.out == ""
 
 

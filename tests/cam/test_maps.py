@@ -143,7 +143,7 @@ def by_tape(both: keras.Model, pixels: Array, target: int, of: Callable[[Any], A
     return np.maximum(np.einsum("bhwk,bk->bhw", np.asarray(activations, np.float64), gradients.mean((1, 2))), 0)
 
 
-@pytest.mark.parametrize("nested", [False, True], ids=["flat", "nested"])
+@pytest.mark.parametrize("nested", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["flat", "nested"])
 @pytest.mark.parametrize("head", HEADS)
 def test_maps_are_those_of_the_whole_models_gradient(head: str, nested: bool) -> None:
     model, both = net(head, nested=nested)
@@ -152,7 +152,7 @@ def test_maps_are_those_of_the_whole_models_gradient(head: str, nested: bool) ->
     assert_same_maps(found, np.stack([by_tape(both, x, target) for target in range(4)], axis=1))
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", ["average", "flatten", *(pytest.param(head, marks=pytest.mark.slow) for head in [*HEADS][2:])])
 def test_the_negative_class_of_one_unit_is_minus_the_logit(head: str) -> None:
     model, both = net(head, units=1, activation="sigmoid")
     x = pictures(3)
@@ -199,6 +199,7 @@ def test_logits_are_explained_and_not_probabilities(head: str) -> None:
 # ------------------------------------------------------------------------------------------------ the embedded model
 
 
+@pytest.mark.slow
 def test_the_embedded_models_maps_are_those_of_its_whole_gradient() -> None:
     model = embedded_network.build()
     plain = layers.Dense(1000)
@@ -223,7 +224,7 @@ def test_the_embedded_models_maps_are_those_of_pytorch(classifier: Classifier) -
 # ------------------------------------------------------------------------------------------------ batches and targets
 
 
-@pytest.fixture(params=["average", "several dense"])
+@pytest.fixture(params=["average", pytest.param("several dense", marks=pytest.mark.slow)])
 def network(request: pytest.FixtureRequest) -> Network:
     """Of any picture size, with a bias for which no class wins everywhere."""
     model, both = net(request.param, side=None)
@@ -350,7 +351,7 @@ def test_a_large_batch_is_computed_in_small_ones_two_at_once(gpus: list[str], si
         ((64, 96), 1, 3, "float32", [4]),
         ((64, 96), 0, 3, "float32", [4]),  # nobody has chosen how many threads
         ((256, 448), 7, 3, "float32", [3, 1]),  # eight cores, four for each of two batches: 440,000 pixels
-        ((256, 448), 1, 160_000, "float32", [4]),  # 10.2 million weights
+        pytest.param((256, 448), 1, 160_000, "float32", [4], marks=pytest.mark.slow),  # 10.2 million weights
         ((256, 448), 1, 3, "bfloat16", [4]),
         ((256, 448), 1, 3, "on a GPU", [4]),
     ],
@@ -511,6 +512,7 @@ def peaks(model: keras.Model, x: Array, classes: Array) -> Array:
     return np.where(found.max((1, 2))[:, None] > 0, points, -1)
 
 
+@pytest.mark.slow
 def test_the_peak_lies_in_the_shape_it_names() -> None:
     keras.utils.set_random_seed(1)
     rng = np.random.default_rng(1)

@@ -19,6 +19,8 @@ from pipeline.records import Method
 
 METHODS: tuple[str, ...] = get_args(Method)
 WITH_GRADIENT = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam")
+# Of those with gradients, one is quick: their formulas are tested by themselves.
+ONE_OF_A_KIND = [pytest.param(name, marks=pytest.mark.slow if name in WITH_GRADIENT[1:] else ()) for name in METHODS]
 
 
 def assert_close(ours: Any, theirs: Any, tolerance: float = 1e-5) -> None:
@@ -243,7 +245,7 @@ def test_three_methods_are_one_behind_an_average(method: str) -> None:
         assert_close(found[:, target], derived, 1e-4 if method == "xgradcam" else 1e-5)  # its denominator loses digits
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", ["average", "flatten", *(pytest.param(head, marks=pytest.mark.slow) for head in [*HEADS][2:])])
 @pytest.mark.parametrize("method", WITH_GRADIENT)
 def test_the_explainers_map_is_the_formula_of_the_whole_models_gradient(method: str, head: str) -> None:
     model, both = net(head)
@@ -326,7 +328,10 @@ def scorecam_by_loops(both: keras.Model, picture: Array, target: int, scale: Cal
     return weighted_sum(a, weights / weights.sum())
 
 
-@pytest.mark.parametrize(("channels", "head"), [(40, "average"), (40, "flatten"), (5, "average"), (32, "several dense")])
+SLOWER = [pytest.param(*given, marks=pytest.mark.slow) for given in ((40, "average"), (40, "flatten"), (32, "several dense"))]
+
+
+@pytest.mark.parametrize(("channels", "head"), [(5, "average"), *SLOWER])
 def test_scorecam_is_the_model_called_for_every_channel(channels: int, head: str) -> None:
     model, both = net(head, channels=channels)
     kernel, bias = model.get_layer("features").get_weights()
@@ -348,7 +353,7 @@ def test_scorecam_masks_pixels_before_they_are_scaled() -> None:
 # ------------------------------------------------------------------------------------------------ batches and targets, every method
 
 
-@pytest.fixture(scope="module", params=["average", "max pooling"])
+@pytest.fixture(scope="module", params=["average", pytest.param("max pooling", marks=pytest.mark.slow)])
 def network(request: pytest.FixtureRequest) -> Network:
     """One whose map is a matrix product and that takes any size, and one that has neither."""
     return split(net(request.param, side=None if request.param == "average" else 16)[0])
@@ -366,7 +371,7 @@ def test_a_batch_gives_what_single_pictures_give_in_any_order(network: Network, 
         assert_close(explain(x[i : i + 1]).maps[0], whole.maps[i], 1e-4)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ONE_OF_A_KIND)
 def test_several_targets_are_each_alone(network: Network, method: str) -> None:
     x = pictures(3)
     together = maps.explainer(network, method=method, targets=[3, 0, 2])(x)
@@ -377,7 +382,7 @@ def test_several_targets_are_each_alone(network: Network, method: str) -> None:
         np.testing.assert_allclose(together.scores, alone.scores, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ONE_OF_A_KIND)
 def test_without_targets_each_picture_explains_its_top_class(network: Network, method: str) -> None:
     x = pictures(12)
     explanation, every = (maps.explainer(network, method=method, targets=targets)(x) for targets in (None, [0, 1, 2, 3]))
@@ -401,7 +406,7 @@ def test_one_trace_serves_every_batch_and_picture_size(network: Network, method:
     assert len(preprocessed) == by_one_trace >= 1
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ONE_OF_A_KIND)
 def test_nothing_that_is_given_is_changed(method: str) -> None:
     model, _ = net("flatten")
     x, before = pictures(2), [variable.numpy() for variable in model.variables]
@@ -457,7 +462,9 @@ def test_a_map_without_heat_adds_none() -> None:
     np.testing.assert_allclose(maps.fused([nothing, something])(pictures(1)).maps, [[[[0, 0.125], [0.25, 0.5]]]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", ["gradcam", *(pytest.param(method, marks=pytest.mark.slow) for method in METHODS if method != "gradcam")]
+)
 def test_one_layer_fused_is_itself_at_a_peak_of_one(method: str) -> None:
     model, _ = net("flatten")
     explain = maps.explainer(split(model), method=method, targets=[1, 3])

@@ -22,11 +22,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support.commands import COMMAND, visualize
+from support.commands import COMMAND, call, exit_codes_without_tensorflow, visualize
 from support.decoding import decoded
+from support.jobs import job_for
 
+from pipeline.console.terminal import Terminal
 from pipeline.errors import CommandError, OutputError
-from pipeline.explain import demo_clip, planning
+from pipeline.explain import demo_clip, image_job, planning
 from pipeline.media import images
 from pipeline.records import Options
 
@@ -43,6 +45,7 @@ def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
+@pytest.mark.process
 def test_help_is_quick_and_loads_none_of_the_heavy_packages(tmp_path: Path) -> None:
     code = (
         "import sys, cli\n"
@@ -57,19 +60,24 @@ def test_help_is_quick_and_loads_none_of_the_heavy_packages(tmp_path: Path) -> N
     assert result.stdout.count("--save-maps") == 1  # what few people ask for is in the whole help alone
 
 
+@pytest.mark.process
 def test_version_is_the_distributions(tmp_path: Path) -> None:
     from importlib.metadata import version
 
     assert visualize("--version", cwd=tmp_path).stdout.strip() == f"visualize {version('heatreel')}"
 
 
-def test_the_result_line_names_scores_as_the_label_in_the_picture_does(cat: Path, tmp_path: Path) -> None:
-    result = visualize("image", cat.name, "-k", 1000, cwd=tmp_path)
-    shown = re.findall(r" (<?\d+%)(?:,|$)", result.stderr.strip())
-    assert result.returncode == 0 and len(shown) == 1000
+def test_the_result_line_names_scores_as_the_label_in_the_picture_does(
+    cat: Path, tmp_path: Path, open_session: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome, _ = image_job.visualize_image(job_for(cat, tmp_path / "out.jpg", top_k=1000), open_session(top_k=1000))
+    Terminal(as_json=False, quiet=False, verbose=False).report(outcome)
+    shown = re.findall(r" (<?\d+%)(?:,|$)", capsys.readouterr().err.strip())
+    assert len(shown) == 1000
     assert shown[-1] == "<1%" and "0%" not in shown  # of a thousand softmax scores none is nothing, and most are under a hundredth
 
 
+@pytest.mark.process
 def test_pictures_good_and_bad_in_one_call(cat: Path, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not a picture")
     shutil.copy(cat, tmp_path / "second.jpg")
@@ -89,6 +97,7 @@ def test_pictures_good_and_bad_in_one_call(cat: Path, tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr and "oneDNN" not in result.stderr
 
 
+@pytest.mark.process
 def test_a_video_through_the_command(clip: Clip, tmp_path: Path) -> None:
     shutil.copy(clip("variable.mp4"), tmp_path / "clip.mp4")
     arguments = [
@@ -145,6 +154,7 @@ def test_a_terminal_sees_a_bar_with_frames_rate_and_time_left(clip: Clip, tmp_pa
     assert "clip.mp4 -> clip_output.mp4 (50 frames in" in seen.decode().splitlines()[-1]
 
 
+@pytest.mark.process
 def test_several_videos_go_to_a_folder_with_their_data(clip: Clip, tmp_path: Path) -> None:
     for name in ("one.mp4", "two.mp4"):
         shutil.copy(clip("single.mp4"), tmp_path / name)
@@ -156,56 +166,64 @@ def test_several_videos_go_to_a_folder_with_their_data(clip: Clip, tmp_path: Pat
     assert files(tmp_path) == expected
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (["image", "cat.jpg", "--target", "crane"], 2, "several classes have this name"),
-        (["image", "cat.jpg", "--target", "roster"], 2, "no such class; near to it: rooster (cock)"),
-        (["image", "cat.jpg", "--target", "tabbi"], 2, "no such class; near to it: tabby"),
-        (["image", "cat.jpg", "--model", "nonet"], 2, "--model nonet: no such model"),
-        (["image", "cat.jpg", "--colormap", "pink2"], 2, "--colormap pink2: unknown"),
-        (["image", "cat.jpg", "--layout", "spiral"], 2, "--layout spiral: not one of side-by-side"),
-        (["image", "cat.jpg", "--label", "middle"], 2, "--label middle: not one of top-left, top-right, bottom-left, bottom-right, none"),
-        (["video", "cat.jpg", "--scale", "both"], 2, "--scale both: not one of frame, shared"),
-        (["batch", "cat.jpg", "-o", "out", "--label", "none", "--scale", "x"], 2, "--scale x: not one of frame, shared"),
-        (["image", "cat.jpg", "--alpha", "1.5"], 2, "--alpha 1.5: not between 0 and 1"),
-        (["image", "cat.jpg", "--no-such-option"], 2, "No such option"),
-        (["image", "cat.jpg", "--alpha", "0.2", "--alpha", "0.3"], 2, "error: --alpha: given 2 times; it may be given once"),
-        (["image", "cat.jpg", "nope.jpg", "--open"], 2, "--open: 2 outputs, and no page; add --report"),
-        (
-            ["image", "cat.jpg", "https://example.org/a.jpg", "-o", "cat.jpg/out"],
-            1,
-            "https://example.org/a.jpg: is an address; download it",
-        ),
-        (["rtsp://camera/1"], 1, "error: rtsp://camera/1: is the address of a stream"),
-        (["kat.jpg"], 1, "error: kat.jpg: no such file"),
-        (["kitchen"], 2, "No such command 'kitchen'"),
-        (["image", "cat.jpg", "-o", "cat.mp4"], 2, "pictures are written as"),
-        (["image", "cat.jpg", "--predictions", "p.txt"], 2, "not .csv, .jsonl or .parquet"),
-        (["image", "cat.jpg", "-o", "cat.jpg"], 1, "is the input itself"),
-        (["image", "nope.jpg"], 1, "error: nope.jpg: no such file"),
-        (["video", "cat.jpg", "--start", "1:2:3:4"], 2, "--start 1:2:3:4: not a time"),
-        (["video", "cat.jpg", "--start", "3", "--end", "2"], 2, "not after --start"),
-        (["video", "cat.jpg", "--fps", "0"], 2, "--fps 0: not a rate"),
-        (["video", "cat.jpg", "--batch-size", "²"], 2, "--batch-size ²: not a number or auto"),
-        (["video", "cat.jpg", "--preset", "warp"], 2, "no encoder for codec auto takes 640x360 here"),
-        (["video", "cat.jpg", "-o", "a.webm"], 2, ".webm does not hold codec auto"),
-        (["video", "nope.mp4"], 1, "error: nope.mp4: no such file"),
-        (["video", "text.mp4"], 1, "error: text.mp4: is text, not a video"),
-    ],
-)
+REFUSED: list[tuple[list[str], int, str]] = [
+    (["image", "cat.jpg", "--target", "crane"], 2, "several classes have this name"),
+    (["image", "cat.jpg", "--target", "roster"], 2, "no such class; near to it: rooster (cock)"),
+    (["image", "cat.jpg", "--target", "tabbi"], 2, "no such class; near to it: tabby"),
+    (["image", "cat.jpg", "--model", "nonet"], 2, "--model nonet: no such model"),
+    (["image", "cat.jpg", "--colormap", "pink2"], 2, "--colormap pink2: unknown"),
+    (["image", "cat.jpg", "--layout", "spiral"], 2, "--layout spiral: not one of side-by-side"),
+    (["image", "cat.jpg", "--label", "middle"], 2, "--label middle: not one of top-left, top-right, bottom-left, bottom-right, none"),
+    (["video", "cat.jpg", "--scale", "both"], 2, "--scale both: not one of frame, shared"),
+    (["batch", "cat.jpg", "-o", "out", "--label", "none", "--scale", "x"], 2, "--scale x: not one of frame, shared"),
+    (["image", "cat.jpg", "--alpha", "1.5"], 2, "--alpha 1.5: not between 0 and 1"),
+    (["image", "cat.jpg", "--no-such-option"], 2, "No such option"),
+    (["image", "cat.jpg", "--alpha", "0.2", "--alpha", "0.3"], 2, "error: --alpha: given 2 times; it may be given once"),
+    (["image", "cat.jpg", "nope.jpg", "--open"], 2, "--open: 2 outputs, and no page; add --report"),
+    (
+        ["image", "cat.jpg", "https://example.org/a.jpg", "-o", "cat.jpg/out"],
+        1,
+        "https://example.org/a.jpg: is an address; download it",
+    ),
+    (["rtsp://camera/1"], 1, "error: rtsp://camera/1: is the address of a stream"),
+    (["kat.jpg"], 1, "error: kat.jpg: no such file"),
+    (["kitchen"], 2, "No such command 'kitchen'"),
+    (["image", "cat.jpg", "-o", "cat.mp4"], 2, "pictures are written as"),
+    (["image", "cat.jpg", "--predictions", "p.txt"], 2, "not .csv, .jsonl or .parquet"),
+    (["image", "cat.jpg", "-o", "cat.jpg"], 1, "is the input itself"),
+    (["image", "nope.jpg"], 1, "error: nope.jpg: no such file"),
+    (["video", "cat.jpg", "--start", "1:2:3:4"], 2, "--start 1:2:3:4: not a time"),
+    (["video", "cat.jpg", "--start", "3", "--end", "2"], 2, "not after --start"),
+    (["video", "cat.jpg", "--fps", "0"], 2, "--fps 0: not a rate"),
+    (["video", "cat.jpg", "--batch-size", "²"], 2, "--batch-size ²: not a number or auto"),
+    (["video", "cat.jpg", "--preset", "warp"], 2, "no encoder for codec auto takes 640x360 here"),
+    (["video", "cat.jpg", "-o", "a.webm"], 2, ".webm does not hold codec auto"),
+    (["video", "nope.mp4"], 1, "error: nope.mp4: no such file"),
+    (["video", "text.mp4"], 1, "error: text.mp4: is text, not a video"),
+]
+
+
+# A video's encoder is tried first.
+MARKED = [pytest.param(*each, marks=pytest.mark.media if each[0][0] in ("video", "rtsp://camera/1") else ()) for each in REFUSED]
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), MARKED)
 def test_what_cannot_be_is_refused_at_once_and_nothing_is_changed(
     cat: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     (tmp_path / "text.mp4").write_text("a text named .mp4")
     before = files(tmp_path)
-    probe = "import sys, runpy; sys.argv[0] = 'visualize'\nimport atexit, cli\n"
-    probe += "atexit.register(lambda: print('TF' if 'tensorflow' in sys.modules else 'light', file=sys.__stderr__))\ncli.main()"
-    result = subprocess.run([sys.executable, "-c", probe, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == code, result.stderr
-    assert message in " ".join(result.stderr.replace("│", " ").split()) and "Traceback" not in result.stderr
-    assert result.stderr.splitlines()[-1] == "light"  # the model was not loaded for it
+    ended = call(*arguments, cwd=tmp_path)
+    assert ended.code == code, ended.err
+    assert message in " ".join(ended.err.replace("│", " ").split())
     assert files(tmp_path) == before
+
+
+@pytest.mark.process
+def test_no_model_is_loaded_for_a_refusal(cat: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("a text named .mp4")
+    calls = [arguments for arguments, *_ in REFUSED]
+    assert exit_codes_without_tensorflow(calls, cwd=tmp_path) == [code for _, code, _ in REFUSED]
 
 
 ENDING = """
@@ -230,6 +248,7 @@ cli.main()
 """
 
 
+@pytest.mark.process
 def test_what_imports_make_is_neither_collected_nor_taken_apart(cat: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_text("no picture")
     command = [sys.executable, "-c", ENDING, "image", "cat.jpg", "broken.jpg", "-o", "out"]
@@ -240,12 +259,13 @@ def test_what_imports_make_is_neither_collected_nor_taken_apart(cat: Path, tmp_p
     assert result.stdout.split("\n") == ["imports: False", "afterwards: True True", "the end", ""]
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="xdg-open is what opens files on Linux")
 def test_an_existing_output_is_touched_only_when_told_so(cat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "cat_output.jpg"
     output.write_text("precious")
-    result = visualize("image", "cat.jpg", cwd=tmp_path)
-    assert result.returncode == 1 and "cat_output.jpg: exists already; add --overwrite" in result.stderr
+    refused = call("image", "cat.jpg", cwd=tmp_path)
+    assert refused.code == 1 and "cat_output.jpg: exists already; add --overwrite" in refused.err
     assert output.read_text() == "precious"
     (tmp_path / "xdg-open").write_text(f'#!/bin/sh\nprintf "%s" "$1" > "{tmp_path}/opened"\n')
     (tmp_path / "xdg-open").chmod(0o755)
@@ -257,6 +277,7 @@ def test_an_existing_output_is_touched_only_when_told_so(cat: Path, tmp_path: Pa
         assert image.size == (902, 300)
 
 
+@pytest.mark.process
 def test_skip_existing_makes_what_is_missing_and_no_more(cat: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("a.jpg", "b.jpg", "c.jpg"):
@@ -272,8 +293,8 @@ def test_skip_existing_makes_what_is_missing_and_no_more(cat: Path, tmp_path: Pa
     assert (tmp_path / "out" / "b_output.jpg").read_text() == "precious"
     assert [line.split(",")[0] for line in (tmp_path / "p.csv").read_text().splitlines()] == ["input", "in/a.jpg", "in/c.jpg"]
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    result = visualize(*arguments, cwd=tmp_path)  # the table exists by now, and nobody wants to write it
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "3 skipped: their outputs exist\n")
+    again = call(*arguments, cwd=tmp_path)  # the table exists by now, and nobody wants to write it
+    assert (again.code, again.out, again.err) == (0, "", "3 skipped: their outputs exist\n")
     assert made == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
 
@@ -295,6 +316,7 @@ def test_skip_existing_replaces_no_page_and_no_table_and_says_what_to_do(cat: Pa
     assert str(refused.value) == f"{there}: exists already; move it away{another}"
 
 
+@pytest.mark.media
 def test_what_skip_existing_does_not_pass_over(cat: Path, tmp_path: Path) -> None:
     options = Options(skip_existing=True, report=True)
     (tmp_path / "there.mp4").touch()
@@ -374,19 +396,20 @@ def test_the_example_runs(tmp_path: Path) -> None:
     ],
 )
 def test_classes_are_listed_by_what_a_word_finds(tmp_path: Path, arguments: list[str], first: str, row: str) -> None:
-    lines = visualize("models", "classes", *arguments, cwd=tmp_path).stdout.splitlines()
+    lines = call("models", "classes", *arguments, cwd=tmp_path).out.splitlines()
     assert lines[0] == first and row in lines
 
 
 def test_all_classes_are_listed_and_a_slip_is_answered(tmp_path: Path) -> None:
-    listing = json.loads(visualize("models", "classes", "--json", cwd=tmp_path).stdout)
+    listing = json.loads(call("models", "classes", "--json", cwd=tmp_path).out)
     assert (listing["model"], listing["query"], listing["stage"], listing["groups"]) == ("efficientnet_lite0", None, None, [])
     assert len(listing["classes"]) == 1000
     assert listing["classes"][263] == {"index": 263, "wnid": "n02113023", "label": "Pembroke", "synonyms": ["Pembroke Welsh corgi"]}
-    slip = visualize("models", "classes", "roster", "--json", cwd=tmp_path)
-    assert slip.returncode == 2 and slip.stderr.startswith("error: roster: no class or kind has that name; near to it: rooster (cock)")
+    slip = call("models", "classes", "roster", "--json", cwd=tmp_path)
+    assert slip.code == 2 and slip.err.startswith("error: roster: no class or kind has that name; near to it: rooster (cock)")
 
 
+@pytest.mark.process
 def test_a_model_file_lists_its_own_classes(tmp_path: Path) -> None:
     import keras
 

@@ -16,7 +16,7 @@ from typing import Any, get_args
 import pytest
 import typer
 from PIL import Image
-from support.command_tree import commands_of
+from support.command_tree import commands_of, root_command
 
 import cli
 from pipeline.batch import scanning
@@ -30,7 +30,7 @@ from pipeline.records import Method, Options
 from pipeline.rendering import compositing
 from pipeline.training import training_plan
 
-ROOT_COMMAND: Any = typer.main.get_command(cli.app)
+ROOT_COMMAND: Any = root_command()
 COMMANDS = dict(commands_of(ROOT_COMMAND))
 LEAVES = [name for name, command in COMMANDS.items() if not hasattr(command, "commands")]
 Shown = Callable[..., str]
@@ -43,7 +43,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     def show(*words: str, columns: int = 100) -> str:
         monkeypatch.setenv("COLUMNS", str(columns))
         with pytest.raises(SystemExit) as ended:
-            cli.app(list(words), prog_name="visualize")
+            ROOT_COMMAND.main(list(words), prog_name="visualize")
         assert ended.value.code == 0
         return capsys.readouterr().out
 
@@ -130,6 +130,7 @@ def test_what_need_not_be_given_stands_in_brackets(shown: Shown) -> None:
     assert first["models classes"] == "Usage: visualize models classes [NAME_OR_PATH] [WORD] [OPTIONS]"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["image", "--help-all"]])
 def test_nobody_need_read_the_help(words: list[str]) -> None:
     reading, writing = os.pipe()
@@ -249,6 +250,7 @@ def test_addresses_are_known_by_their_scheme(name: str, why: str) -> None:
     assert bool(file_types.explain_no_file(name)) == bool(why)
 
 
+@pytest.mark.media
 def test_every_command_refuses_them_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     address, said = "https://example.org/dog.jpg", "https://example.org/dog.jpg: is an address; download it first, and give the file"
@@ -311,6 +313,7 @@ def test_class_names_are_those_of_the_model_that_is_named(tmp_path: Path) -> Non
     assert completion.classes(context, "") == []
 
 
+@pytest.mark.process
 def test_a_shell_is_told(tmp_path: Path) -> None:
     """By the protocol of bash, in a process of its own."""
     environment = {**os.environ, "_VISUALIZE_COMPLETE": "complete_bash", "COMP_WORDS": "visualize dog.jpg --colormap tw", "COMP_CWORD": "3"}

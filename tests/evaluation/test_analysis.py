@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from support.commands import call, exit_codes_without_tensorflow
 from support.pages import Elements
 
 from pipeline.console.terminal import Terminal
@@ -318,12 +319,13 @@ def test_where_nothing_can_be_read_that_is_said(trained: Path, tmp_path: Path) -
 # ------------------------------------------------------------------------------------------------ the command
 
 
-def run(*arguments: object, cwd: Path, code: str = "import cli; cli.main()") -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", code, "analyze", *map(str, arguments)]
+    command = [sys.executable, "-m", "cli", "analyze", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
+@pytest.mark.process
 def test_the_command_prints_one_object(trained: Path, tmp_path: Path) -> None:
     draw_folder(tmp_path / "data", 3)
     result = run(trained, "data", "-o", "out", "--json", "--examples", 1, cwd=tmp_path)
@@ -351,22 +353,32 @@ def test_the_summary_says_what_one_wants_to_know_first(found: analysis_result.An
     assert lines[7] == str(found.page) and "left out" in said.err and "broken.png" in said.err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (["efficientnet_lite0", "data", "--threshold", "1.5"], 2, "--threshold 1.5: not between 0 and 1"),
-        (["efficientnet_lite0", "data", "-o", "data/out"], 2, "every folder is a class"),
-        (["efficientnet_lite0", "lost"], 1, "lost: cannot be read as a folder of class folders"),
-        (["efficientnet_lite0", "data", "-o", "done"], 1, "done/report.html: exists already"),
-        (["efficientnet_lite0", "data", "--colormap", "none"], 2, "--colormap none: unknown"),
-    ],
-)
-def test_what_is_wrong_is_said_before_the_model_is_loaded(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+REFUSED: list[tuple[list[str], int, str]] = [
+    (["efficientnet_lite0", "data", "--threshold", "1.5"], 2, "--threshold 1.5: not between 0 and 1"),
+    (["efficientnet_lite0", "data", "-o", "data/out"], 2, "every folder is a class"),
+    (["efficientnet_lite0", "lost"], 1, "lost: cannot be read as a folder of class folders"),
+    (["efficientnet_lite0", "data", "-o", "done"], 1, "done/report.html: exists already"),
+    (["efficientnet_lite0", "data", "--colormap", "none"], 2, "--colormap none: unknown"),
+]
+
+
+@pytest.fixture
+def refusing(tmp_path: Path) -> Path:
+    """Where all of these are refused."""
     draw_folder(tmp_path / "data", 1)
     (tmp_path / "done").mkdir()
     (tmp_path / "done" / "report.html").write_text("mine")
-    probe = "import atexit, sys, cli\n"
-    probe += "atexit.register(lambda: print('TF' if 'tensorflow' in sys.modules else 'light', file=sys.__stderr__))\ncli.main()"
-    result = run(*arguments, cwd=tmp_path, code=probe)
-    assert result.returncode == code and message in " ".join(result.stderr.split()), result.stderr
-    assert result.stderr.splitlines()[-1] == "light" and (tmp_path / "done" / "report.html").read_text() == "mine"
+    return tmp_path
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), REFUSED)
+def test_what_is_wrong_is_said(refusing: Path, arguments: list[str], code: int, message: str) -> None:
+    ended = call("analyze", *arguments, cwd=refusing)
+    assert ended.code == code and message in " ".join(ended.err.split()), ended.err
+    assert (refusing / "done" / "report.html").read_text() == "mine"
+
+
+@pytest.mark.process
+def test_what_is_wrong_is_said_before_the_model_is_loaded(refusing: Path) -> None:
+    calls = [["analyze", *arguments] for arguments, *_ in REFUSED]
+    assert exit_codes_without_tensorflow(calls, cwd=refusing) == [code for _, code, _ in REFUSED]

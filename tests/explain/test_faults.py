@@ -21,18 +21,20 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import clips
-from support.commands import DECODER, ENCODER, ROOT, Ended, end, names, run, small_disk, start, until, wrapper
+from support.commands import DECODER, ENCODER, ROOT, Ended, call, end, names, run, small_disk, start, until, wrapper
 
 from pipeline.errors import InputError, ToolError
 from pipeline.explain import planning, segment_journal, sessions, video_job
 from pipeline.media import ffmpeg_process
 from pipeline.records import Options, Progress
 
+pytestmark = [pytest.mark.process, pytest.mark.media]
+
 Open = Callable[..., sessions.Session]
 
 FRAMES = 120
-QUICK = ["--segment-seconds", "0.4", "--preset", "ultrafast", "--every", "5", "--smooth", "0.5"]
-QUICKLY: dict[str, Any] = {"segment_seconds": 0.4, "preset": "ultrafast", "every": 5, "smooth": 0.5}
+QUICK = ["--segment-seconds", "0.4", "--preset", "ultrafast", "--every", "5", "--smooth", "0.5", "--short-side", "64"]
+QUICKLY: dict[str, Any] = {"segment_seconds": 0.4, "preset": "ultrafast", "every": 5, "smooth": 0.5, "short_side_px": 64}
 DATA = ["--save-maps", "m.npz", "--predictions", "p.csv"]
 
 
@@ -507,10 +509,10 @@ def test_outputs_that_cannot_be(place: Path, tmp_path: Path) -> None:
     (place / "soft.mp4").symlink_to("v.mp4")
     before = (place / "v.mp4").read_bytes()
     for name in ("hard.mp4", "soft.mp4", "v.mp4"):
-        ended = video("v.mp4", "-o", name, "--overwrite", cwd=place)
+        ended = call("video", *QUICK, "v.mp4", "-o", name, "--overwrite", cwd=place)
         assert ended.code == 1 and f"{name}: is the input itself" in ended.last
     with small_disk(tmp_path / "fixed", 1 << 20, "ro"):
-        ended = video("v.mp4", "-o", "fixed/out.mp4", cwd=place)
+        ended = call("video", *QUICK, "v.mp4", "-o", "fixed/out.mp4", cwd=place)
         assert ended.code == 1 and "fixed is not writable" in ended.last
     assert (place / "v.mp4").read_bytes() == before and names(place) == ["fixed", "hard.mp4", "soft.mp4", "v.mp4"]
 

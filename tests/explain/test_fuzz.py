@@ -26,6 +26,8 @@ from support import fuzzing
 
 from pipeline.media import frame_reader, muxer, probing
 
+pytestmark = pytest.mark.media
+
 ROOT = Path(__file__).parents[2]
 Line = dict[str, Any]
 

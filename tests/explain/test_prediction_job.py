@@ -20,7 +20,7 @@ import pytest
 import typer
 from PIL import Image
 from pyarrow import parquet
-from support.commands import COMMAND, visualize
+from support.commands import COMMAND, call, visualize
 
 from pipeline.cam import batching, maps
 from pipeline.console.terminal import Terminal
@@ -102,6 +102,7 @@ def test_a_video_is_judged_over_its_whole_length(clip: Clip, classifier: Any) ->
     assert answer.thumbnail is not None and answer.thumbnail.shape == (180, 320, 3)
 
 
+@pytest.mark.process
 def test_table_csv_grid_and_failures_in_one_call(photographs: Path, tmp_path: Path) -> None:
     shutil.rmtree(photographs / "class 0")
     result = visualize("predict", "photos", "lost.jpg", "--csv", "all.csv", "--grid", "all.png", "-k", 2, cwd=tmp_path)
@@ -174,18 +175,19 @@ def test_quiet_predictions_name_failures_alone(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_the_zoo_as_table_and_json_with_what_is_cached(tmp_path: Path) -> None:
-    table = visualize("models", cwd=tmp_path).stdout.splitlines()
+    table = call("models", cwd=tmp_path).out.splitlines()
     assert len(table) == 42 and table[1].split()[0] == "efficientnet_lite0" and table[1].split()[-1] == "embedded"
-    rows = {row["name"]: row for row in json.loads(visualize("models", "--json", cwd=tmp_path).stdout)["models"]}
+    rows = {row["name"]: row for row in json.loads(call("models", "--json", cwd=tmp_path).out)["models"]}
     assert rows["resnet50"]["top-1"] == 74.9 and rows["vgg16"]["pixels"] == "caffe" and rows["xception"]["input"] == 299
 
 
+@pytest.mark.process
 def test_what_is_in_a_model(tmp_path: Path) -> None:
     shown = json.loads(visualize("models", "show", "efficientnet_lite0", "--input-size", "256x448", "--json", cwd=tmp_path).stdout)
     assert shown["map"] == "top_activation, 8x14x1280" and shown["head"].startswith("closed form") and shown["classes"] == 1000
     assert shown["parameters"] == pytest.approx(4.65e6, rel=0.01)  # 4 652 008 with batch norm, arXiv 1905.11946's Lite0; less when folded
-    assert visualize("models", "show", "resnet5", cwd=tmp_path).returncode == 2
-    assert "not HxW" in visualize("models", "show", "mobilenet", "--input-size", "big", cwd=tmp_path).stderr
+    assert call("models", "show", "resnet5", cwd=tmp_path).code == 2
+    assert "not HxW" in call("models", "show", "mobilenet", "--input-size", "big", cwd=tmp_path).err
 
 
 NAMES = [

@@ -17,6 +17,8 @@ from pipeline.errors import InputError, Stopped
 from pipeline.explain import segment_journal, sessions, video_job, video_parts
 from pipeline.records import Options
 
+pytestmark = pytest.mark.media
+
 Open = Callable[..., sessions.Session]
 
 # Parts of 2 seconds; 150 frames of uneven times in 7 seconds: three parts, of 2, 2 and 3 seconds.

@@ -268,6 +268,7 @@ def bombs(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
+@pytest.mark.process
 def test_bombs_are_refused_without_the_memory_they_ask_for(tmp_path: Path) -> None:
     names = [str(path) for path in bombs(tmp_path)]
     assert len(names) == 5
@@ -305,6 +306,7 @@ def test_the_cap_is_in_megapixels_and_can_be_moved(tmp_path: Path, monkeypatch: 
     assert isinstance(refusal, planning.Refusal)
 
 
+@pytest.mark.media
 def test_what_is_no_file_is_refused_and_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with socket.socket(socket.AF_UNIX) as listening:
@@ -492,6 +494,7 @@ def test_no_mutation_makes_anything_but_a_picture_or_an_input_error(tmp_path: Pa
         assert outcomes == {"read", "refused"}, path.name
 
 
+@pytest.mark.media
 def test_an_animated_webp_has_the_times_of_its_frames(tmp_path: Path) -> None:
     frames = [Image.fromarray(np.roll(corners(), 9 * n, axis=1)) for n in range(5)]
     durations_ms = [40, 250, 10, 0, 70]
@@ -509,6 +512,7 @@ def test_an_animated_webp_has_the_times_of_its_frames(tmp_path: Path) -> None:
     assert isinstance(job, planning.Job) and job.pictures == sequence
 
 
+@pytest.mark.media
 def test_a_still_picture_is_no_video(tmp_path: Path) -> None:
     for name in ("a.jpg", "a.heic", "a.webp"):
         path = write(tmp_path / name, corners()).rename(tmp_path / f"{name}.mp4")
@@ -526,6 +530,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.media
 def test_what_is_neither_picture_nor_video_is_called_what_it_is(tmp_path: Path) -> None:
     def said(plan: Any, name: str) -> str:
         [refusal] = plan([tmp_path / name])

@@ -26,6 +26,8 @@ from pipeline.media import encoders, ffmpeg_process, frame_reader, integrity, mu
 from pipeline.models.input_geometry import frame_geometry
 from pipeline.records import Colour, Frame, VideoSource
 
+pytestmark = pytest.mark.media
+
 Clip = Callable[[str], Path]
 Written = tuple[Array, int]
 

@@ -233,6 +233,7 @@ def test_a_size_that_matters_still_matters() -> None:
     assert not split(model).takes_any_size and not fold(split(model)).takes_any_size
 
 
+@pytest.mark.slow
 def test_folded_maps_are_the_maps() -> None:
     source = keras.Input((16, 16, 3))
     x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(6, 3, padding="same")(layers.Rescaling(1 / 128, -1)(source))))

@@ -102,6 +102,7 @@ def test_of_some_classes_kinds_have_those_alone() -> None:
     assert class_names.groups_of(own("dog", "cat")) == ()
 
 
+@pytest.mark.process
 def test_the_tables_are_read_when_they_are_asked_for() -> None:
     code = "import sys, cli; c = sys.modules['pipeline.models.class_names']; print(c.imagenet_classes.cache_info().currsize)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "0"

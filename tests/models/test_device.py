@@ -63,6 +63,7 @@ def test_a_gpu_gets_larger_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loading.use_device("cpu") == "cpu" and maps.batch_size() == 4
 
 
+@pytest.mark.media
 def test_only_a_picture_by_itself_has_all_cores(clip: Callable[[str], Path], tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         Image.new("RGB", (64, 48)).save(tmp_path / name)
@@ -123,6 +124,7 @@ def test_a_worker_for_each_gpu_that_is_visible(monkeypatch: pytest.MonkeyPatch) 
     assert local_executor.gpu_count() == 0
 
 
+@pytest.mark.media
 def test_a_hardware_encoder_that_does_not_work_makes_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoders, "_hardware_present", lambda: True)  # a device that no driver answers for
     chosen = encoders.choose_encoder("h264", width_px=64, height_px=64)

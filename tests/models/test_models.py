@@ -82,8 +82,11 @@ HEADS: dict[str, Callable[[], list[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-@pytest.mark.parametrize("head", HEADS)
+SAVED = [(head, ".keras") for head in HEADS] + [("average", ".h5")]
+ALSO_SAVED = [pytest.param(head, ".h5", marks=pytest.mark.slow) for head in HEADS if head != "average"]
+
+
+@pytest.mark.parametrize(("head", "suffix"), [*SAVED, *ALSO_SAVED])
 def test_a_saved_model_gives_its_own_scores_and_a_map(tmp_path: Path, head: str, suffix: str) -> None:
     model = small(*HEADS[head]())
     classifier = load(saved(model, tmp_path / f"m{suffix}"))
@@ -208,6 +211,7 @@ def test_channels_first_is_refused_with_its_reason(tmp_path: Path) -> None:
         load(saved(model, tmp_path / "m.keras"))
 
 
+@pytest.mark.slow
 def test_half_the_bits_say_the_same(classifier: loading.Classifier) -> None:
     mixed = loading.load_classifier(ModelChoice(model=zoo.DEFAULT, precision="mixed"))
     photos = [cv2.resize(demo_clip.read_photograph(shot[0]), (352, 256), interpolation=cv2.INTER_AREA) for shot in demo_clip.SHOTS]

@@ -224,7 +224,7 @@ ONE_DENSE_BEHIND_AVERAGE = (
 )
 
 
-@pytest.fixture(params=PLACES, ids=lambda build: build.__name__)
+@pytest.fixture(scope="module", params=PLACES, ids=lambda build: build.__name__)
 def place(request: pytest.FixtureRequest) -> keras.Model:
     return weighted(request.param())
 
@@ -303,6 +303,7 @@ def test_the_model_is_left_as_it_was(place: keras.Model) -> None:
     assert state(place) == before
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own saving, with numpy 2
 def test_a_saved_model_is_cut_like_the_one_that_was_saved(place: keras.Model, tmp_path: Path) -> None:
     place.save(tmp_path / "model.keras")
@@ -484,7 +485,11 @@ def check_zoo_model(name: str, grid: tuple[int, int, int], *, closed: bool) -> N
 # The shapes are those that keras.io/api/applications and the papers give for a picture of 224 by 224.
 @pytest.mark.parametrize(
     ("name", "grid", "closed"),
-    [("MobileNet", (7, 7, 1024), False), ("MobileNetV3Small", (7, 7, 576), False), ("MobileNetV2", (7, 7, 1280), True)],
+    [
+        pytest.param("MobileNet", (7, 7, 1024), False, marks=pytest.mark.slow),
+        ("MobileNetV3Small", (7, 7, 576), False),
+        pytest.param("MobileNetV2", (7, 7, 1280), True, marks=pytest.mark.slow),
+    ],
 )
 def test_zoo_models_are_cut_where_they_pool(name: str, grid: tuple[int, int, int], closed: bool) -> None:
     check_zoo_model(name, grid, closed=closed)

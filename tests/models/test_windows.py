@@ -44,6 +44,11 @@ def net(head: str = "average", *, units: int = 4, activation: str = "softmax") -
 HEADS = ["average", "largest", "both", "dense", "convolution"]
 
 
+def quick(*quickly: str, of: list[str]) -> list[Any]:
+    """These heads as parameters; all but those named are slow, for each takes some traces."""
+    return [head if head in quickly else pytest.param(head, marks=pytest.mark.slow) for head in of]
+
+
 def windowed(model: keras.Model, rows: int = 3, columns: int = 4, **more: Any) -> Network:
     return with_window(split(model, **more), input_px=(4 * columns, 4 * rows), stride=4)
 
@@ -124,7 +129,7 @@ def test_the_map_within_the_winning_window_sums_to_its_logit_less_the_bias() -> 
             np.testing.assert_allclose(asked.maps[number, target], np.maximum(unrectified, 0), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", quick("both", of=HEADS))
 @pytest.mark.parametrize("method", ["gradcam", "hirescam", "layercam", "gradcam++", "xgradcam"])
 def test_maps_are_the_whole_frames_with_the_head_at_the_winning_window(head: str, method: str) -> None:
     """By a second way: the gradient of the head at the window's features, and the formula with that spread over the whole map."""
@@ -231,7 +236,7 @@ def test_score_cam_asks_for_the_highest_logit_of_any_window() -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("head", ["average", "both", "dense"])
+@pytest.mark.parametrize("head", quick("average", of=["average", "both", "dense"]))
 @pytest.mark.parametrize("method", [*maps.FORMULAS, "eigencam", "scorecam"])
 def test_a_map_of_any_class_is_made_of_what_was_kept(head: str, method: str) -> None:
     network, x = windowed(net(head)[0]), pictures(2)
@@ -258,7 +263,7 @@ def test_a_map_of_any_class_of_a_layer_that_something_goes_round() -> None:
         np.testing.assert_allclose(found, asked.maps[0, target], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["gradcam", "layercam"])
+@pytest.mark.parametrize("method", ["gradcam", pytest.param("layercam", marks=pytest.mark.slow)])
 def test_a_map_of_any_class_in_half_the_bits(method: str) -> None:
     """The map is taken from an operation, as in ConvNeXt: that has no type of its own, and its numbers are of half the bits."""
     keras.utils.set_random_seed(3)

@@ -170,15 +170,15 @@ def draw_picture(side: int) -> Array:
     return np.clip(picture + 128, 0, 255).astype(np.uint8)[None]
 
 
-FAMILIES = ("MobileNetV2", "MobileNetV3Small")
-SLOWER_FAMILIES = (
-    *("MobileNet", "ResNet50", "EfficientNetB0"),
+FAMILIES = (
+    *("MobileNetV2", "MobileNetV3Small", "MobileNet", "ResNet50", "EfficientNetB0"),
     *("EfficientNetV2B0", "ConvNeXtTiny", "InceptionV3", "NASNetMobile", "DenseNet121"),
     *("VGG16", "ResNet50V2", "Xception", "InceptionResNetV2", "MobileNetV3Large"),
 )
 
 
-@pytest.mark.parametrize("builder", [*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOWER_FAMILIES)])
+@pytest.mark.slow
+@pytest.mark.parametrize("builder", FAMILIES)
 def test_scores_and_maps_are_those_of_the_whole_model(builder: str) -> None:
     entry, model = ZOO[builder], build(builder)
     plain = split(model)

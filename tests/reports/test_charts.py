@@ -60,7 +60,7 @@ def test_the_confusion_is_deep_where_pictures_are(look: charts.Style) -> None:
     assert np.corrcoef(x, y)[0, 1] > 0.8 and near(picture, look.ground).any()
 
 
-@pytest.mark.parametrize("count", [1, 2, 40, 250])
+@pytest.mark.parametrize("count", [1, 2, pytest.param(40, marks=pytest.mark.slow), 250])
 def test_a_confusion_of_any_size_fits(count: int) -> None:
     counts = np.eye(count, dtype=int) * 3
     names = [f"class number {n} with $ and _ and a long name" for n in range(count)]
@@ -77,6 +77,7 @@ def test_calibration_and_coverage_are_drawn_of_little_and_much() -> None:
         assert near(drawn, charts.DARK.second).sum() > 50
 
 
+@pytest.mark.process
 def test_nothing_of_matplotlib_is_changed() -> None:
     code = (
         "import numpy as np\n"

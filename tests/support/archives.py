@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from support import clips
-from support.commands import Ended, end, start
+from support.commands import Ended, call, end, start
 
 QUICK = ["--segment-seconds", "0.4", "--preset", "ultrafast", "--every", "3", "--workers", "1"]
 
@@ -24,6 +24,11 @@ def begin(*arguments: object, cwd: Path, code: str = "", **environment: str) -> 
 
 def run_batch(*arguments: object, cwd: Path, code: str = "", seconds: float = 180, **environment: str) -> Ended:
     return end(begin(*arguments, cwd=cwd, code=code, **environment), seconds=seconds)
+
+
+def call_batch(*arguments: object, cwd: Path) -> Ended:
+    """A batch within this process, for what ends before there are workers: refusals and dry runs."""
+    return call("batch", *QUICK, *arguments, cwd=cwd)
 
 
 def picture(path: Path, number: int = 0) -> Path:
@@ -48,7 +53,8 @@ def states(out: Path) -> dict[str, str]:
 
 
 def status(out: Path, *options: str) -> Any:
-    ended = end(start("status", out, "--json", *options, cwd=out.parent))
+    """The JSON object that `visualize status` prints."""
+    ended = call("status", out, "--json", *options, cwd=out.parent)
     assert ended.code == 0 and ended.err == "", ended.err
     return json.loads(ended.out)
 

@@ -1,21 +1,25 @@
-"""The command as a process: started, watched, stopped."""
+"""The command as a process: started, watched, stopped. And within the test's own process, where that is enough."""
 
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.errors import CommandError
 from pipeline.media import ffmpeg_process
+from support.command_tree import root_command
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,6 +62,54 @@ def end(process: subprocess.Popen[str], *, seconds: float = 90) -> Ended:
 
 def run(*arguments: object, cwd: Path, code: str = "", **environment: str) -> Ended:
     return end(start(*arguments, cwd=cwd, code=code, **environment))
+
+
+def call(*arguments: object, cwd: Path) -> Ended:
+    """The command within this process, for what ends before a model is loaded: wrong options, refusals, lists.
+
+    It takes milliseconds where a process takes half a second. What belongs to the process (working directory, streams, signals) is
+    as before afterwards. Whatever went wrong, a user never sees a traceback.
+    """
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace", write_through=True) for _ in range(2))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    given, sys.argv = sys.argv, ["visualize", *map(str, arguments)]
+    code: object = 0
+    try:
+        with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                root_command().main(sys.argv[1:], prog_name="visualize")
+            except CommandError as error:  # as `cli.main` says it
+                print(f"error: {error}", file=err)
+                code = error.exit_code
+            except SystemExit as finished:
+                code = finished.code
+    finally:
+        sys.argv = given
+        signal.set_wakeup_fd(-1)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    told = [stream.buffer.getvalue().decode(errors="surrogateescape") for stream in (out, err)]  # type: ignore[attr-defined]
+    assert "Traceback" not in told[1] and "fault of the program" not in told[1], told[1]
+    return Ended(code=int(code or 0), out=told[0], err=told[1])  # type: ignore[call-overload]
+
+
+IN_TURN = """
+import json, sys
+from support.commands import call
+for arguments in json.load(sys.stdin):
+    print(json.dumps([call(*arguments, cwd=".").code, "tensorflow" in sys.modules]))
+"""
+
+
+def exit_codes_without_tensorflow(calls: Sequence[Sequence[str]], *, cwd: Path) -> list[int]:
+    """The exit codes of commands that one fresh process calls one after the other; none of them may load TensorFlow."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    command, given = [sys.executable, "-c", IN_TURN], json.dumps(calls)
+    done = subprocess.run(command, cwd=cwd, env=environment, input=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [arguments for arguments, (_, loaded) in zip(calls, answers, strict=True) if loaded] == []
+    return [code for code, _ in answers]
 
 
 def until(condition: Callable[[], Any], process: subprocess.Popen[str] | None = None, *, seconds: float = 60) -> Any:

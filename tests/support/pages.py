@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import sys
 from collections.abc import Sequence
@@ -169,12 +170,18 @@ def analysis_picture(number: int, label: str, answer: str, **given: Any) -> html
     )
 
 
+@functools.cache
+def confusion_of(number: int) -> tuple[Any, dict[str, Any]]:
+    """Counts of so many classes, and their chart in both colours: Matplotlib takes a quarter of a second for it."""
+    labels = [name.label for name in class_names(number)]
+    counts = np.eye(number, dtype=int) * 17 + np.arange(number)[:, None] % 3
+    looks = (("light", charts.LIGHT), ("dark", charts.DARK))
+    return counts, {look: charts.confusion(counts, labels, labels, look=colours) for look, colours in looks}
+
+
 def analysis_page(number: int = 4, **given: Any) -> html.AnalysisPage:
     labels = [name.label for name in class_names(number)]
-    counts = np.eye(len(labels), dtype=int) * 17 + np.arange(len(labels))[:, None] % 3
-    chart = {
-        look: charts.confusion(counts, labels, labels, look=colours) for look, colours in (("light", charts.LIGHT), ("dark", charts.DARK))
-    }
+    counts, chart = confusion_of(number)
 
     def group(row: int, right: bool) -> list[html.AnalysisPicture]:
         return [analysis_picture(row * 5 + n, labels[row], labels[row if right else (row + 1) % len(labels)]) for n in range(3)]

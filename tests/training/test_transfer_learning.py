@@ -18,6 +18,7 @@ import pytest
 import shapes
 import tensorflow as tf
 from PIL import Image
+from support.commands import call
 
 from pipeline.arrays import Array
 from pipeline.errors import CommandError, InputError, OutputError
@@ -27,6 +28,8 @@ from pipeline.models import loading, metadata, summary, zoo
 from pipeline.models.pixel_normalization import scale_pixels
 from pipeline.records import ModelChoice, Options, Pixels, Recipe
 from pipeline.training import fitting, trainable_network, training_plan, transfer_learning
+
+pytestmark = pytest.mark.media  # most pictures go through the embedded network
 
 QUICK = Recipe(base=zoo.DEFAULT, augment=False, epochs=6, seed=3)
 CLI = [sys.executable, str(Path(__file__).parents[2] / "cli.py")]
@@ -125,6 +128,7 @@ def test_the_file_carries_names_and_what_was_learned_from(trained: transfer_lear
     assert shown["labels"] == "circle, cross, triangle" and shown["pictures"] == "36 to train on, 9 to validate on"
 
 
+@pytest.mark.process
 def test_the_file_is_a_plain_keras_model_that_needs_nothing_of_ours(
     trained: transfer_learning.TrainingResult, session: sessions.Session
 ) -> None:
@@ -374,6 +378,6 @@ def test_a_training_that_is_stopped_or_killed_goes_on(
 
 def test_wrong_settings_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     for wrong in (("--val", 1), ("--epochs", 0), ("--learning-rate", 0), ("--base", "resnet51"), ("--base", "a.keras"), ("-o", "m.h5")):
-        done = visualize_command("train", tmp_path, *wrong, cwd=tmp_path)
-        assert (done.returncode, done.stdout) == (2, ""), wrong
-        assert wrong[0].lstrip("-") in done.stderr.replace("--output", "o").replace("--model", "base")
+        done = call("train", tmp_path, *wrong, cwd=tmp_path)
+        assert (done.code, done.out) == (2, ""), wrong
+        assert wrong[0].lstrip("-") in done.err.replace("--output", "o").replace("--model", "base")
