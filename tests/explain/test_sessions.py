@@ -501,7 +501,7 @@ def test_a_hardware_encoder_that_fails_makes_way_for_software(
     refusing = encoders.Encoder(name="libx264", arguments={"preset": "no-such-preset"}, hardware=True)
     dying = encoders.Encoder(name="libx264", arguments={"t": 0.1}, hardware=True)  # ends after three frames
     monkeypatch.setitem(encoders.ENCODERS, "h264", (refusing, dying, *encoders.ENCODERS["h264"]))  # type: ignore[arg-type]
-    monkeypatch.setattr(encoders, "_hardware_present", lambda: True)
+    monkeypatch.setattr(encoders, "_has_hardware", lambda: True)
     chosen = encoders.choose_encoder("h264", width_px=64, height_px=64)
     assert chosen.arguments == dying.arguments and "no-such-preset" in chosen.passed_over[0]
     outcome, _ = video_job.visualize_video(job_for(clip("late_audio.mp4"), tmp_path / "out.mp4"), open_session())

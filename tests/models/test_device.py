@@ -126,7 +126,7 @@ def test_a_worker_for_each_gpu_that_is_visible(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.media
 def test_a_hardware_encoder_that_does_not_work_makes_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoders, "_hardware_present", lambda: True)  # a device that no driver answers for
+    monkeypatch.setattr(encoders, "_has_hardware", lambda: True)  # a device that no driver answers for
     chosen = encoders.choose_encoder("h264", width_px=64, height_px=64)
     if chosen.hardware:
         pytest.skip("this machine has a hardware encoder that works")
