@@ -1185,7 +1185,7 @@ def analyze(
     )
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
         from pipeline.explain import planning
-        from pipeline.rendering.compositing import colormap as known_colormap
+        from pipeline.rendering.heat_blending import colormap as known_colormap
 
         zoo.check_choice(choice, ())
         known_colormap(options.colormap)
@@ -1382,7 +1382,7 @@ def _run(
     Raises CommandError for what no input could cure, typer.Exit where an input has failed.
     """
     from pipeline.explain.planning import Job, Refusal, Skipped
-    from pipeline.rendering.compositing import colormap
+    from pipeline.rendering.heat_blending import colormap
 
     zoo.check_choice(choice, options.targets)
     colormap(options.colormap)

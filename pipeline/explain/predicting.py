@@ -19,7 +19,7 @@ from pipeline.explain.planning import Job
 from pipeline.files.atomic import atomic_write
 from pipeline.media import frame_reader, images, integrity, resizing
 from pipeline.records import Geometry, Outcome, VideoSource, percent, printable
-from pipeline.rendering import compositing
+from pipeline.rendering import contact_sheet
 from pipeline.results.explanations import Explanations, top_predictions
 
 THUMBNAIL_PX = 320
@@ -148,7 +148,7 @@ def write_grid(path: Path, answers: Sequence[Sequence[Answer]], *, overwrite: bo
 
 def write_picture_grid(path: Path, pictures: Sequence[Array], texts: Sequence[Sequence[str]], *, overwrite: bool) -> None:
     """Pictures, RGB uint8 (height, width, 3), with lines of text under each, as one picture. Raises OutputError."""
-    grid = compositing.picture_grid(pictures, texts)
+    grid = contact_sheet.picture_grid(pictures, texts)
     with atomic_write(path, overwrite=overwrite) as temporary:
         images.save_still(np.ascontiguousarray(grid.transpose(2, 0, 1)), temporary)
 

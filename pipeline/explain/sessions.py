@@ -26,8 +26,9 @@ from pipeline.media import images, resizing
 from pipeline.models import class_names, input_geometry, pixel_normalization
 from pipeline.models.loading import Classifier
 from pipeline.records import ClassGroup, Colour, Frame, Geometry, Options, Outcome, TargetScore, Thumbnail
-from pipeline.rendering import compositing
+from pipeline.rendering import label_box
 from pipeline.rendering.frame_renderer import THUMBNAIL_PX, Explanation, FrameRenderer, as_thumbnail
+from pipeline.rendering.layouts import Canvas, arrange
 from pipeline.results.explanations import Explanations, RawMaps, top_predictions
 
 T = TypeVar("T")
@@ -90,14 +91,14 @@ class Session:
         """What `seen` gives of each batch, in order, some of them computed at once."""
         return batching.computed(self.seen, batches)
 
-    def canvas(self, size: tuple[int, int], colour: Colour) -> compositing.Canvas:
+    def canvas(self, size: tuple[int, int], colour: Colour) -> Canvas:
         """For panels of that size (width, height)."""
         named = [name.label for name in self.classifier.classes] + [group.label for group in self.targets or ()]
-        longest = compositing.widest_name(tuple(named))
+        longest = label_box.widest_name(tuple(named))
         place, panels = self.options.label, len(self.targets or [0])
-        return compositing.arrange(self.options.layout, *size, explanations=panels, colour=colour, label=place, longest_name=longest)
+        return arrange(self.options.layout, *size, explanations=panels, colour=colour, label=place, longest_name=longest)
 
-    def painter(self, geometry: Geometry, canvas: compositing.Canvas) -> FrameRenderer:
+    def painter(self, geometry: Geometry, canvas: Canvas) -> FrameRenderer:
         return FrameRenderer(
             self.options,
             self.classifier.classes,

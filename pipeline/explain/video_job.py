@@ -29,8 +29,8 @@ from pipeline.files.atomic import atomic_write, flush
 from pipeline.media import encoders, ffmpeg_process, frame_reader, images, integrity, probing, resizing, segment_writer
 from pipeline.models import pixel_normalization
 from pipeline.records import Colour, Frame, Geometry, Options, Outcome, Progress, clock
-from pipeline.rendering.compositing import Canvas
 from pipeline.rendering.frame_renderer import Explanation, FrameRenderer
+from pipeline.rendering.layouts import Canvas
 from pipeline.results.explanations import STATE_VERSION, Explanations, RawMaps
 
 T = TypeVar("T")

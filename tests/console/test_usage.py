@@ -26,7 +26,7 @@ from pipeline.explain import planning
 from pipeline.files import file_types
 from pipeline.models import class_names, metadata, zoo
 from pipeline.records import Method, Options
-from pipeline.rendering import compositing
+from pipeline.rendering import heat_blending
 
 ROOT_COMMAND: Any = typer.main.get_command(cli.app)
 COMMANDS = dict(commands_of(ROOT_COMMAND))
@@ -273,7 +273,7 @@ def test_every_command_refuses_them_as_such(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_completers_know_what_the_program_knows() -> None:
-    assert list(completion.COLORMAPS) == compositing.colormap_names()
+    assert list(completion.COLORMAPS) == heat_blending.colormap_names()
     assert completion.methods("grad") == ["gradcam", "gradcam++"] and completion.layouts("s") == ["side-by-side", "stacked"]
     assert completion.codecs("h") == ["h264", "hevc"] and completion.models("VGG") == ["vgg16", "vgg19"]
     context: Any = ROOT_COMMAND.make_context("visualize", ["a.jpg"], resilient_parsing=True)

@@ -32,7 +32,7 @@ from pipeline.files import atomic
 from pipeline.media import encoders, images, resizing
 from pipeline.models import class_names
 from pipeline.records import Colour, Options
-from pipeline.rendering import compositing
+from pipeline.rendering import heat_blending
 from pipeline.results.explanations import write_predictions
 
 Clip = Callable[[str], Path]
@@ -70,7 +70,7 @@ def test_several_classes_are_shown_on_one_scale(cat: Path, open_session: Open) -
     peaks = {}
     for scale, each in painted.items():  # bone's green rises without a break, so it says the level
         greens = np.split(each.planes.reshape(3, canvas.height, canvas.width)[1], 3, axis=1)
-        levels = compositing.colormap("bone")[:, 1]
+        levels = heat_blending.colormap("bone")[:, 1]
         peaks[scale] = [int(np.searchsorted(levels, green.max())) for green in greens]
     assert peaks["frame"] == [pytest.approx(255, abs=2)] * 3 and peaks[None] == peaks["shared"]
     assert scores.max() > 10 * scores[2]
