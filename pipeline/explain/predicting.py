@@ -148,7 +148,7 @@ def write_grid(path: Path, answers: Sequence[Sequence[Answer]], *, overwrite: bo
 
 def write_picture_grid(path: Path, pictures: Sequence[Array], texts: Sequence[Sequence[str]], *, overwrite: bool) -> None:
     """Pictures, RGB uint8 (height, width, 3), with lines of text under each, as one picture. Raises OutputError."""
-    grid = contact_sheet.picture_grid(pictures, texts)
+    grid = contact_sheet.draw_contact_sheet(pictures, texts)
     with atomic_write(path, overwrite=overwrite) as temporary:
         images.save_still(np.ascontiguousarray(grid.transpose(2, 0, 1)), temporary)
 

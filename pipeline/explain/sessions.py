@@ -28,7 +28,7 @@ from pipeline.models.loading import Classifier
 from pipeline.records import ClassGroup, Colour, Frame, Geometry, Options, Outcome, TargetScore, Thumbnail
 from pipeline.rendering import label_box
 from pipeline.rendering.frame_renderer import THUMBNAIL_PX, Explanation, FrameRenderer, as_thumbnail
-from pipeline.rendering.layouts import Canvas, arrange
+from pipeline.rendering.layouts import Canvas, arrange_panels
 from pipeline.results.explanations import Explanations, RawMaps, top_predictions
 
 T = TypeVar("T")
@@ -94,9 +94,9 @@ class Session:
     def canvas(self, size: tuple[int, int], colour: Colour) -> Canvas:
         """For panels of that size (width, height)."""
         named = [name.label for name in self.classifier.classes] + [group.label for group in self.targets or ()]
-        longest = label_box.widest_name(tuple(named))
+        longest = label_box.measure_longest_name(tuple(named))
         place, panels = self.options.label, len(self.targets or [0])
-        return arrange(self.options.layout, *size, explanations=panels, colour=colour, label=place, longest_name=longest)
+        return arrange_panels(self.options.layout, *size, explanations=panels, colour=colour, label=place, longest_name=longest)
 
     def painter(self, geometry: Geometry, canvas: Canvas) -> FrameRenderer:
         return FrameRenderer(

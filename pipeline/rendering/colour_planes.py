@@ -13,14 +13,19 @@ import numpy as np
 from pipeline.arrays import Array
 from pipeline.records import Colour
 
-Planes = tuple[Array, Array, Array]
+Planes = tuple[Array, Array, Array]  # each uint8 (height, width); the last two may have half the height and half the width
 _KR_KB = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
+LUMA, CHROMA, ALL_PLANES = (0,), (1, 2), (0, 1, 2)  # numbers of planes that have one size
 WHITE, INK, ACCENT = (255, 255, 255), (14, 16, 20), (255, 178, 38)
 
 
 @functools.cache
 def plane_matrix(colour: Colour) -> tuple[Array, Array]:
-    """The affine map from RGB in [0, 255] to the planes' values: a float64 (3, 3) matrix and a (3,) offset."""
+    """The affine map from RGB in [0, 255] to the planes' values: a float64 (3, 3) matrix and a (3,) offset.
+
+    ITU-R BT.601-7, BT.709-6 and BT.2020-2: Y = KR R + (1 - KR - KB) G + KB B, Cb = (B - Y) / (2 - 2 KB), Cr = (R - Y) / (2 - 2 KR), in 16
+    to 235 (Y) and 16 to 240 (Cb, Cr), or 0 to 255 where the range is full.
+    """
     if colour.matrix == "rgb":
         return np.eye(3), np.zeros(3)
     kr, kb = _KR_KB[colour.matrix]
@@ -30,6 +35,3 @@ def plane_matrix(colour: Colour) -> tuple[Array, Array]:
     if colour.full_range:
         return np.stack([luma, blue, red]), np.array([0, 128, 128])
     return np.stack([luma * 219, blue * 224, red * 224]) / 255, np.array([16, 128, 128])
-
-
-_LUMA, _CHROMA, _ALL = (0,), (1, 2), (0, 1, 2)

@@ -10,14 +10,14 @@ import numpy as np
 from pipeline.arrays import Array
 from pipeline.records import Colour
 from pipeline.rendering.colour_planes import INK, Planes, plane_matrix
-from pipeline.rendering.heat_blending import Look, lay_heat
-from pipeline.rendering.label_box import Caption, label_patch, label_size, lay_patch, list_size, text_size
+from pipeline.rendering.heat_blending import Style, lay_heat
+from pipeline.rendering.label_box import Caption, draw_label, label_size, lay_patch, list_size, text_size
 from pipeline.rendering.layouts import Canvas
 
 
-def shrunk(data: Array, canvas: Canvas, height: int, *, heat_alone: bool = False) -> Array:
+def shrink_picture(data: Array, canvas: Canvas, height: int, *, heat_alone: bool = False) -> Array:
     """A finished picture, as compose gives it, at a smaller height: RGB uint8 (height, width, 3); or the first panel with heat alone."""
-    whole: Sequence[Array] = _planes_of(data, canvas)
+    whole: Sequence[Array] = _split_planes(data, canvas)
     if heat_alone:
         whole = _cell(whole, canvas, *next((column, row) for kind, _, column, row in canvas.cells if kind in ("overlay", "heat")))
     full_height, full_width = whole[0].shape
@@ -28,7 +28,7 @@ def shrunk(data: Array, canvas: Canvas, height: int, *, heat_alone: bool = False
     return np.rint(np.clip(rgb, 0, 255)).astype(np.uint8)
 
 
-def _planes_of(data: Array, canvas: Canvas) -> list[Array]:
+def _split_planes(data: Array, canvas: Canvas) -> list[Array]:
     step = 2 if canvas.colour.subsampled else 1
     sizes = [(canvas.height, canvas.width), *[(canvas.height // step, canvas.width // step)] * 2]
     ends = np.cumsum([h * w for h, w in sizes])
@@ -36,7 +36,7 @@ def _planes_of(data: Array, canvas: Canvas) -> list[Array]:
 
 
 def compose(
-    planes: Planes, heats: Sequence[Array], captions: Sequence[Caption], canvas: Canvas, look: Look, *, into: Array | None = None
+    planes: Planes, heats: Sequence[Array], captions: Sequence[Caption], canvas: Canvas, style: Style, *, into: Array | None = None
 ) -> Array:
     """One finished picture: the canvas' planes one behind the other, uint8 (bytes,), in the memory of an earlier one if that is given.
 
@@ -45,19 +45,19 @@ def compose(
     step = 2 if canvas.colour.subsampled else 1
     size = canvas.height * canvas.width + 2 * (canvas.height // step) * (canvas.width // step)
     data = np.empty(size, np.uint8) if into is None else into
-    whole = _planes_of(data, canvas)
+    whole = _split_planes(data, canvas)
     for kind, index, column, row in canvas.cells:
         cell = _cell(whole, canvas, column, row)
-        panel = _cropped(cell, planes)
+        panel = _crop(cell, planes)
         if kind == "overlay":
-            lay_heat(panel, heats[index], look.overlay, over=planes)
+            lay_heat(panel, heats[index], style.overlay, over=planes)
         else:
             _fill(panel, planes if kind == "source" else None, canvas.colour)
         if kind == "heat":
-            lay_heat(panel, heats[index], look.heat)
+            lay_heat(panel, heats[index], style.heat)
         _pad(cell, panel)
         if canvas.label != "none":
-            _lay_label(cell, kind, index, captions, canvas, look)
+            _lay_label(cell, kind, index, captions, canvas, style)
     return data
 
 
@@ -70,7 +70,7 @@ def _cell(whole: Sequence[Array], canvas: Canvas, column: int, row: int) -> Plan
     return part(whole[0], 1), part(whole[1], step), part(whole[2], step)
 
 
-def _cropped(cell: Planes, planes: Planes) -> Planes:
+def _crop(cell: Planes, planes: Planes) -> Planes:
     y, u, v = (target[: plane.shape[0], : plane.shape[1]] for target, plane in zip(cell, planes, strict=True))
     return y, u, v
 
@@ -90,17 +90,17 @@ def _pad(cell: Planes, panel: Planes) -> None:
         whole[height:] = whole[height - 1 : height]
 
 
-def _lay_label(cell: Planes, kind: str, index: int, captions: Sequence[Caption], canvas: Canvas, look: Look) -> None:
+def _lay_label(cell: Planes, kind: str, index: int, captions: Sequence[Caption], canvas: Canvas, style: Style) -> None:
     """Where there is a panel for the list, that has it all, and of several heats each has its own name alone."""
     listed = any(other == "list" for other, *_ in canvas.cells)
     if kind == "list":
         most = len(captions) - 1 + len(captions[0].rows)  # in a video there are fewer while one that was asked for is among the best
-        _lay_list(cell, _listed(captions), canvas, look.heat_legend, rows=most)
+        _lay_list(cell, _list_all_classes(captions), canvas, style.heat_legend, rows=most)
     elif listed and kind == "overlay" and len(captions) > 1:
         alone = Caption(rows=captions[index].rows[:1], note=captions[index].note)
-        _lay_caption(cell, alone, canvas, legend=look.overlay_legend)
+        _lay_caption(cell, alone, canvas, legend=style.overlay_legend)
     elif not listed and kind != "source":
-        _lay_caption(cell, captions[index], canvas, legend=look.overlay_legend if kind == "overlay" else look.heat_legend)
+        _lay_caption(cell, captions[index], canvas, legend=style.overlay_legend if kind == "overlay" else style.heat_legend)
 
 
 def _lay_caption(cell: Planes, caption: Caption, canvas: Canvas, *, legend: bytes = b"") -> None:
@@ -111,10 +111,10 @@ def _lay_caption(cell: Planes, caption: Caption, canvas: Canvas, *, legend: byte
     if size is not None:
         x = size.margin if canvas.label.endswith("left") else width // 2 * 2 - size.margin - size.width
         y = size.margin if canvas.label.startswith("top") else height // 2 * 2 - size.margin - size.height
-        lay_patch(cell, label_patch(caption, size, colour=canvas.colour, legend=legend), x, y)
+        lay_patch(cell, draw_label(caption, size, colour=canvas.colour, legend=legend), x, y)
 
 
-def _listed(captions: Sequence[Caption]) -> Caption:
+def _list_all_classes(captions: Sequence[Caption]) -> Caption:
     """All panels' classes, and then what else the first names."""
     heads = [caption.rows[0] for caption in captions if caption.rows]
     names = {name for name, _ in heads}
@@ -128,4 +128,4 @@ def _lay_list(cell: Planes, caption: Caption, canvas: Canvas, legend: bytes, *, 
     width, height = canvas.panel_width, canvas.panel_height
     size = list_size(width, height, rows=rows, longest=canvas.longest_name)
     if size is not None:
-        lay_patch(cell, label_patch(caption, size, colour=canvas.colour, legend=legend), size.margin, (height - size.height) // 4 * 2)
+        lay_patch(cell, draw_label(caption, size, colour=canvas.colour, legend=legend), size.margin, (height - size.height) // 4 * 2)

@@ -69,7 +69,7 @@ class FrameRenderer:
         map_of: Callable[[Explanation, int], Array],
     ) -> None:
         self._options, self._classes, self._region, self.canvas = options, classes, geometry.region, canvas
-        self._look = heat_blending.make_look(options.colormap, options.alpha, canvas.colour)
+        self._look = heat_blending.make_style(options.colormap, options.alpha, canvas.colour)
         self._ranges = heat_stabilization.PanelRanges(len(targets or [0]), shared=options.shares_scale)
         self._targets = targets
         self._means = {name: scenes.SceneMean(options.smooth) for name in ("maps", "scores", "target_scores")}
@@ -108,7 +108,7 @@ class FrameRenderer:
             targets, target_scores = np.array([title]), scores[[title]]
         maps = self._means["maps"].add(raw, time_seconds, cut=anew)
         if self.cut:
-            self._ranges.begin_anew()
+            self._ranges.reset()
         scales = self._ranges.scales(maps.max(axis=(1, 2)), target_scores, time_seconds)
         self._seen, self.shown = seen._replace(features=()), ShownTitle(targets, target_scores, maps, scales, scores)
         return self.shown
@@ -121,7 +121,7 @@ class FrameRenderer:
     def thumbnail(self, painted: Array, time_seconds: float, *, heat_alone: bool = False) -> Thumbnail:
         """Of a finished picture, or of its first panel with heat, THUMBNAIL_PX high at most."""
         height = min(THUMBNAIL_PX, self.canvas.cell_height if heat_alone else self.canvas.height)
-        return as_thumbnail(compositing.shrunk(painted, self.canvas, height, heat_alone=heat_alone), time_seconds)
+        return as_thumbnail(compositing.shrink_picture(painted, self.canvas, height, heat_alone=heat_alone), time_seconds)
 
     def _prepare(self, shown: ShownTitle) -> None:
         self._heats = [self._levels(m, scale) for m, scale in zip(shown.maps, shown.scales, strict=True)]

@@ -13,10 +13,14 @@ import numpy as np
 from pipeline.arrays import Array
 from pipeline.errors import CommandError
 from pipeline.records import Colour
-from pipeline.rendering.colour_planes import _ALL, _CHROMA, _LUMA, Planes, plane_matrix
+from pipeline.rendering.colour_planes import ALL_PLANES, CHROMA, LUMA, Planes, plane_matrix
+
+COLD = 0.15  # of the heat's range: below that the frame is untouched
+_STRIP_ROWS = 128  # what is looked up for so many rows stays in the processor's cache until it is used
 
 
 def colormap_names() -> list[str]:
+    """The names that `--colormap` takes: those of OpenCV's colour maps, in lower case, in order."""
     return sorted(name.removeprefix("COLORMAP_").lower() for name in dir(cv2) if name.startswith("COLORMAP_"))
 
 
@@ -40,13 +44,10 @@ class Blend(NamedTuple):
     packed: Mapping[tuple[int, ...], Array]
 
 
-def _packed(keep: Array, add: Array, planes: tuple[int, ...]) -> Array:
+def _pack(keep: Array, add: Array, planes: tuple[int, ...]) -> Array:
     columns = [keep, *(add[plane] for plane in planes)]
     columns += [keep] * (len(columns) % 2)  # there is no number of three bytes
     return np.stack(columns, axis=1).view(np.uint16 if len(columns) == 2 else np.int32)[:, 0]
-
-
-COLD = 0.15  # of the heat's range: below that the frame is untouched
 
 
 def opacity(alpha: float) -> Array:
@@ -66,7 +67,7 @@ def blend_table(colours: Array, strength: Array, colour: Colour) -> Blend:
     keep = np.rint(255 * (1 - strength))
     add = np.rint(np.clip(values * (1 - keep / 255)[:, None], 0, 255)).T.astype(np.uint8)
     keep = keep.astype(np.uint8)
-    return Blend(keep, add, {planes: _packed(keep, add, planes) for planes in (_LUMA, _CHROMA, _ALL)})
+    return Blend(keep, add, {planes: _pack(keep, add, planes) for planes in (LUMA, CHROMA, ALL_PLANES)})
 
 
 def heat_levels(heat: Array, width: int, height: int, region: tuple[float, float, float, float] = (0, 0, 1, 1)) -> Array:
@@ -76,14 +77,14 @@ def heat_levels(heat: Array, width: int, height: int, region: tuple[float, float
     """
     levels = np.rint(np.clip(heat, 0, 1) * 255).astype(np.uint8)
     if region == (0, 0, 1, 1):
-        return _enlarged(levels, width, height)
+        return _enlarge(levels, width, height)
     x0, y0, x1, y1 = (round(v * side) for v, side in zip(region, (width, height) * 2, strict=True))
     full = np.zeros((height, width), np.uint8)
-    full[y0:y1, x0:x1] = _enlarged(levels, x1 - x0, y1 - y0)
+    full[y0:y1, x0:x1] = _enlarge(levels, x1 - x0, y1 - y0)
     return full
 
 
-def _enlarged(levels: Array, width: int, height: int) -> Array:
+def _enlarge(levels: Array, width: int, height: int) -> Array:
     # Where there is AVX2 alone, Intel's IPP within OpenCV takes ten times as long for this as OpenCV's own kernel, and its last bits are
     # others. The setting is the thread's.
     before = cv2.ipp.useIPP()
@@ -101,13 +102,10 @@ def lay_heat(planes: Planes, heat: Array, blend: Blend, *, over: Planes | None =
     Smaller chroma planes take the heat at their own size.
     """
     over = planes if over is None else over
-    for members in (_LUMA, _CHROMA) if planes[1].shape != planes[0].shape else (_ALL,):
+    for members in (LUMA, CHROMA) if planes[1].shape != planes[0].shape else (ALL_PLANES,):
         size = planes[members[0]].shape
         fitted = heat if size == heat.shape else cv2.resize(heat, size[::-1], interpolation=cv2.INTER_AREA)
         _mix([over[n] for n in members], [planes[n] for n in members], fitted, blend.packed[members])
-
-
-_STRIP_ROWS = 128  # what is looked up for so many rows stays in the processor's cache until it is used
 
 
 def _mix(sources: Sequence[Array], targets: Sequence[Array], heat: Array, table: Array) -> None:
@@ -127,14 +125,14 @@ def _mix(sources: Sequence[Array], targets: Sequence[Array], heat: Array, table:
 
 
 def legend_colours(blend: Blend, colour: Colour) -> bytes:
-    """How the heat levels look on a middling gray: the planes' values, uint8 (3, 256)."""
+    """How the heat levels look on a middling gray: the planes' values, uint8 (3, 256) as bytes."""
     matrix, offset = plane_matrix(colour)
     gray = np.rint(matrix @ np.full(3, 128) + offset)[:, None]
     return np.asarray(np.rint(gray * blend.keep / 255) + blend.add, np.uint8).tobytes()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Style:
     """What the heat looks like on a canvas: tables for blending it into the frame and for showing it alone."""
 
     overlay: Blend
@@ -144,7 +142,8 @@ class Look:
 
 
 @functools.lru_cache(maxsize=8)
-def make_look(colormap_name: str, alpha: float, colour: Colour) -> Look:
+def make_style(colormap_name: str, alpha: float, colour: Colour) -> Style:
+    """The tables for a colour map of that name and an opacity `alpha` in [0, 1]. Raises CommandError as `colormap` does."""
     colours = colormap(colormap_name)
     overlay, heat = (blend_table(colours, strength, colour) for strength in (opacity(alpha), np.ones(256)))
-    return Look(overlay=overlay, heat=heat, overlay_legend=legend_colours(overlay, colour), heat_legend=legend_colours(heat, colour))
+    return Style(overlay=overlay, heat=heat, overlay_legend=legend_colours(overlay, colour), heat_legend=legend_colours(heat, colour))

@@ -53,16 +53,16 @@ class PanelRanges:
         self._peaks = [RunningRange() for _ in range(panels)]
         self._scores = [RunningRange() for _ in range(panels)] if shared else []
 
-    def begin_anew(self) -> None:
+    def reset(self) -> None:
         """Forget what was: another scene begins."""
         self._peaks, self._scores = ([RunningRange() for _ in ranges] for ranges in (self._peaks, self._scores))
 
     def scales(self, peaks: Array, scores: Array, time_seconds: float) -> list[float]:
         """What counts as full at this time, in each map's units, given the maps' peaks and the scores of the classes they explain."""
         tops = [each.scale(float(peak), time_seconds) for each, peak in zip(self._peaks, peaks, strict=True)]
-        return self._shared(tops, [each.scale(float(score), time_seconds) for each, score in zip(self._scores, scores, strict=False)])
+        return self._share_scale(tops, [each.scale(float(score), time_seconds) for each, score in zip(self._scores, scores, strict=False)])
 
-    def _shared(self, tops: list[float], scores: list[float]) -> list[float]:
+    def _share_scale(self, tops: list[float], scores: list[float]) -> list[float]:
         highest = max(scores, default=0)
         if highest <= 0:
             return tops
@@ -77,4 +77,4 @@ class PanelRanges:
         for each, value in zip((*self._peaks, *self._scores), state, strict=True):
             each.restore(value)
         values = [float(value[0]) for value in state]
-        return self._shared(values[: len(self._peaks)], values[len(self._peaks) :])
+        return self._share_scale(values[: len(self._peaks)], values[len(self._peaks) :])

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 from pipeline.records import Colour, LabelPlace, Layout
+
+LAYOUTS: tuple[str, ...] = get_args(Layout)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Canvas:
     """Where the panels lie: cells of cell_width by cell_height, each (kind, explanation index, column, row).
 
-    `label` is the corner that the labels have, `longest_name` the width they have to allow for, as `widest_name` gives it.
+    All sizes are in pixels. A kind is "source" (the frame alone), "overlay" (heat over the frame), "heat" (heat alone) or "list" (the label
+    alone).
+    `label` is the corner that the labels have, `longest_name` the width they have to allow for, in heights of its letters.
     """
 
     panel_width: int
@@ -27,14 +32,16 @@ class Canvas:
 
     @property
     def width(self) -> int:
+        """Of the whole picture, in pixels."""
         return self.columns * self.cell_width
 
     @property
     def height(self) -> int:
+        """Of the whole picture, in pixels."""
         return self.rows * self.cell_height
 
 
-def arrange(
+def arrange_panels(
     layout: Layout,
     width: int,
     height: int,
@@ -44,7 +51,10 @@ def arrange(
     label: LabelPlace = "top-left",
     longest_name: float = 12.0,
 ) -> Canvas:
-    """The canvas for panels of that size. With chroma at half size cells are padded to even sides; panels keep the true size."""
+    """The canvas of a layout for panels of that size in pixels, and so many explanations (one for each class explained).
+
+    With chroma at half size cells are padded to even sides; panels keep the true size.
+    """
     heats = [("overlay", i) for i in range(explanations)]
     rows: list[list[tuple[str, int]]]
     if layout == "stacked":

@@ -9,13 +9,16 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.arrays import Array
-from pipeline.rendering.fonts import _font
+from pipeline.rendering.fonts import Weight, load_font
+
+SMALLEST_EM_PX = 9  # smaller letters cannot be read
+SHRINK = 0.78  # of their size, to which names shrink before they are broken or cut
 
 
 @functools.lru_cache(maxsize=2000)
-def fitting_text(text: str, weight: str, size_px: int, width_px: int) -> str:
-    """As much of one line as fits, with an ellipsis where that is not all."""
-    font = _font(weight, size_px)
+def fit_text(text: str, weight: Weight, size_px: int, width_px: int) -> str:
+    """As much of the text as fits on one line of `width_px`, with an ellipsis where that is not all; runs of white space become one space."""
+    font = load_font(weight, size_px)
     shown = text = " ".join(text.split())
     while shown and font.getlength(shown) > width_px:
         text = text[:-1]
@@ -23,7 +26,7 @@ def fitting_text(text: str, weight: str, size_px: int, width_px: int) -> str:
     return shown
 
 
-class Words(NamedTuple):
+class TextRun(NamedTuple):
     """A piece of text on one line: its letters' height, and how far below the top of the row it begins, in pixels."""
 
     text: str
@@ -32,24 +35,24 @@ class Words(NamedTuple):
 
 
 @functools.lru_cache(maxsize=2000)
-def fitted_name(text: str, weight: str, size_px: int, width_px: int) -> tuple[Words, ...]:
+def fit_name(text: str, weight: Weight, size_px: int, width_px: int) -> tuple[TextRun, ...]:
     """A name in a row for letters of `size_px`, as large as it fits: in smaller letters, else on two lines, else with an ellipsis.
 
     The row keeps its height in all of these.
     """
     text = " ".join(text.split())
-    least = min(size_px, max(LEAST_EM, round(SMALLER * size_px)))
+    least = min(size_px, max(SMALLEST_EM_PX, round(SHRINK * size_px)))
     for size in range(size_px, least - 1, -1):
-        if _font(weight, size).getlength(text) <= width_px:
-            return (Words(text, size, _ascent(weight, size_px) - _ascent(weight, size)),)  # on the number's base line
+        if load_font(weight, size).getlength(text) <= width_px:
+            return (TextRun(text, size, _ascent(weight, size_px) - _ascent(weight, size)),)  # on the number's base line
     half = int(0.56 * size_px)
-    if half < LEAST_EM:
-        return (Words(fitting_text(text, weight, least, width_px), least, _ascent(weight, size_px) - _ascent(weight, least)),)
-    first, second = _two_lines(text, _font(weight, half), width_px)
-    return Words(first, half, 0), Words(fitting_text(second, weight, half, width_px), half, round(1.12 * half))
+    if half < SMALLEST_EM_PX:
+        return (TextRun(fit_text(text, weight, least, width_px), least, _ascent(weight, size_px) - _ascent(weight, least)),)
+    first, second = _break_in_two(text, load_font(weight, half), width_px)
+    return TextRun(first, half, 0), TextRun(fit_text(second, weight, half, width_px), half, round(1.12 * half))
 
 
-def _two_lines(text: str, font: ImageFont.FreeTypeFont, width_px: int) -> tuple[str, str]:
+def _break_in_two(text: str, font: ImageFont.FreeTypeFont, width_px: int) -> tuple[str, str]:
     """As many words as fit on the first line, and the rest; a word that is longer than that is broken."""
     breaks = [n for n in range(1, len(text)) if text[n - 1] in " -" and font.getlength(text[:n].rstrip()) <= width_px]
     if not breaks:
@@ -57,19 +60,15 @@ def _two_lines(text: str, font: ImageFont.FreeTypeFont, width_px: int) -> tuple[
     return text[: breaks[-1]].rstrip(), text[breaks[-1] :]
 
 
-def _ascent(weight: str, size_px: int) -> int:
-    return int(_font(weight, size_px).getmetrics()[0])
+def _ascent(weight: Weight, size_px: int) -> int:
+    return int(load_font(weight, size_px).getmetrics()[0])
 
 
 @functools.lru_cache(maxsize=2000)
-def text_mask(text: str, weight: str, size_px: int, width_px: int) -> Array:
+def draw_text_mask(text: str, weight: Weight, size_px: int, width_px: int) -> Array:
     """One line of text as coverage, uint8 (line height, at most width_px); what does not fit ends in an ellipsis."""
-    font, shown = _font(weight, size_px), fitting_text(text, weight, size_px, width_px)
+    font, shown = load_font(weight, size_px), fit_text(text, weight, size_px, width_px)
     ascent, descent = font.getmetrics()
     image = Image.new("L", (max(1, round(font.getlength(shown) + 0.5)), ascent + descent), 0)
     ImageDraw.Draw(image).text((0, 0), shown, fill=255, font=font)
     return np.asarray(image)[:, :width_px]
-
-
-LEAST_EM = 9  # pixels; smaller letters cannot be read
-SMALLER = 0.78  # of their size, to which names shrink before they are broken or cut

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from pipeline.arrays import Array
 from pipeline.errors import CommandError
 from pipeline.files.atomic import atomic_write
 from pipeline.records import printable
+from pipeline.rendering.fonts import open_font_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +155,7 @@ def _margins(rows: Sequence[str], columns: Sequence[str], cell: float, size: flo
     """Inches to the left and below for names of `size` points, and whether those below stand upright."""
     if max(len(rows), len(columns)) > MOST_NAMED:
         return 0.75, 0.6, False
-    with as_file(files("pipeline.rendering").joinpath("fonts", "Inter-Medium.otf")) as font:
+    with open_font_file("plain") as font:
         shape = FontProperties(fname=str(font), size=size)
         wide, tall = (max(TextPath((0, 0), _shortened(n), prop=shape).get_extents().width for n in names) / 72 for names in (rows, columns))
     upright = tall > 0.9 * cell
@@ -274,7 +274,7 @@ def _bytes(figure: Figure, form: str) -> bytes:
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             axis.get_ticklabels()  # they are made when they are asked for
-    with as_file(files("pipeline.rendering").joinpath("fonts", "Inter-Medium.otf")) as font:
+    with open_font_file("plain") as font:
         for text in figure.findobj(Text):
             properties = text.get_fontproperties().copy()
             properties.set_file(str(font))

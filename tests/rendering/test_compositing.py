@@ -13,24 +13,24 @@ from pipeline.errors import CommandError
 from pipeline.models import class_names
 from pipeline.records import Colour, percent
 from pipeline.rendering.colour_planes import Planes, plane_matrix
-from pipeline.rendering.compositing import _listed, compose
-from pipeline.rendering.fonts import _font
-from pipeline.rendering.heat_blending import _STRIP_ROWS, blend_table, colormap, heat_levels, lay_heat, make_look, opacity
+from pipeline.rendering.compositing import _list_all_classes, compose
+from pipeline.rendering.fonts import load_font
+from pipeline.rendering.heat_blending import _STRIP_ROWS, blend_table, colormap, heat_levels, lay_heat, make_style, opacity
 from pipeline.rendering.heat_stabilization import PanelRanges, RunningRange
 from pipeline.rendering.label_box import (
     Caption,
     LabelSize,
-    _box,
-    _lines,
-    _steps,
-    label_patch,
+    _draw_box,
+    _layout_rows,
+    _row_heights,
+    draw_label,
     label_size,
     list_size,
+    measure_longest_name,
     text_size,
-    widest_name,
 )
-from pipeline.rendering.layouts import Canvas, arrange
-from pipeline.rendering.text_rendering import fitted_name, text_mask
+from pipeline.rendering.layouts import Canvas, arrange_panels
+from pipeline.rendering.text_rendering import draw_text_mask, fit_name
 
 RGB = Colour(matrix="rgb", full_range=True)
 BT709 = Colour(matrix="bt709", full_range=False)
@@ -57,11 +57,11 @@ def split(data: Array, canvas: Canvas) -> list[Array]:
 
 def composed(width: int, height: int, colour: Colour, **more: Any) -> tuple[Planes, list[Array], Canvas]:
     placed = {name: more[name] for name in ("label", "longest_name") if name in more}
-    canvas = arrange(more.get("layout", "side-by-side"), width, height, explanations=1, colour=colour, **placed)
+    canvas = arrange_panels(more.get("layout", "side-by-side"), width, height, explanations=1, colour=colour, **placed)
     planes = planes_of(width, height, colour)
     heat = more.get("heat", np.zeros((height, width), np.uint8))
     rows, note = more.get("rows", ()), more.get("note", "")
-    look = make_look("turbo", more.get("alpha", 0.5), colour)
+    look = make_style("turbo", more.get("alpha", 0.5), colour)
     return planes, split(compose(planes, [heat], [Caption(rows=rows, note=note)], canvas, look), canvas), canvas
 
 
@@ -145,9 +145,9 @@ def test_opacity_rises_from_nothing_to_alpha() -> None:
 def test_the_cold_parts_of_a_frame_are_untouched(name: str) -> None:
     planes = planes_of(38, 60, RGB)
     before = [plane.copy() for plane in planes]
-    lay_heat(planes, np.arange(38, dtype=np.uint8)[None].repeat(60, axis=0), make_look(name, 0.9, RGB).overlay)  # up to 37 of 255
+    lay_heat(planes, np.arange(38, dtype=np.uint8)[None].repeat(60, axis=0), make_style(name, 0.9, RGB).overlay)  # up to 37 of 255
     assert all(np.array_equal(plane, copy) for plane, copy in zip(planes, before, strict=True))
-    assert np.array_equal(make_look(name, 0.9, RGB).heat.add.T, colormap(name))  # the heat alone has all its colours
+    assert np.array_equal(make_style(name, 0.9, RGB).heat.add.T, colormap(name))  # the heat alone has all its colours
 
 
 @pytest.mark.parametrize("size", [(224, 224), (225, 223), (1920, 1080)])
@@ -227,7 +227,7 @@ def test_layouts_hold_panels_of_the_true_size(layout: Any, colour: Colour, size:
 @pytest.mark.parametrize("layout", ["side-by-side", "stacked", "overlay", "heatmap", "grid"])
 @pytest.mark.parametrize("colour", [RGB, BT709])
 def test_nothing_is_left_of_an_earlier_picture_in_the_same_memory(layout: Any, colour: Colour) -> None:
-    canvas, look = arrange(layout, 203, 151, explanations=1, colour=colour), make_look("turbo", 0.5, colour)
+    canvas, look = arrange_panels(layout, 203, 151, explanations=1, colour=colour), make_style("turbo", 0.5, colour)
     given: list[Any] = [planes_of(203, 151, colour), [np.full((151, 203), 90, np.uint8)], [Caption(rows=ROWS)], canvas, look]
     fresh = compose(*given)
     for rest in (0, 255):
@@ -242,8 +242,8 @@ def test_the_padding_of_odd_sides_repeats_the_edge() -> None:
 def test_the_frame_given_is_not_drawn_on() -> None:
     planes = planes_of(200, 200, BT709)
     before = [plane.copy() for plane in planes]
-    canvas = arrange("side-by-side", 200, 200, explanations=1, colour=BT709)
-    heat, look = np.full((200, 200), 200, np.uint8), make_look("turbo", 0.5, BT709)
+    canvas = arrange_panels("side-by-side", 200, 200, explanations=1, colour=BT709)
+    heat, look = np.full((200, 200), 200, np.uint8), make_style("turbo", 0.5, BT709)
     compose(planes, [heat], [Caption(rows=[("cat", 0.5)])], canvas, look)
     assert all(np.array_equal(a, b) for a, b in zip(planes, before, strict=True))
 
@@ -330,14 +330,14 @@ def test_a_label_takes_no_more_than_a_fifth_of_any_panel() -> None:
 @pytest.mark.parametrize("size", [(200, 200), (320, 240), (500, 375), (1920, 1080), (1080, 1920)])
 def test_no_name_of_the_model_is_cut_where_there_is_room(size: tuple[int, int]) -> None:
     names = tuple(each.label for each in class_names.imagenet_classes())
-    longest = widest_name(names)
+    longest = measure_longest_name(names)
     assert longest == pytest.approx(LONGEST, abs=0.05)
     planned = label_size(*size, rows=3, longest=longest, em=text_size(*size), foot=True)
     assert planned is not None
     for name in sorted(names, key=len)[-60:]:
-        for line in _lines([(name, 0.88), (name, 0.09), (name, 0.0)][: planned.rows], planned):
+        for line in _layout_rows([(name, 0.88), (name, 0.09), (name, 0.0)][: planned.rows], planned):
             assert [words.text for words in line.name] == [name] and line.name[0].size >= 9
-            assert text_mask(name, line.weight, line.name[0].size, 10_000).shape[1] <= line.width
+            assert draw_text_mask(name, line.weight, line.name[0].size, 10_000).shape[1] <= line.width
 
 
 def test_a_label_keeps_its_place_and_size_whatever_it_says() -> None:
@@ -348,56 +348,56 @@ def test_a_label_keeps_its_place_and_size_whatever_it_says() -> None:
     assert box([("cat", 1.0), ("a", 0.0), ("American Staffordshire terrier", 0.0)]) == first
     assert box(ROWS, note="no heat: nothing here speaks for it") == first
     for name in ("sulphur-crested cockatoo", "soft-coated wheaten terrier"):  # nor do its letters change with the number beside them
-        assert len({next(_lines([(name, score)], size_of())).name for score in (0.004, 0.09, 0.11, 0.88)}) == 1
+        assert len({next(_layout_rows([(name, score)], size_of())).name for score in (0.004, 0.09, 0.11, 0.88)}) == 1
 
 
 def test_a_long_name_shrinks_then_breaks_and_is_cut_last() -> None:
-    room = _font("bold", 30).getlength("soft-coated wheaten terrier")  # as wide as needed at full size
-    [whole] = fitted_name("soft-coated wheaten terrier", "bold", 30, int(room) + 1)
+    room = load_font("bold", 30).getlength("soft-coated wheaten terrier")  # as wide as needed at full size
+    [whole] = fit_name("soft-coated wheaten terrier", "bold", 30, int(room) + 1)
     assert whole == ("soft-coated wheaten terrier", 30, 0)
-    [smaller] = fitted_name("soft-coated wheaten terrier", "bold", 30, int(0.85 * room))
+    [smaller] = fit_name("soft-coated wheaten terrier", "bold", 30, int(0.85 * room))
     assert smaller.text == whole.text and 23 <= smaller.size < 30
     # On one base line with the number beside it: what lies above that line is as much shorter as it begins lower.
-    assert smaller.down + _font("bold", smaller.size).getmetrics()[0] == _font("bold", 30).getmetrics()[0]
-    broken = fitted_name("soft-coated wheaten terrier", "bold", 30, int(0.5 * room))
+    assert smaller.down + load_font("bold", smaller.size).getmetrics()[0] == load_font("bold", 30).getmetrics()[0]
+    broken = fit_name("soft-coated wheaten terrier", "bold", 30, int(0.5 * room))
     assert [words.text for words in broken] == ["soft-coated wheaten", "terrier"]
     last = broken[-1]
-    assert last.down + text_mask(last.text, "bold", last.size, 999).shape[0] <= round(1.28 * 30)  # it stays above its bar
-    cut = fitted_name("soft-coated wheaten terrier", "bold", 30, int(0.25 * room))
+    assert last.down + draw_text_mask(last.text, "bold", last.size, 999).shape[0] <= round(1.28 * 30)  # it stays above its bar
+    cut = fit_name("soft-coated wheaten terrier", "bold", 30, int(0.25 * room))
     assert len(cut) == 2 and cut[1].text.endswith("…")
-    [small] = fitted_name("soft-coated wheaten terrier", "bold", 11, 60)
+    [small] = fit_name("soft-coated wheaten terrier", "bold", 11, 60)
     assert small.size == 9 and small.text.endswith("…")  # two lines of nine pixels do not fit in that row
-    assert [w.text for w in fitted_name("three-toed-sloth-like", "bold", 30, 130)] == ["three-toed-", "sloth-like"]
+    assert [w.text for w in fit_name("three-toed-sloth-like", "bold", 30, 130)] == ["three-toed-", "sloth-like"]
 
 
 def test_a_long_label_is_cut_with_an_ellipsis_inside_its_room() -> None:
     short, long = (
-        text_mask("cat", "plain", 20, 100),
-        text_mask("a very long name of a class", "plain", 20, 100),
+        draw_text_mask("cat", "plain", 20, 100),
+        draw_text_mask("a very long name of a class", "plain", 20, 100),
     )
     assert short.shape[1] < 60 and 70 < long.shape[1] <= 100
     assert short.max() > 200 and long.max() > 200
-    dots = text_mask("…", "plain", 20, 100)
+    dots = draw_text_mask("…", "plain", 20, 100)
     assert np.array_equal(long[-9:, -dots.shape[1] + 4 :] > 128, dots[-9:, 4 : dots.shape[1]][:, : dots.shape[1] - 4] > 128)
 
 
 def test_a_label_shows_nothing_of_the_one_before() -> None:
     def drawn(*scores: float) -> Array:
         caption = Caption(rows=[(label, score) for (label, _), score in zip(ROWS, scores, strict=True)])
-        return label_patch(caption, size_of(), colour=BT709).layers
+        return draw_label(caption, size_of(), colour=BT709).layers
 
     first, second = (0.97, 0.02, 0.01), (0.4, 0.004, 0.3)
     before = drawn(*first).copy()
     after = drawn(*second).copy()
     assert np.array_equal(drawn(*first), before) and not np.array_equal(before, after)
-    _box.cache_clear()
+    _draw_box.cache_clear()
     assert np.array_equal(drawn(*second), after)
 
 
 @pytest.mark.parametrize("colour", [BT709, BT601_FULL])
 def test_a_label_drawn_in_planes_is_the_one_drawn_in_rgb(colour: Colour) -> None:
     caption = Caption(rows=ROWS, note="no heat")
-    rgb, planes = (label_patch(caption, size_of(), colour=each) for each in (RGB, colour))
+    rgb, planes = (draw_label(caption, size_of(), colour=each) for each in (RGB, colour))
     matrix, offset = plane_matrix(colour)
     expected = np.tensordot(matrix, rgb.layers[:3], 1) + offset[:, None, None] * rgb.layers[3]
     np.testing.assert_allclose(planes.layers[:3], expected, atol=1e-3)
@@ -407,7 +407,7 @@ def test_a_label_drawn_in_planes_is_the_one_drawn_in_rgb(colour: Colour) -> None
 def test_bars_are_as_long_as_their_scores() -> None:
     lengths = []
     for score in (0.25, 0.5, 1.0):
-        patch = label_patch(Caption(rows=[("", score)]), size_of(1000, 600, rows=1, em=40, foot=False), colour=RGB)
+        patch = draw_label(Caption(rows=[("", score)]), size_of(1000, 600, rows=1, em=40, foot=False), colour=RGB)
         amber = patch.layers[0] - patch.layers[2] > 150  # the bar's colour, and nothing else's
         lengths.append(int(amber.any(axis=0).sum()))
     assert lengths[1] / lengths[2] == pytest.approx(0.5, abs=0.01)
@@ -422,7 +422,7 @@ def test_the_scale_has_the_colours_of_the_heat_as_that_layout_shows_it(layout: A
     expected = np.rint(128 * (1 - strength[:, None]) + colormap("turbo") * strength[:, None])
     planned = label_size(1280, 720, rows=3, longest=12.0, em=text_size(1280, 720), foot=True)
     assert planned is not None and planned.foot
-    y = planned.margin + planned.pad + sum(_steps(planned)) + text_mask("low", "plain", planned.small, 99).shape[0] // 2
+    y = planned.margin + planned.pad + sum(_row_heights(planned)) + draw_text_mask("low", "plain", planned.small, 99).shape[0] // 2
     row = shown[y, planned.margin : planned.margin + planned.width].astype(int)
     places = [np.abs(row - colour).max(axis=1) for colour in expected[[64, 128, 192]]]
     found = [int(np.argmin(place)) for place in places]
@@ -435,14 +435,14 @@ def test_tiny_panels_have_no_scale_and_a_note_stands_in_its_place() -> None:
     small = label_size(330, 190, rows=3, longest=8.0, em=11, foot=True)
     large = size_of()
     assert small is not None and small.rows == 3 and not small.foot and large.foot
-    legend = make_look("turbo", 0.5, RGB).overlay_legend
+    legend = make_style("turbo", 0.5, RGB).overlay_legend
 
     def drawn(size: LabelSize, note: str = "", rows: Any = ROWS, legend: bytes = legend) -> Array:
-        return label_patch(Caption(rows=rows, note=note), size, colour=RGB, legend=legend).layers
+        return draw_label(Caption(rows=rows, note=note), size, colour=RGB, legend=legend).layers
 
     assert not np.array_equal(drawn(large), drawn(large, legend=b""))
     assert np.array_equal(drawn(large, "no heat"), drawn(large, "no heat", legend=b""))
-    last = small.pad + sum(_steps(small)[:-1])  # without a foot the note has the third row
+    last = small.pad + sum(_row_heights(small)[:-1])  # without a foot the note has the third row
     assert np.array_equal(drawn(small, "no heat")[:, :last], drawn(small)[:, :last])
     assert not np.array_equal(drawn(small, "no heat")[:, last:], drawn(small)[:, last:])
     assert np.array_equal(drawn(small, "no heat"), drawn(small, "no heat", rows=[*ROWS[:2], ("other", 0.9)]))
@@ -468,9 +468,9 @@ def test_the_list_of_several_panels_names_all_of_them() -> None:
         Caption(rows=[("cat", 0.5), ("dog", 0.2), ("cow", 0.1)]),
         Caption(rows=[("dog", 0.2), ("cat", 0.5), ("cow", 0.1)]),
     ]
-    assert _listed(captions).rows == [("cat", 0.5), ("dog", 0.2), ("cow", 0.1)]
-    canvas, planes = arrange("grid", 640, 480, explanations=2, colour=BT709), planes_of(640, 480, BT709)
-    data = compose(planes, [np.zeros((480, 640), np.uint8)] * 2, captions, canvas, make_look("turbo", 0.5, BT709))
+    assert _list_all_classes(captions).rows == [("cat", 0.5), ("dog", 0.2), ("cow", 0.1)]
+    canvas, planes = arrange_panels("grid", 640, 480, explanations=2, colour=BT709), planes_of(640, 480, BT709)
+    data = compose(planes, [np.zeros((480, 640), np.uint8)] * 2, captions, canvas, make_style("turbo", 0.5, BT709))
     whole = split(data, canvas)[0]
     row = label_size(640, 480, rows=1, longest=12.0, em=text_size(640, 480), foot=True)
     assert row is not None
@@ -537,9 +537,9 @@ def test_one_scale_follows_scores_over_time_and_goes_on_from_its_state() -> None
 def grid(captions: list[Caption], height: int = 360) -> np.ndarray:
     """The planes of a grid of as many heats, all of them cold."""
     width = height * 16 // 9
-    canvas = arrange("grid", width, height, explanations=len(captions), colour=RGB)
+    canvas = arrange_panels("grid", width, height, explanations=len(captions), colour=RGB)
     planes = tuple(np.full((height, width), 90, np.uint8) for _ in range(3))
-    data = compose(planes, [np.zeros((height, width), np.uint8)] * len(captions), captions, canvas, make_look("turbo", 0.5, RGB))
+    data = compose(planes, [np.zeros((height, width), np.uint8)] * len(captions), captions, canvas, make_style("turbo", 0.5, RGB))
     return data.reshape(3, canvas.height, canvas.width)
 
 
@@ -562,7 +562,7 @@ def test_the_list_of_a_grid_is_as_large_whether_or_not_what_was_asked_for_is_amo
 
 def test_a_label_of_one_row_says_where_there_is_no_heat() -> None:
     width, height = 160, 120
-    canvas = arrange("side-by-side", width, height, explanations=1, colour=RGB)
+    canvas = arrange_panels("side-by-side", width, height, explanations=1, colour=RGB)
     planes, cold = tuple(np.full((height, width), 90, np.uint8) for _ in range(3)), [np.zeros((height, width), np.uint8)]
     said = [
         compose(
@@ -570,7 +570,7 @@ def test_a_label_of_one_row_says_where_there_is_no_heat() -> None:
             cold,
             [Caption(rows=[("cup", 0.4), ("dog", 0.3)], note=note)],
             canvas,
-            make_look("turbo", 0.5, RGB),
+            make_style("turbo", 0.5, RGB),
         )
         for note in ("", "no heat: nothing here speaks for it")
     ]
