@@ -135,7 +135,7 @@ def _encoding_usage(raw: Path, encoder: Sequence[object]) -> Usage:
 
 def _network_usage(networks: Networks, clip: Clip) -> Usage:
     """The forward pass alone on as many frames, as many batches at once as the command has there, the last one short, less one frame."""
-    from pipeline.cam.maps import batch_size  # which imports TensorFlow
+    from pipeline.cam.explainer import batch_size  # which imports TensorFlow
 
     size = batch_size()
     pixels = noise(size, networks.fitted(*clip.size))

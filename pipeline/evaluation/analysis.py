@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.cam import batching, maps
+from pipeline.cam import batching, explainer
 from pipeline.datasets import near_duplicates, pixel_cache
 from pipeline.datasets.class_folders import Dataset, Example
 from pipeline.errors import CommandError, HeatreelError, InputError
@@ -250,7 +250,7 @@ def _score(
         tick()
 
     seen: dict[int, tuple[Array, Array, near_duplicates.Look]] = {}
-    batches = batching.batches(range(len(data.examples)), read, batch_size=maps.batch_size(), failed=failed)
+    batches = batching.batches(range(len(data.examples)), read, batch_size=explainer.batch_size(), failed=failed)
     for batch, described in batching.computed(lambda given: (given[1], describe(given[0])), batches):
         for (number, look), scores, features in zip(batch, *described, strict=True):
             seen[number] = scores, features, look

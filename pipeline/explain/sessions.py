@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.arrays import Array
-from pipeline.cam import batching, maps
+from pipeline.cam import batching, explainer
 from pipeline.errors import ChangedError, CommandError, HeatreelError, InputError
 from pipeline.explain.planning import Job
 from pipeline.files.atomic import atomic_write
@@ -48,7 +48,7 @@ class Session:
     """
 
     classifier: Classifier
-    explain: Callable[[Any], maps.BatchExplanation]
+    explain: Callable[[Any], explainer.BatchExplanation]
     map_of: Callable[[Any, Sequence[Any], int], Any]
     targets: Sequence[ClassGroup] | None
     options: Options
@@ -122,9 +122,9 @@ def open_session(classifier: Classifier, options: Options) -> Session:
     scale = _scaling(classifier)
     more: dict[str, Any] = {"method": options.method, "preprocess": scale}
     members = [group.members for group in targets] if targets else None
-    explainers = [maps.explainer(net, targets=members, keep_features=options.holds_title, **more) for net in classifier.networks]
-    explain = explainers[0] if len(explainers) == 1 else maps.fused(explainers)
-    map_of = maps.fused_mapper([maps.mapper(net, **more) for net in classifier.networks])
+    explainers = [explainer.explainer(net, targets=members, keep_features=options.holds_title, **more) for net in classifier.networks]
+    explain = explainers[0] if len(explainers) == 1 else explainer.fused(explainers)
+    map_of = explainer.fused_mapper([explainer.mapper(net, **more) for net in classifier.networks])
     cv2.setNumThreads(1)  # blending is memory-bound; its threads would only take the network's and the encoder's time
     return Session(classifier=classifier, explain=explain, map_of=map_of, targets=targets, options=options)
 
@@ -133,22 +133,22 @@ def passes_of(session: Session) -> tuple[int, Callable[[], int]] | None:
     """How many passes of the network a picture takes, and how many have been made, where they are so many that one waits for them."""
     if session.options.method != "scorecam":
         return None
-    groups = sum(-(-int(net.target.shape[-1] or 0) // maps.SCORECAM_CHANNELS) for net in session.classifier.networks)
-    return groups * maps.SCORECAM_CHANNELS, lambda: int(maps.scorecam_passes().numpy())
+    groups = sum(-(-int(net.target.shape[-1] or 0) // explainer.SCORECAM_CHANNELS) for net in session.classifier.networks)
+    return groups * explainer.SCORECAM_CHANNELS, lambda: int(explainer.scorecam_passes().numpy())
 
 
 def scoring(classifier: Classifier, options: Options) -> dict[str, Any]:
     """What predict.predict needs of a classifier: its name, classes, scores and the geometry of its frames."""
     nothing: Any = None
     session = Session(classifier=classifier, explain=nothing, map_of=nothing, targets=None, options=options)
-    score = maps.scorer(classifier.networks[0], preprocess=_scaling(classifier))
+    score = explainer.scorer(classifier.networks[0], preprocess=_scaling(classifier))
     return {
         "name": classifier.name,
         "score": lambda pixels: score(pixels).numpy(),
         "geometry": session.geometry,
         "classes": classifier.classes,
         "top_k": options.top_k,
-        "batch_size": maps.batch_size(),
+        "batch_size": explainer.batch_size(),
         "every": options.every,
         "max_megapixels": options.max_megapixels,
     }
@@ -156,7 +156,7 @@ def scoring(classifier: Classifier, options: Options) -> dict[str, Any]:
 
 def describing(classifier: Classifier) -> Callable[[Array], tuple[Array, Array]]:
     """From pictures uint8 (batch, height, width, 3) to what `predict` says of them, (batch, classes), and features (batch, channels)."""
-    describe = maps.describer(classifier.networks[0], preprocess=_scaling(classifier))
+    describe = explainer.describer(classifier.networks[0], preprocess=_scaling(classifier))
 
     def described(pixels: Array) -> tuple[Array, Array]:
         scores, features = describe(pixels)
@@ -169,7 +169,7 @@ def _scaling(classifier: Classifier) -> Callable[[Any], Any]:
     return functools.partial(pixel_normalization.scale_pixels, mode=classifier.pixels)
 
 
-def explain_within_memory(explain: Callable[[Any], maps.BatchExplanation], pixels: Array) -> maps.BatchExplanation:
+def explain_within_memory(explain: Callable[[Any], explainer.BatchExplanation], pixels: Array) -> explainer.BatchExplanation:
     """Explain a batch; where memory runs out, its halves, down to single pictures."""
     try:
         return explain(pixels)
@@ -178,7 +178,7 @@ def explain_within_memory(explain: Callable[[Any], maps.BatchExplanation], pixel
             raise
     middle = len(pixels) // 2
     parts = [explain_within_memory(explain, part) for part in (pixels[:middle], pixels[middle:])]
-    joined: maps.BatchExplanation = tf.nest.map_structure(lambda *tensors: tf.concat(tensors, axis=0), *parts)
+    joined: explainer.BatchExplanation = tf.nest.map_structure(lambda *tensors: tf.concat(tensors, axis=0), *parts)
     return joined
 
 

@@ -17,7 +17,7 @@ SHRINK = 0.78  # of their size, to which names shrink before they are broken or 
 
 @functools.lru_cache(maxsize=2000)
 def fit_text(text: str, weight: Weight, size_px: int, width_px: int) -> str:
-    """As much of the text as fits on one line of `width_px`, with an ellipsis where that is not all; runs of white space become one space."""
+    """As much of the text as fits on one line of `width_px`, with an ellipsis where that is not all; white space is one space."""
     font = load_font(weight, size_px)
     shown = text = " ".join(text.split())
     while shown and font.getlength(shown) > width_px:
