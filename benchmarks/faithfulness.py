@@ -26,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from PIL import Image
 
-from pipeline.cam import explainer
+from pipeline.cam.explainer import make_explainer
 from pipeline.explain import demo_clip, sessions
 from pipeline.media import images, resizing
 from pipeline.models import loading, pixel_normalization, zoo
@@ -61,7 +61,7 @@ def ways(classifier: loading.Classifier, methods: Sequence[str]) -> dict[str, Ca
     scale = partial(pixel_normalization.scale_pixels, mode=classifier.pixels)
 
     def by_method(method: str, pixels: Array, index: int) -> Array:
-        explain = explainer.explainer(classifier.networks[0], method=method, targets=[index], preprocess=scale)
+        explain = make_explainer(classifier.networks[0], method=method, targets=[index], preprocess=scale)
         heat: Array = explain(pixels[None]).maps.numpy()[0, 0]
         return heat
 

@@ -32,7 +32,7 @@ from clips import VISUALIZE, make_clip
 from harness import Usage, markdown, run, spread, surroundings
 from measure import SIZES
 
-from pipeline.cam import explainer
+from pipeline.cam.explainer import make_explainer
 from pipeline.models import batch_norm_folding, embedded_network, loading, network, pixel_normalization, zoo
 
 SIZE_PX = 224
@@ -42,7 +42,7 @@ def explainer(entry: zoo.Entry, precision: Any, *, compiled: bool) -> Callable[[
     model = embedded_network.build() if entry.builder is None else loading.build_zoo_model(entry, weights=None)
     loading._compute_in(model, precision)
     scale = functools.partial(pixel_normalization.scale_pixels, mode=entry.pixels)
-    explain = explainer.explainer(batch_norm_folding.fold(network.split(model)), preprocess=scale)
+    explain = make_explainer(batch_norm_folding.fold(network.split(model)), preprocess=scale)
     function = tf.function(explain, jit_compile=True, autograph=False) if compiled else explain
     return lambda pixels: [tensor.numpy() for tensor in function(pixels)]
 

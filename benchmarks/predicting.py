@@ -64,7 +64,7 @@ def main() -> None:
         rounds = [
             (
                 rate(len(jobs), lambda: predicting.predict(jobs, **nothing)),
-                rate(len(batches) * len(batch), lambda: list(batching.computed(scoring["score"], batches))),
+                rate(len(batches) * len(batch), lambda: list(batching.compute_batches(scoring["score"], batches))),
                 rate(len(jobs), lambda: predicting.predict(jobs, **scoring)),
             )
             for _ in range(options.repeat)

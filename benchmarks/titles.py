@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.cam import explainer
+from pipeline.cam.tracing import default_batch_size
 from pipeline.explain import sessions
 from pipeline.media import frame_reader, probing, resizing
 from pipeline.models import loading, zoo
@@ -32,7 +32,7 @@ def scores_of(path: Path, session: sessions.Session) -> Iterator[tuple[float, Ar
     source = probing.probe(path)
     with frame_reader.open_frames(source) as frames:
         seen = resizing.NetworkPictures(source.colour, session.geometry(source.width_px, source.height_px), interlaced=source.interlaced)
-        while batch := list(itertools.islice(frames, explainer.batch_size())):
+        while batch := list(itertools.islice(frames, default_batch_size())):
             said = session.seen(np.stack([seen(frame) for frame in batch]))
             yield from zip([frame.time_seconds for frame in batch], [each.scores for each in said], strict=True)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.cam import explainer
+from pipeline.cam.explainer import make_explainer
 from pipeline.explain import demo_clip
 from pipeline.media import images, resizing
 from pipeline.models import input_geometry, loading, zoo
@@ -27,7 +27,7 @@ geometry = input_geometry.frame_geometry(
     stride=classifier.stride,
 )
 
-explain = explainer.explainer(classifier.networks[0])
+explain = make_explainer(classifier.networks[0])
 explanation = explain(resizing.network_picture(resizing.frame_of(picture), geometry)[None])
 
 for prediction in top_predictions(explanation.scores.numpy()[0], classifier.classes, 3):

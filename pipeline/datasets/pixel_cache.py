@@ -125,7 +125,7 @@ def read_pictures(plan: TrainingPlan, entry: zoo.Entry, folder: Path, read: Call
             def failed(number: int, error: HeatreelError) -> None:
                 unreadable.append((examples[number].name, str(error)))
 
-            for pixels, batch in batching.batches(numbers, read_one, batch_size=READING_BATCH, failed=failed):
+            for pixels, batch in batching.read_batches(numbers, read_one, batch_size=READING_BATCH, failed=failed):
                 album.add(pixels, [number for number, _ in batch])
                 for number, look in batch:
                     example, looks[number] = examples[number], look

@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.cam import batching, explainer
+from pipeline.cam import batching
+from pipeline.cam.tracing import default_batch_size
 from pipeline.datasets import near_duplicates, pixel_cache
 from pipeline.datasets.class_folders import Dataset, Example
 from pipeline.errors import CommandError, HeatreelError, InputError
@@ -250,8 +251,8 @@ def _score(
         tick()
 
     seen: dict[int, tuple[Array, Array, near_duplicates.Look]] = {}
-    batches = batching.batches(range(len(data.examples)), read, batch_size=explainer.batch_size(), failed=failed)
-    for batch, described in batching.computed(lambda given: (given[1], describe(given[0])), batches):
+    batches = batching.read_batches(range(len(data.examples)), read, batch_size=default_batch_size(), failed=failed)
+    for batch, described in batching.compute_batches(lambda given: (given[1], describe(given[0])), batches):
         for (number, look), scores, features in zip(batch, *described, strict=True):
             seen[number] = scores, features, look
             tick()
@@ -399,7 +400,7 @@ def _paint(analysis: Analysis, shown: Mapping[int, bool], session: Session, tick
         return number, as_thumbnail(images.thumbnail(image, 2 * THUMBNAIL_PX), 0.0), None
 
     found: dict[int, Small] = {}
-    for each in batching.computed(painted, shown):
+    for each in batching.compute_batches(painted, shown):
         if each is not None:
             number, original, heat = each
             found[number] = (

@@ -82,8 +82,8 @@ def predict(
         keep(number, error, None, time.perf_counter())
 
     numbers = [number for number, job in enumerate(jobs) if job.source is None]
-    batches = batching.batches(numbers, read, batch_size=batch_size, failed=failed)
-    for batch, found in batching.computed(lambda given: (given[1], score(given[0])), batches):
+    batches = batching.read_batches(numbers, read, batch_size=batch_size, failed=failed)
+    for batch, found in batching.compute_batches(lambda given: (given[1], score(given[0])), batches):
         for (number, (thumbnail, started, missing)), scores in zip(batch, found, strict=True):
             track = Explanations(jobs[number].input, top_k)
             track.add(0.0, scores)
@@ -123,7 +123,7 @@ def _video(
             return zip([seconds for seconds, _ in batch], score(np.stack([pixels for _, pixels in batch])), strict=True)
 
         shown = pictures()
-        for batch in batching.computed(scored, iter(lambda: list(itertools.islice(shown, batch_size)), [])):
+        for batch in batching.compute_batches(scored, iter(lambda: list(itertools.islice(shown, batch_size)), [])):
             for seconds, scores in batch:
                 track.add(seconds, scores)
         damage = integrity.damage(source, times, frames.problems, whole=True)

@@ -18,7 +18,11 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.arrays import Array
-from pipeline.cam import batching, explainer
+from pipeline.cam import batching
+from pipeline.cam.explainer import BatchExplanation, make_class_mapper, make_explainer, make_feature_extractor, make_scorer
+from pipeline.cam.layer_fusion import fuse_class_mappers, fuse_explainers
+from pipeline.cam.score_cam import SCORECAM_CHANNELS, scorecam_pass_counter
+from pipeline.cam.tracing import default_batch_size
 from pipeline.errors import ChangedError, CommandError, HeatreelError, InputError
 from pipeline.explain.planning import Job
 from pipeline.files.atomic import atomic_write
@@ -48,7 +52,7 @@ class Session:
     """
 
     classifier: Classifier
-    explain: Callable[[Any], explainer.BatchExplanation]
+    explain: Callable[[Any], BatchExplanation]
     map_of: Callable[[Any, Sequence[Any], int], Any]
     targets: Sequence[ClassGroup] | None
     options: Options
@@ -89,7 +93,7 @@ class Session:
 
     def explained(self, batches: Iterable[Array]) -> Generator[list[Explanation]]:
         """What `seen` gives of each batch, in order, some of them computed at once."""
-        return batching.computed(self.seen, batches)
+        return batching.compute_batches(self.seen, batches)
 
     def canvas(self, size: tuple[int, int], colour: Colour) -> Canvas:
         """For panels of that size (width, height)."""
@@ -122,9 +126,9 @@ def open_session(classifier: Classifier, options: Options) -> Session:
     scale = _scaling(classifier)
     more: dict[str, Any] = {"method": options.method, "preprocess": scale}
     members = [group.members for group in targets] if targets else None
-    explainers = [explainer.explainer(net, targets=members, keep_features=options.holds_title, **more) for net in classifier.networks]
-    explain = explainers[0] if len(explainers) == 1 else explainer.fused(explainers)
-    map_of = explainer.fused_mapper([explainer.mapper(net, **more) for net in classifier.networks])
+    explainers = [make_explainer(net, targets=members, keep_features=options.holds_title, **more) for net in classifier.networks]
+    explain = explainers[0] if len(explainers) == 1 else fuse_explainers(explainers)
+    map_of = fuse_class_mappers([make_class_mapper(net, **more) for net in classifier.networks])
     cv2.setNumThreads(1)  # blending is memory-bound; its threads would only take the network's and the encoder's time
     return Session(classifier=classifier, explain=explain, map_of=map_of, targets=targets, options=options)
 
@@ -133,22 +137,22 @@ def passes_of(session: Session) -> tuple[int, Callable[[], int]] | None:
     """How many passes of the network a picture takes, and how many have been made, where they are so many that one waits for them."""
     if session.options.method != "scorecam":
         return None
-    groups = sum(-(-int(net.target.shape[-1] or 0) // explainer.SCORECAM_CHANNELS) for net in session.classifier.networks)
-    return groups * explainer.SCORECAM_CHANNELS, lambda: int(explainer.scorecam_passes().numpy())
+    groups = sum(-(-int(net.target.shape[-1] or 0) // SCORECAM_CHANNELS) for net in session.classifier.networks)
+    return groups * SCORECAM_CHANNELS, lambda: int(scorecam_pass_counter().numpy())
 
 
 def scoring(classifier: Classifier, options: Options) -> dict[str, Any]:
     """What predict.predict needs of a classifier: its name, classes, scores and the geometry of its frames."""
     nothing: Any = None
     session = Session(classifier=classifier, explain=nothing, map_of=nothing, targets=None, options=options)
-    score = explainer.scorer(classifier.networks[0], preprocess=_scaling(classifier))
+    score = make_scorer(classifier.networks[0], preprocess=_scaling(classifier))
     return {
         "name": classifier.name,
         "score": lambda pixels: score(pixels).numpy(),
         "geometry": session.geometry,
         "classes": classifier.classes,
         "top_k": options.top_k,
-        "batch_size": explainer.batch_size(),
+        "batch_size": default_batch_size(),
         "every": options.every,
         "max_megapixels": options.max_megapixels,
     }
@@ -156,7 +160,7 @@ def scoring(classifier: Classifier, options: Options) -> dict[str, Any]:
 
 def describing(classifier: Classifier) -> Callable[[Array], tuple[Array, Array]]:
     """From pictures uint8 (batch, height, width, 3) to what `predict` says of them, (batch, classes), and features (batch, channels)."""
-    describe = explainer.describer(classifier.networks[0], preprocess=_scaling(classifier))
+    describe = make_feature_extractor(classifier.networks[0], preprocess=_scaling(classifier))
 
     def described(pixels: Array) -> tuple[Array, Array]:
         scores, features = describe(pixels)
@@ -169,7 +173,7 @@ def _scaling(classifier: Classifier) -> Callable[[Any], Any]:
     return functools.partial(pixel_normalization.scale_pixels, mode=classifier.pixels)
 
 
-def explain_within_memory(explain: Callable[[Any], explainer.BatchExplanation], pixels: Array) -> explainer.BatchExplanation:
+def explain_within_memory(explain: Callable[[Any], BatchExplanation], pixels: Array) -> BatchExplanation:
     """Explain a batch; where memory runs out, its halves, down to single pictures."""
     try:
         return explain(pixels)
@@ -178,7 +182,7 @@ def explain_within_memory(explain: Callable[[Any], explainer.BatchExplanation], 
             raise
     middle = len(pixels) // 2
     parts = [explain_within_memory(explain, part) for part in (pixels[:middle], pixels[middle:])]
-    joined: explainer.BatchExplanation = tf.nest.map_structure(lambda *tensors: tf.concat(tensors, axis=0), *parts)
+    joined: BatchExplanation = tf.nest.map_structure(lambda *tensors: tf.concat(tensors, axis=0), *parts)
     return joined
 
 

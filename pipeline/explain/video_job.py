@@ -20,7 +20,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.arrays import Array
-from pipeline.cam import batching, explainer
+from pipeline.cam import batching
+from pipeline.cam.tracing import default_batch_size
 from pipeline.errors import ChangedError, CommandError, InputError, OutputError, Stopped, ToolError
 from pipeline.explain.planning import Job
 from pipeline.explain.segment_journal import STRAIGHTENED, Journal, Segment, open_journal
@@ -497,7 +498,7 @@ class View:
         fitting = max(1, FRAMES_BUDGET_BYTES // waiting)
         # With --every a thousand frames may lie between two pictures for the network: they do not wait for the second.
         self.most_waiting = max(1, FRAMES_BUDGET_BYTES // (batches * held))
-        self.batch_size = self.options.batch_size or min(fitting, explainer.batch_size())
+        self.batch_size = self.options.batch_size or min(fitting, default_batch_size())
 
     def _fitted(self, session: Session, width: int, height: int, hardware: bool) -> tuple[FrameRenderer, encoders.Encoder]:
         """Panels of the size asked for, or of the nearest that an encoder takes."""

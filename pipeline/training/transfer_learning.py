@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.arrays import Array
-from pipeline.cam import explainer
+from pipeline.cam.explainer import make_feature_extractor
 from pipeline.datasets import class_folders
 from pipeline.datasets.pixel_cache import Album, Pictures, doubts, read_pictures
 from pipeline.errors import CommandError
@@ -352,7 +352,7 @@ def _seed(models: Sequence[keras.Model | None], seed: int, epoch: int) -> None:
 
 
 def _extractor(net: _Net) -> Callable[[Any], tf.Tensor]:
-    describe = explainer.describer(batch_norm_folding.fold(network.split(net.whole)))
+    describe = make_feature_extractor(batch_norm_folding.fold(network.split(net.whole)))
     return lambda pixels: describe(pixels)[1]
 
 

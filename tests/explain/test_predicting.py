@@ -21,7 +21,9 @@ from PIL import Image
 from pyarrow import parquet
 from support.commands import COMMAND, visualize
 
-from pipeline.cam import batching, explainer
+from pipeline.cam import batching
+from pipeline.cam.explainer import make_explainer
+from pipeline.cam.tracing import default_batch_size
 from pipeline.console.terminal import Terminal
 from pipeline.explain import demo_clip, planning, predicting
 from pipeline.explain import sessions as visualization
@@ -75,7 +77,7 @@ def test_two_small_batches_are_at_the_network_at_once(given: str, photographs: P
     answers = predicting.predict(
         [job for job in planning.plan_predictions([path]) if isinstance(job, planning.Job)], **{**scoring, "score": score}
     )
-    assert most == batching.AT_ONCE and max(sizes) == explainer.batch_size() and sum(sizes) == sum(a.outcome.frames or 0 for a in answers)
+    assert most == batching.AT_ONCE and max(sizes) == default_batch_size() and sum(sizes) == sum(a.outcome.frames or 0 for a in answers)
 
 
 def test_batches_give_what_single_pictures_give_in_natural_order(photographs: Path, classifier: Any) -> None:
@@ -84,7 +86,7 @@ def test_batches_give_what_single_pictures_give_in_natural_order(photographs: Pa
     assert names == [f"{n}.jpg" for n in range(0, 70, 2)] + [f"{n}.jpg" for n in range(1, 70, 2)]
     failed = [answer.outcome for answer in answers if answer.outcome.error]
     assert [outcome.input.name for outcome in failed] == ["33.jpg"] and "damaged" in (failed[0].error or "")
-    explain = explainer.explainer(classifier.networks[0])
+    explain = make_explainer(classifier.networks[0])
     geometry = visualization.scoring(classifier, Options())["geometry"]
     for answer in (answers[1], answers[5], answers[40]):  # of both sizes, from different batches
         image = images.read_still(answer.outcome.input)

@@ -25,7 +25,8 @@ from support.decoding import audio_packets, decoded
 from support.jobs import job_for
 
 from pipeline.arrays import Array
-from pipeline.cam import batching, explainer
+from pipeline.cam import batching
+from pipeline.cam.explainer import BatchExplanation, make_explainer
 from pipeline.errors import InputError, OutputError, Stopped, ToolError
 from pipeline.explain import demo_clip, planning, sessions, video_job
 from pipeline.files import atomic
@@ -138,7 +139,7 @@ def test_pictures_go_on_while_the_disk_takes_its_time(
     session, flush, seen, enough = open_session(), atomic.flush, [], threading.Event()
     waited = []
 
-    def explain(pixels: Any) -> explainer.BatchExplanation:
+    def explain(pixels: Any) -> BatchExplanation:
         seen.extend(pixels)
         if len(seen) >= 12:
             enough.set()
@@ -162,7 +163,7 @@ def test_no_more_than_some_pictures_wait_for_the_disk(
     session, flush, seen, too_many = open_session(), atomic.flush, [], threading.Event()
     waited = []
 
-    def explain(pixels: Any) -> explainer.BatchExplanation:
+    def explain(pixels: Any) -> BatchExplanation:
         seen.extend(pixels)
         if len(seen) > sessions.MOST_UNSAFE + 1 + sessions.THREADS + 1:
             too_many.set()
@@ -202,7 +203,7 @@ def test_pictures_that_nobody_waits_for_any_more_have_their_name_or_are_gone(
     monkeypatch.setattr(sessions, "MOST_UNSAFE", 2)
     session = open_session()
 
-    def explain(pixels: Any) -> explainer.BatchExplanation:
+    def explain(pixels: Any) -> BatchExplanation:
         time.sleep(0.2)  # so that some are at the network when nobody waits any more
         return session.explain(pixels)
 
@@ -218,7 +219,7 @@ def test_pictures_that_nobody_waits_for_any_more_have_their_name_or_are_gone(
 def test_two_batches_are_at_the_network_at_once_and_come_out_in_order(open_session: Open) -> None:
     session, together, drawn = open_session(), threading.Barrier(2, timeout=20), []
 
-    def explain(pixels: Any) -> explainer.BatchExplanation:
+    def explain(pixels: Any) -> BatchExplanation:
         together.wait()  # one by one, they would wait here for good
         time.sleep(0 if pixels[0, 0, 0, 0] % 2 else 0.05)  # the second of two is done first
         return session.explain(pixels)
@@ -238,7 +239,7 @@ def test_two_batches_are_at_the_network_at_once_and_come_out_in_order(open_sessi
 def test_an_error_of_one_batch_is_raised_and_no_further_one_is_begun(open_session: Open) -> None:
     begun: list[int] = []
 
-    def explain(pixels: Any) -> explainer.BatchExplanation:
+    def explain(pixels: Any) -> BatchExplanation:
         begun.append(int(pixels[0, 0, 0, 0]))
         raise tf.errors.InternalError(None, None, "broken")
 
@@ -259,7 +260,7 @@ def test_saved_maps_hold_what_the_contract_says(cat: Path, tmp_path: Path, open_
     assert saved["targets"].tolist() == [[banana, tabby]]
     assert saved["region"].tolist() == [0, 0, 1, 1] and saved["time_seconds"].tolist() == [0]
     pixels = resizing.network_picture(resizing.frame_of(images.read_still(cat)), geometry)[None]
-    alone = [explainer.explainer(open_session().classifier.networks[0], targets=[target])(pixels) for target in (banana, tabby)]
+    alone = [make_explainer(open_session().classifier.networks[0], targets=[target])(pixels) for target in (banana, tabby)]
     np.testing.assert_allclose(saved["maps"][0, 1], alone[1].maps.numpy()[0, 0], atol=1e-5)
     np.testing.assert_allclose(saved["scores"][0], [each.target_scores.numpy()[0, 0] for each in alone], atol=1e-6)
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import layers
 
 from pipeline.arrays import Array
-from pipeline.cam import explainer
+from pipeline.cam.explainer import make_explainer
 from pipeline.models.batch_norm_folding import Folded, fold
 from pipeline.models.network import Network, split
 
@@ -241,7 +241,7 @@ def test_folded_maps_are_the_maps() -> None:
     picture = np.random.default_rng(2).integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
     for method in ("gradcam", "layercam", "scorecam"):
         plain, folded = (
-            explainer.explainer(network, method=method, targets=[1])(picture).maps for network in (split(model), fold(split(model)))
+            make_explainer(network, method=method, targets=[1])(picture).maps for network in (split(model), fold(split(model)))
         )
         assert tf.reduce_max(plain) > 0
         np.testing.assert_allclose(folded, plain, rtol=1e-4, atol=1e-4 * float(tf.reduce_max(plain)))

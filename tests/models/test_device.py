@@ -18,7 +18,7 @@ from PIL import Image
 
 import cli
 from pipeline.batch.executors import local_executor
-from pipeline.cam import explainer
+from pipeline.cam.tracing import default_batch_size
 from pipeline.errors import CommandError
 from pipeline.explain import planning
 from pipeline.explain.planning import Job
@@ -59,8 +59,8 @@ def test_the_cpu_is_taken_where_it_is_asked_for_or_alone(monkeypatch: pytest.Mon
 
 def test_a_gpu_gets_larger_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     Devices(monkeypatch, (8, 0))
-    assert loading.use_device("gpu") == "gpu:0" and explainer.batch_size() == 32
-    assert loading.use_device("cpu") == "cpu" and explainer.batch_size() == 4
+    assert loading.use_device("gpu") == "gpu:0" and default_batch_size() == 32
+    assert loading.use_device("cpu") == "cpu" and default_batch_size() == 4
 
 
 def test_only_a_picture_by_itself_has_all_cores(clip: Callable[[str], Path], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from keras import layers
 
 from pipeline.arrays import Array
-from pipeline.cam import explainer
+from pipeline.cam.explainer import make_explainer
 from pipeline.errors import CommandError, ModelError
 from pipeline.explain import demo_clip
 from pipeline.models import class_names, loading, summary, zoo
@@ -62,7 +62,7 @@ def load(model: str, **more: Any) -> loading.Classifier:
 
 
 def explained(classifier: loading.Classifier, x: Array, **more: Any) -> tuple[Array, Array]:
-    explain = explainer.explainer(classifier.networks[0], preprocess=lambda p: scale_pixels(p, classifier.pixels), **more)
+    explain = make_explainer(classifier.networks[0], preprocess=lambda p: scale_pixels(p, classifier.pixels), **more)
     explanation = explain(x)
     return explanation.scores.numpy(), explanation.maps.numpy()
 
@@ -211,14 +211,14 @@ def test_channels_first_is_refused_with_its_reason(tmp_path: Path) -> None:
 def test_half_the_bits_say_the_same(classifier: loading.Classifier) -> None:
     mixed = loading.load_classifier(ModelChoice(model=zoo.DEFAULT, precision="mixed"))
     photos = [cv2.resize(demo_clip.photograph(shot[0]), (352, 256), interpolation=cv2.INTER_AREA) for shot in demo_clip.SHOTS]
-    full, half = (explainer.explainer(each.networks[0])(np.stack(photos)) for each in (classifier, mixed))
+    full, half = (make_explainer(each.networks[0])(np.stack(photos)) for each in (classifier, mixed))
     np.testing.assert_array_equal(half.targets, full.targets)
     difference = np.abs(half.scores - full.scores).max()
     assert 1e-5 < difference < 0.05  # bfloat16 has 8 bits: it was really used, and it is near
     for one, other in zip(half.maps, full.maps, strict=True):
         assert np.corrcoef(np.ravel(one), np.ravel(other))[0, 1] > 0.99
     plain = loading.load_classifier(ModelChoice(model=zoo.DEFAULT, precision="float32"))
-    np.testing.assert_array_equal(explainer.explainer(plain.networks[0])(np.stack(photos)).scores, full.scores)
+    np.testing.assert_array_equal(make_explainer(plain.networks[0])(np.stack(photos)).scores, full.scores)
     with pytest.raises(CommandError, match="--precision half: not one of"):
         ModelChoice(model=zoo.DEFAULT, precision="half")  # type: ignore[arg-type]
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras import layers
 
 from pipeline.arrays import Array
-from pipeline.cam import explainer
+from pipeline.cam.explainer import make_explainer
 from pipeline.errors import ModelError
 from pipeline.models import batch_norm_folding, zoo
 from pipeline.models.network import Network, split
@@ -188,7 +188,7 @@ def test_scores_and_maps_are_those_of_the_whole_model(builder: str) -> None:
     scaled = scale_pixels(tf.cast(pixels, tf.float32), entry.pixels)
     said = np.asarray(model(scaled))
     top = int(said.argmax())  # its map is not empty: behind an average its sum is the logit
-    scores, _, found, *_ = explainer.explainer(network, targets=[top, 3], preprocess=lambda x: scale_pixels(x, entry.pixels))(pixels)
+    scores, _, found, *_ = make_explainer(network, targets=[top, 3], preprocess=lambda x: scale_pixels(x, entry.pixels))(pixels)
     wanted, logits = gradcam_by_tape(activations_and_logits(model, builder), scaled, top)
     logits -= np.log(np.exp(logits - logits.max()).sum()) + logits.max()
     assert found.shape == (1, 2, *EXPECTED[builder].shape[:2])
