@@ -1108,10 +1108,10 @@ def train(
         )
         plan = planning.plan_training(data, output=output, recipe=recipe, resume=resume, overwrite=overwrite)
         with terminal.passing(f"loading the model {base}"), terminal.starting_up():
-            from pipeline.models import loading
+            from pipeline.models.device import use_device
             from pipeline.training import transfer_learning
 
-        terminal.say(f"running on {loading.use_device(device)}", only_verbose=True)
+        terminal.say(f"running on {use_device(device)}", only_verbose=True)
         with terminal.lesson(plan.output) as watcher:
             trained = transfer_learning.train(plan, watcher)
         terminal.put_trained(trained)
@@ -1196,8 +1196,9 @@ def analyze(
                 from pipeline.evaluation import analysis
                 from pipeline.explain import sessions
                 from pipeline.models import loading
+                from pipeline.models.device import use_device
 
-            terminal.say(f"running on {loading.use_device(device, at_once=batching.AT_ONCE)}", only_verbose=True)
+            terminal.say(f"running on {use_device(device, at_once=batching.AT_ONCE)}", only_verbose=True)
             session = sessions.open_session(loading.load_classifier(choice), options)
         found = analysis.analyze(plan, session, choice=choice, command=_command(), counter=terminal.counter)
         terminal.put_analysis(found.as_json())
@@ -1452,8 +1453,9 @@ def _session(choice: ModelChoice, device: str, jobs: Sequence[Job], options: Opt
         with terminal.starting_up():
             from pipeline.explain import sessions
             from pipeline.models import loading
+            from pipeline.models.device import use_device
 
-        terminal.say(f"running on {loading.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
+        terminal.say(f"running on {use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
         return sessions.open_session(loading.load_classifier(choice), options)
 
 
@@ -1506,8 +1508,9 @@ def _predict(
             with terminal.starting_up():
                 from pipeline.explain import predicting, sessions
                 from pipeline.models import loading
+                from pipeline.models.device import use_device
 
-            terminal.say(f"running on {loading.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
+            terminal.say(f"running on {use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
         for choice in choices:
             with terminal.passing(f"loading the model {_name_of(choice)}"):
                 classifier = loading.load_classifier(choice)

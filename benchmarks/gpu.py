@@ -34,6 +34,7 @@ from measure import SIZES
 
 from pipeline.cam.explainer import make_explainer
 from pipeline.models import batch_norm_folding, embedded_network, loading, network, pixel_normalization, zoo
+from pipeline.models.device import use_device
 
 SIZE_PX = 224
 
@@ -105,7 +106,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
-    device = loading.use_device(options.device)
+    device = use_device(options.device)
     gpu = device != "cpu"
     details = tf.config.experimental.get_device_details(tf.config.get_visible_devices("GPU")[0]) if gpu else {}
     found = {**surroundings(), "device": details.get("device_name", device)}

@@ -25,9 +25,10 @@ def embedded(*targets: str) -> Networks:
     from pipeline.cam import batching, explainer
     from pipeline.explain import sessions
     from pipeline.models import loading, zoo
+    from pipeline.models.device import use_device
     from pipeline.records import ModelChoice, Options
 
-    loading.use_device("auto", at_once=batching.AT_ONCE)
+    use_device("auto", at_once=batching.AT_ONCE)
     session = sessions.open_session(loading.load_classifier(ModelChoice(model=zoo.DEFAULT)), Options(targets=targets, smooth=0))
     forward = explainer.make_scorer(session.classifier.networks[0])
 
@@ -47,8 +48,9 @@ def of_zoo(name: str) -> Networks:
 
     from pipeline.cam import batching, explainer
     from pipeline.models import batch_norm_folding, loading, network, pixel_normalization, zoo
+    from pipeline.models.device import use_device
 
-    loading.use_device("auto", at_once=batching.AT_ONCE)
+    use_device("auto", at_once=batching.AT_ONCE)
     keras.utils.set_random_seed(0)
     entry = zoo.entry(name)
     net = batch_norm_folding.fold(network.split(loading.build_zoo_model(entry, weights=None)))

@@ -25,6 +25,7 @@ from PIL import Image
 from pipeline.cam import batching
 from pipeline.explain import demo_clip, planning, predicting, sessions
 from pipeline.models import loading, zoo
+from pipeline.models.device import use_device
 from pipeline.records import ModelChoice, Options
 
 
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
-    loading.use_device("auto", at_once=batching.AT_ONCE)
+    use_device("auto", at_once=batching.AT_ONCE)
     scoring = sessions.scoring(loading.load_classifier(ModelChoice(model=zoo.DEFAULT)), Options())
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.photos or make_photographs(Path(scratch), options.count)

@@ -22,6 +22,7 @@ from pipeline.arrays import Array
 from pipeline.explain import sessions
 from pipeline.media import images, resizing
 from pipeline.models import loading, zoo
+from pipeline.models.device import use_device
 from pipeline.records import ModelChoice, Options
 
 BINS = 15  # of the expected calibration error, arXiv 1706.04599
@@ -76,7 +77,7 @@ def main() -> None:
     parser.add_argument("--wnid", default="n01877812", help="the class of what is in the boxes (a wallaby stands for a kangaroo)")
     parser.add_argument("-m", "--model", default=zoo.DEFAULT)
     given = parser.parse_args()
-    loading.use_device("auto")
+    use_device("auto")
     classifier = loading.load_classifier(ModelChoice(model=given.model))
     index = {name.wnid: name.index for name in classifier.classes}
     files = [path for path in sorted(given.pictures.iterdir()) if path.name.partition("_")[0] in index]

@@ -20,6 +20,7 @@ from pipeline.cam.tracing import default_batch_size
 from pipeline.explain import sessions
 from pipeline.media import frame_reader, probing, resizing
 from pipeline.models import loading, zoo
+from pipeline.models.device import use_device
 from pipeline.records import ModelChoice, Options
 from pipeline.rendering import scenes
 
@@ -52,7 +53,7 @@ def judge(frames: list[tuple[float, Array]], smooth: float, seconds: float, part
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", type=Path, nargs="+")
-    loading.use_device("auto")
+    use_device("auto")
     session = sessions.open_session(loading.load_classifier(ModelChoice(model=zoo.DEFAULT)), Options(smooth=0))
     for path in parser.parse_args().videos:
         frames = list(scores_of(path, session))

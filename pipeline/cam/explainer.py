@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-if TYPE_CHECKING:
-    from pipeline.models.network import Network
 from pipeline.cam.gradients import make_maps_by_gradient
 from pipeline.cam.methods import CLOSED_FORM, WITHOUT_GRADIENT, eigencam
 from pipeline.cam.score_cam import best_logits, scorecam
 from pipeline.cam.target_classes import explain_single_classes, find_explained_classes
 from pipeline.cam.tracing import trace
 from pipeline.cam.window_scores import best_scores, score_windows
+from pipeline.models.network import Network
 
 
 class BatchExplanation(NamedTuple):

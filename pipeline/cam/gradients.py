@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from pipeline.arrays import Array
-
-if TYPE_CHECKING:
-    from pipeline.models.network import Network
 from pipeline.cam.methods import CLOSED_FORM, FORMULAS, closed_form
 from pipeline.cam.target_classes import ExplainedClasses
 from pipeline.cam.window_scores import WindowScores, is_max_pooling, pool_windows
+from pipeline.models.network import Network
 
 
 def make_maps_by_gradient(

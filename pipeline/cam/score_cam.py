@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-if TYPE_CHECKING:
-    from pipeline.models.network import Network
 from pipeline.cam.window_scores import score_windows
+from pipeline.models.network import Network
 
 SCORECAM_CHANNELS = 32  # masked pictures in one forward pass
 

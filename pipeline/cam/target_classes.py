@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
-if TYPE_CHECKING:
-    from pipeline.models.network import Network
+from pipeline.models.network import Network
 
 
 class ExplainedClasses(NamedTuple):

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from pipeline.cam import batching
-
-if TYPE_CHECKING:
-    from pipeline.models.network import Network
-
+from pipeline.models.network import Network
 
 CPU_BATCH = 4  # pictures that are brought to a CPU's network together
 # Of these a core computes so many at a time that their feature maps are still in its caches when the next layer reads them. Not where the

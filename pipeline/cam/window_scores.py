@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-if TYPE_CHECKING:
-    from pipeline.models.network import Network
+from pipeline.models.network import Network
 
 
 class WindowScores(NamedTuple):

@@ -21,7 +21,7 @@ from pipeline.errors import HeatreelError, InputError, OutputError
 from pipeline.explain.planning import TrainingPlan
 from pipeline.media import images, resizing
 from pipeline.models import input_geometry, metadata, zoo
-from pipeline.models.pixel_normalization import untuned
+from pipeline.models.device import untuned
 from pipeline.records import Geometry
 
 READING_BATCH = 32

@@ -16,7 +16,8 @@ import keras
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.models.network import Call, Network
+from pipeline.models.graph import Call
+from pipeline.models.network import Network
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from pipeline.errors import CommandError, ModelError
-from pipeline.files import processes
+from pipeline.errors import ModelError
 from pipeline.models import batch_norm_folding, class_names, embedded_network, metadata, network, zoo
 from pipeline.records import ClassName, ModelChoice, Pixels, Precision
 
@@ -102,9 +101,6 @@ def _has_half_units(gpu: Any) -> bool:
     return capability is not None and capability >= (7, 0)
 
 
-# ------------------------------------------------------------------------------------------------ the zoo
-
-
 def build_zoo_model(entry: zoo.Entry, *, weights: str | None = "imagenet", classes: int = 1000) -> keras.Model:
     """Keras Applications' own model with its classifier on top; "imagenet" downloads and caches the weights.
 
@@ -168,9 +164,6 @@ def _zoo_model(entry: zoo.Entry, choice: ModelChoice) -> keras.Model:
     except Exception as error:
         raise ModelError(f"--weights {choice.weights}: do not fit {entry.name} with {classes} classes ({_first_line(error)})") from error
     return model
-
-
-# ------------------------------------------------------------------------------------------------ models of one's own
 
 
 def _own(choice: ModelChoice) -> Classifier:
@@ -275,9 +268,6 @@ def _stride(net: network.Network, height_px: int) -> int:
     return max(1, round(height_px / cells)) if cells else 32
 
 
-# ------------------------------------------------------------------------------------------------ class names
-
-
 def _classes(choice: ModelChoice, count: int, card: metadata.ModelMetadata | None = None) -> tuple[Sequence[ClassName], bool]:
     """The names of the model's classes, and whether they are only assumed to be ImageNet's."""
     if choice.labels is not None:
@@ -290,31 +280,3 @@ def _classes(choice: ModelChoice, count: int, card: metadata.ModelMetadata | Non
     if count == 1000:
         return class_names.imagenet_classes(), zoo.is_file(choice.model)
     return tuple(ClassName(index=i, wnid=None, label=f"class {i}") for i in range(count)), False
-
-
-# ------------------------------------------------------------------------------------------------ where it runs
-
-
-def use_device(device: str, *, cores: int | None = None, at_once: int = 1) -> str:
-    """Choose where TensorFlow computes: `auto`, `cpu`, `gpu` or `gpu:N`. Call it before the first tensor is made.
-
-    Of the CPU it takes `cores` cores (None: all), for so many batches `at_once`, each brought by a thread of its own.
-
-    Returns the device's name. GPU memory is taken as it is needed and not all at once. Raises CommandError when there is no such GPU.
-    """
-    gpus = tf.config.list_physical_devices("GPU")
-    kind, _, number = device.partition(":")
-    if kind not in ("auto", "cpu", "gpu") or (number and not (kind == "gpu" and number.isascii() and number.isdecimal())):
-        raise CommandError(f"--device {device}: not auto, cpu, gpu or gpu:N")
-    index = int(number or 0)
-    if kind == "gpu" and index >= len(gpus):
-        raise CommandError(
-            f"--device {device}: TensorFlow sees {len(gpus)} GPUs here", remedy="use --device cpu; `visualize doctor` tells more"
-        )
-    chosen = [] if kind == "cpu" or not gpus else [gpus[index]]
-    tf.config.set_visible_devices(chosen, "GPU")
-    for gpu in chosen:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    # The thread that runs a batch's graph computes too. With one besides on two cores, each has a batch to itself: 8 % less processor time.
-    tf.config.threading.set_intra_op_parallelism_threads(max(1, (cores or processes.cores()) - at_once + 1))
-    return f"gpu:{index}" if chosen else "cpu"

@@ -1,4 +1,4 @@
-"""Pixels on their way into a network: the scalings that published networks were trained with, and datasets that end at once."""
+"""Pixels on their way into a network: the ranges that published networks were trained with."""
 
 from __future__ import annotations
 
@@ -26,14 +26,3 @@ def scale_pixels(pixels: tf.Tensor, mode: Pixels) -> tf.Tensor:
     if mode == "caffe":
         return pixels[..., ::-1] - tf.constant(CAFFE_MEAN_BGR)
     return pixels
-
-
-def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """The same dataset, and all that is made of it, without tf.data's tuner, for which nothing here is left to choose.
-
-    The tuner's thread wakes after 10 ms, 20 ms, and so on up to a minute; now and then it misses that the iterator has gone, and whoever
-    drops the iterator waits until it wakes: in a third of all runs on a clip of 20 seconds the finished video came three seconds late.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)

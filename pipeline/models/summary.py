@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from pipeline.errors import ModelError
 from pipeline.models import loading, metadata, zoo
-from pipeline.models.network import Network, run, split
+from pipeline.models.graph import run
+from pipeline.models.network import Network, split
 from pipeline.records import ModelChoice, printable
 
 

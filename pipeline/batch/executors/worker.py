@@ -19,6 +19,7 @@ from pipeline.explain import planning, run_pages, segment_journal, sessions, vid
 from pipeline.explain.sessions import Session
 from pipeline.files.atomic import atomic_write
 from pipeline.models import class_names, loading
+from pipeline.models.device import use_device
 from pipeline.records import ClassName, Found, KindInterval, LabelInterval, Outcome, Progress
 from pipeline.results.explanations import Explanations, write_predictions
 
@@ -28,7 +29,7 @@ class Worker:
 
     def __init__(self, setup: Setup) -> None:
         """Raises CommandError and ModelError as load_classifier and open_session do."""
-        self.device = loading.use_device(setup.device, cores=setup.cores, at_once=batching.AT_ONCE)
+        self.device = use_device(setup.device, cores=setup.cores, at_once=batching.AT_ONCE)
         self.session = replace(sessions.open_session(loading.load_classifier(setup.choice), setup.options), turn=threading.Lock())
         self._settings = setup.settings
         self._kinds = class_names.groups_of(self.session.classifier.classes)
