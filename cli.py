@@ -451,7 +451,7 @@ def _root(
 def image(
     paths: Inputs,
     output: Output = None,
-    model: Model = zoo.DEFAULT,
+    model: Model = zoo.DEFAULT_MODEL,
     weights: Weights = None,
     labels: Labels = None,
     preprocess: Preprocess = "auto",
@@ -518,7 +518,7 @@ def image(
 def video(
     paths: Inputs,
     output: Output = None,
-    model: Model = zoo.DEFAULT,
+    model: Model = zoo.DEFAULT_MODEL,
     weights: Weights = None,
     labels: Labels = None,
     preprocess: Preprocess = "auto",
@@ -638,7 +638,7 @@ def batch(
             "--output", "-o", metavar="FOLDER", help="Where everything goes, and the ledger.", show_default=False, rich_help_panel=INPUTS
         ),
     ],
-    model: Model = zoo.DEFAULT,
+    model: Model = zoo.DEFAULT_MODEL,
     weights: Weights = None,
     labels: Labels = None,
     preprocess: Preprocess = "auto",
@@ -965,7 +965,7 @@ def predict(
             autocompletion=completion.models,
             rich_help_panel=MODEL,
         ),
-    ] = [zoo.DEFAULT],  # noqa: B006  # Typer copies it
+    ] = [zoo.DEFAULT_MODEL],  # noqa: B006  # Typer copies it
     weights: Weights = None,
     labels: Labels = None,
     preprocess: Preprocess = "auto",
@@ -1039,7 +1039,7 @@ def train(
             autocompletion=completion.models,
             rich_help_panel=MODEL,
         ),
-    ] = (zoo.DEFAULT),
+    ] = (zoo.DEFAULT_MODEL),
     weights: Weights = None,
     epochs: Annotated[
         int,
@@ -1233,7 +1233,7 @@ def demo(
         terminal.say(f"made {output / 'heatreel_photos'}: {len(clip.PHOTOGRAPHS)} photographs that come with scikit-image")
         terminal.say(f"made {source}: a camera gliding over them, {clip.SECONDS:g} seconds")
         plan = planning.plan_videos([source], output=result, options=options)
-        _run(plan, ModelChoice(model=zoo.DEFAULT), "auto", options, terminal, opens=opens)
+        _run(plan, ModelChoice(model=zoo.DEFAULT_MODEL), "auto", options, terminal, opens=opens)
 
 
 @app.command(
@@ -1270,7 +1270,7 @@ def models_table(context: typer.Context, as_json: Json = False) -> None:
     """The models that come by name, with what is published of them, and whether their weights are on this machine."""
     if context.invoked_subcommand is None:
         with open_terminal(as_json=as_json, quiet=False, verbose=False) as terminal:
-            rows = [zoo.describe(entry) for entry in zoo.ENTRIES.values()]
+            rows = [zoo.describe_entry(entry) for entry in zoo.ENTRIES.values()]
             if as_json:
                 terminal.put_json({"models": rows})
             else:
@@ -1305,7 +1305,7 @@ def models_show(
             with terminal.starting_up():
                 from pipeline.models import summary
 
-            shown = summary.describe(choice, size)
+            shown = summary.summarize_model(choice, size)
         if as_json:
             terminal.put_json(shown)
         else:
@@ -1317,7 +1317,7 @@ def models_show(
 def models_classes(
     model: Annotated[
         str, typer.Argument(metavar="NAME_OR_PATH", help="A name of the zoo, or a model file.", autocompletion=completion.models)
-    ] = zoo.DEFAULT,
+    ] = zoo.DEFAULT_MODEL,
     word: Annotated[
         str | None,
         typer.Argument(
@@ -1330,19 +1330,19 @@ def models_classes(
     verbose: Verbose = False,
 ) -> None:
     """The classes that a model knows, with their synonyms; and what a word finds: classes, or a kind of them such as "corgi" or "bird"."""
-    if word is None and not zoo.is_model(model):
-        model, word = zoo.DEFAULT, model
+    if word is None and not zoo.is_known_model(model):
+        model, word = zoo.DEFAULT_MODEL, model
     choice = _choice(model, None, None, "auto", None, custom_objects, allow_unsafe)
     with open_terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
         zoo.check_choice(choice, ())
         classes: Sequence[ClassName] = class_names.imagenet_classes()
-        if zoo.is_file(model):
+        if zoo.is_model_file(model):
             with terminal.passing(f"loading the model {_name_of(choice)}"):
                 with terminal.starting_up():
                     from pipeline.models import loading
 
                 classes = loading.load_classifier(choice).classes
-        shown = class_names.listing(classes, word)
+        shown = class_names.list_classes(classes, word)
         if as_json:
             terminal.put_json({"model": model, **shown})
         else:
@@ -1355,7 +1355,7 @@ def models_fetch(
     verbose: Verbose = False,
 ) -> None:
     """Download the ImageNet weights of models of the zoo into Keras' cache."""
-    entries = [zoo.entry(name) for name in names]
+    entries = [zoo.find_entry(name) for name in names]
     with open_terminal(as_json=False, quiet=False, verbose=verbose) as terminal:
         with terminal.starting_up():
             from pipeline.models import loading
@@ -1363,7 +1363,7 @@ def models_fetch(
         failures = []
         for entry in entries:
             try:
-                terminal.say(f"{entry.name}: {loading.fetch(entry)}")
+                terminal.say(f"{entry.name}: {loading.fetch_weights(entry)}")
             except HeatreelError as error:
                 failures.append(str(error))
         for failure in failures:
@@ -1445,7 +1445,7 @@ def _run(
 
 
 def _name_of(choice: ModelChoice) -> str:
-    return Path(choice.model).name if zoo.is_file(choice.model) else zoo.entry(choice.model).name
+    return Path(choice.model).name if zoo.is_model_file(choice.model) else zoo.find_entry(choice.model).name
 
 
 def _session(choice: ModelChoice, device: str, jobs: Sequence[Job], options: Options, terminal: Terminal) -> Session:

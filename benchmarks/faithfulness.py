@@ -58,7 +58,7 @@ def areas(pixels: Array, heat: Array, score: Callable[[Array], Array], steps: in
 
 def ways(classifier: loading.Classifier, methods: Sequence[str]) -> dict[str, Callable[[Array, int], Array]]:
     """By name, what makes a map float (h, w) of pixels for a class."""
-    scale = partial(pixel_normalization.scale_pixels, mode=classifier.pixels)
+    scale = partial(pixel_normalization.normalize_pixels, mode=classifier.pixels)
 
     def by_method(method: str, pixels: Array, index: int) -> Array:
         explain = make_explainer(classifier.networks[0], method=method, targets=[index], preprocess=scale)
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", choices=get_args(Method), default=get_args(Method))
     parser.add_argument("--steps", type=int, default=32)
     options = parser.parse_args()
-    classifier = loading.load_classifier(ModelChoice(model=zoo.DEFAULT))
+    classifier = loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL))
     scoring = sessions.scoring(classifier, Options())
     pictures = [
         resizing.network_picture(resizing.frame_of(photo), scoring["geometry"](*photo.size)) for photo in photographs(options.photos)

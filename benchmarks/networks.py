@@ -29,7 +29,7 @@ def embedded(*targets: str) -> Networks:
     from pipeline.records import ModelChoice, Options
 
     use_device("auto", at_once=batching.AT_ONCE)
-    session = sessions.open_session(loading.load_classifier(ModelChoice(model=zoo.DEFAULT)), Options(targets=targets, smooth=0))
+    session = sessions.open_session(loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL)), Options(targets=targets, smooth=0))
     forward = explainer.make_scorer(session.classifier.networks[0])
 
     def fitted(width: int, height: int) -> tuple[int, int]:
@@ -52,9 +52,9 @@ def of_zoo(name: str) -> Networks:
 
     use_device("auto", at_once=batching.AT_ONCE)
     keras.utils.set_random_seed(0)
-    entry = zoo.entry(name)
-    net = batch_norm_folding.fold(network.split(loading.build_zoo_model(entry, weights=None)))
-    scale = partial(pixel_normalization.scale_pixels, mode=entry.pixels)
+    entry = zoo.find_entry(name)
+    net = batch_norm_folding.fold_batch_norms(network.split_model(loading.build_zoo_model(entry, weights=None)))
+    scale = partial(pixel_normalization.normalize_pixels, mode=entry.pixels)
     explain, forward = explainer.make_explainer(net, preprocess=scale), explainer.make_scorer(net, preprocess=scale)
     size = (entry.input_px, entry.input_px)
     return Networks(lambda batch: [t.numpy() for t in explain(batch)[:3]], lambda batch: forward(batch).numpy(), lambda *_: size)

@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--boxes", type=Path)
     parser.add_argument("--wnid", default="n01877812", help="the class of what is in the boxes (a wallaby stands for a kangaroo)")
-    parser.add_argument("-m", "--model", default=zoo.DEFAULT)
+    parser.add_argument("-m", "--model", default=zoo.DEFAULT_MODEL)
     given = parser.parse_args()
     use_device("auto")
     classifier = loading.load_classifier(ModelChoice(model=given.model))

@@ -79,7 +79,7 @@ class Request:
         for name in _WITHOUT_EFFECT:
             del options[name]
         more = {"predictions": self.predictions, "save_maps": self.maps is not None}
-        return json.dumps({**options, **more, "model": zoo.identity(self.choice)}, sort_keys=True, default=str)
+        return json.dumps({**options, **more, "model": zoo.identify_model(self.choice)}, sort_keys=True, default=str)
 
     @property
     def setup(self) -> Setup:

@@ -83,7 +83,7 @@ def search(output: Path, query: str, *, min_score: float = 0.0, min_seconds: flo
     with ExitStack() as stack:
         books = [stack.enter_context(ledger.open_ledger(file, read_only=True)) for file in archive.known_ledgers(output)]
         index = _Index(books, output)
-        for match in class_names.matches(query, index.classes, indices=False):
+        for match in class_names.find_matches(query, index.classes, indices=False):
             groups = [group for group in match.groups if index.has(group)]
             if groups:
                 found = [hit for group in groups for hit in index.hits(group, min_score, min_seconds, limit)]
@@ -152,7 +152,7 @@ class _Index:
         if group.wnid is not None or len(group.members) == 1:
             return [group.wnid] if group.wnid is not None else []
         members = set(group.members)
-        return [kind.wnid for kind in class_names.groups_of(self.classes) if kind.wnid is not None and members.issuperset(kind.members)]
+        return [kind.wnid for kind in class_names.find_kinds(self.classes) if kind.wnid is not None and members.issuperset(kind.members)]
 
     def order(self, found: _Found) -> tuple[float, Path, float]:
         return -found.hit.score, self._roots[found.number] / os.fsdecode(found.hit.relative), found.hit.start_seconds

@@ -91,7 +91,7 @@ def make_class_mapper(
         asked = explain_single_classes(network.scores(read.logits), target_class[None, None])
         return make_maps_by_gradient(network, method, x, a, read, asked)[0, 0]
 
-    shapes = ((None, None, 3), tf.uint8), ((None, None, network.target.shape[3]), tf.float32), ((), tf.int32)
+    shapes = ((None, None, 3), tf.uint8), ((None, None, network.cam_tensor.shape[3]), tf.float32), ((), tf.int32)
     traced = tf.function(call, input_signature=[tf.TensorSpec(*each) for each in shapes], autograph=False)
     graph = functools.cache(traced.get_concrete_function)  # made when a map is first asked for
     return lambda pixels, activations, target_class: graph()(

@@ -73,11 +73,11 @@ def classes(context: typer.Context, incomplete: str) -> list[str]:
 
 def _labels(context: Any) -> Iterator[str]:
     given = context.params or {}
-    model, labels = given.get("model") or zoo.DEFAULT, given.get("labels")
+    model, labels = given.get("model") or zoo.DEFAULT_MODEL, given.get("labels")
     try:
-        card = metadata.read_metadata(Path(model)) if not labels and isinstance(model, str) and zoo.is_file(model) else None
+        card = metadata.read_metadata(Path(model)) if not labels and isinstance(model, str) and zoo.is_model_file(model) else None
         known = class_names.read_labels(Path(labels)) if labels else class_names.imagenet_classes()
-        kinds = class_names.groups_of(known)
+        kinds = class_names.find_kinds(known)
         names = card.labels if card else [*(each.label for each in known), *(kind.label for kind in kinds)]
     except HeatreelError:  # it is said when the command runs
         return

@@ -30,7 +30,7 @@ def examine() -> dict[str, Any]:
         "encoders": {codec: _working_encoder(codec) for codec in encoders.ENCODERS},
         "tensorflow": f"{tf.__version__}, keras {version('keras')}",
         "gpu": ", ".join(gpus) or "none that TensorFlow can use",
-        "weights": {zoo.DEFAULT: _embedded_weights()},
+        "weights": {zoo.DEFAULT_MODEL: _embedded_weights()},
         "free space": {place: f"{shutil.disk_usage(place).free / 1e9:.1f} GB" for place in dict.fromkeys((".", tempfile.gettempdir()))},
         "interrupted": {str(path): _size(path) for path in segment_journal.leftovers(Path())} or "none here",
     }

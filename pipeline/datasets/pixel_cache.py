@@ -21,7 +21,7 @@ from pipeline.errors import HeatreelError, InputError, OutputError
 from pipeline.explain.planning import TrainingPlan
 from pipeline.media import images, resizing
 from pipeline.models import input_geometry, metadata, zoo
-from pipeline.models.device import untuned
+from pipeline.models.device import disable_autotune
 from pipeline.records import Geometry
 
 READING_BATCH = 32
@@ -53,7 +53,7 @@ class Album:
         whole = parts[0]
         for part in parts[1:]:
             whole = whole.concatenate(part)
-        return untuned(whole).prefetch(2)
+        return disable_autotune(whole).prefetch(2)
 
     def shuffled(self, batch_size: int, seed: int) -> tf.data.Dataset:
         """The same in an order that the seed chooses; sizes come as often as they are in the album."""
@@ -63,7 +63,7 @@ class Album:
             part = self._of(size).shuffle(min(held, len(self._numbers[size])), seed=seed)
             parts.append(part.batch(batch_size).map(_decoder(size)))
         shares = [len(numbers) / len(self.numbers) for numbers in self._numbers.values()]
-        return untuned(tf.data.Dataset.sample_from_datasets(parts, weights=shares, seed=seed)).prefetch(2)
+        return disable_autotune(tf.data.Dataset.sample_from_datasets(parts, weights=shares, seed=seed)).prefetch(2)
 
     def _of(self, size: tuple[int, int]) -> tf.data.Dataset:
         records = tf.data.FixedLengthRecordDataset(str(self._file(size)), 3 * size[0] * size[1])
@@ -87,7 +87,7 @@ class Pictures(NamedTuple):
     train: Album
     val: Album
     examples: Sequence[Example]
-    learned: Mapping[int, metadata.Learned]
+    learned: Mapping[int, metadata.LearnedPicture]
     looks: Mapping[int, near_duplicates.Look]
     unreadable: Sequence[tuple[str, str]]
 
@@ -100,7 +100,7 @@ class Pictures(NamedTuple):
         return hashlib.sha256(json.dumps(told).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def read_pictures(plan: TrainingPlan, entry: zoo.Entry, folder: Path, read: Callable[[int, int], None]) -> Pictures:
+def read_pictures(plan: TrainingPlan, entry: zoo.ZooEntry, folder: Path, read: Callable[[int, int], None]) -> Pictures:
     """Put every picture of a plan into a new folder, as a network of that entry sees it; `read` is told how many are done of how many.
 
     Raises InputError when too few of a class can be read, OutputError when the disk refuses.
@@ -113,7 +113,7 @@ def read_pictures(plan: TrainingPlan, entry: zoo.Entry, folder: Path, read: Call
         folder.mkdir(parents=True)
         parts: tuple[class_folders.Part, ...] = ("train", "val")
         albums = {part: Album(folder / part) for part in parts}
-        learned: dict[int, metadata.Learned] = {}
+        learned: dict[int, metadata.LearnedPicture] = {}
         looks: dict[int, near_duplicates.Look] = {}
         unreadable: list[tuple[str, str]] = []
         for part, album in albums.items():
@@ -129,7 +129,7 @@ def read_pictures(plan: TrainingPlan, entry: zoo.Entry, folder: Path, read: Call
                 album.add(pixels, [number for number, _ in batch])
                 for number, look in batch:
                     example, looks[number] = examples[number], look
-                    learned[number] = metadata.Learned(
+                    learned[number] = metadata.LearnedPicture(
                         name=example.name, label=example.label, part=part, sha256=look.sha256, fingerprint=look.fingerprint.hex()
                     )
                 read(len(learned), len(examples))
@@ -171,6 +171,6 @@ def doubts(pictures: Pictures) -> list[str]:
     return warnings
 
 
-def _named(pairs: Sequence[tuple[metadata.Learned, metadata.Learned]]) -> str:
+def _named(pairs: Sequence[tuple[metadata.LearnedPicture, metadata.LearnedPicture]]) -> str:
     shown = "; ".join(f"{first.name} and {second.name}" for first, second in pairs[:3])
     return f"{shown}; and {len(pairs) - 3} more pairs" if len(pairs) > 3 else shown

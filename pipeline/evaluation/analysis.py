@@ -206,7 +206,7 @@ def classes_of(data: Dataset, classes: Sequence[ClassName], *, model: str) -> li
     found: list[int | None] = []
     wrong = []
     for label, count in zip(data.labels, data.counts, strict=True):
-        same = class_names.classes_called(label, classes)
+        same = class_names.find_classes(label, classes)
         found.append(same[0].index if len(same) == 1 else None)
         if count and len(same) > 1:
             wrong.append(f"{printable(label)} (several classes: {', '.join(name.wnid or str(name.index) for name in same)})")
@@ -223,9 +223,9 @@ def classes_of(data: Dataset, classes: Sequence[ClassName], *, model: str) -> li
     return found
 
 
-def _learned(choice: ModelChoice) -> Sequence[metadata.Learned]:
+def _learned(choice: ModelChoice) -> Sequence[metadata.LearnedPicture]:
     """What the model's own file says that it learned from."""
-    card = metadata.read_metadata(Path(choice.model)) if zoo.is_file(choice.model) else None
+    card = metadata.read_metadata(Path(choice.model)) if zoo.is_model_file(choice.model) else None
     return () if card is None else card.learned
 
 
@@ -236,7 +236,7 @@ def _score(
     data: Dataset,
     classes: Sequence[int | None],
     session: Session,
-    learned: Sequence[metadata.Learned],
+    learned: Sequence[metadata.LearnedPicture],
     unreadable: list[tuple[str, str]],
     tick: Callable[[], None],
 ) -> Scored:
@@ -275,7 +275,7 @@ def _score(
     )
 
 
-def _parts(examples: Sequence[Example], looks: Sequence[near_duplicates.Look], learned: Sequence[metadata.Learned]) -> list[str]:
+def _parts(examples: Sequence[Example], looks: Sequence[near_duplicates.Look], learned: Sequence[metadata.LearnedPicture]) -> list[str]:
     """As the model's file has it, by name and content or else by content; where it has nothing, as the folders do."""
     if not learned:
         return [example.part or "" for example in examples]
@@ -292,7 +292,7 @@ def _judge(
     plan: AnalysisPlan,
     session: Session,
     scored: Scored,
-    learned: Sequence[metadata.Learned],
+    learned: Sequence[metadata.LearnedPicture],
     classes: Sequence[int],
     unreadable: Sequence[tuple[str, str]],
 ) -> Analysis:
@@ -337,7 +337,9 @@ def _suspects(scored: Scored, pairs: near_duplicates.Pairs) -> list[metrics.Susp
     return metrics.suspects(scores, scored.truth, scored.features, copies=pairs, groups=scored.trained.astype(int))
 
 
-def _copies(scored: Scored, pairs: near_duplicates.Pairs, learned: Sequence[metadata.Learned], classes: Sequence[ClassName]) -> list[Copy]:
+def _copies(
+    scored: Scored, pairs: near_duplicates.Pairs, learned: Sequence[metadata.LearnedPicture], classes: Sequence[ClassName]
+) -> list[Copy]:
     """Pairs across training and validation first, then those under two labels, then the rest."""
     taught = np.array([part == "train" for part in scored.parts], bool)
     found = [

@@ -306,9 +306,9 @@ def plan_training(root: Path, *, output: Path | None, recipe: Recipe, resume: bo
     Raises InputError for data that cannot be trained on, OutputError for an output that must not be replaced, CommandError for a name that
     is no .keras file.
     """
-    if zoo.is_file(recipe.base):
+    if zoo.is_model_file(recipe.base):
         raise CommandError(f"--base {recipe.base}: is a file", remedy="name a model of the zoo; `visualize models` lists them")
-    if zoo.entry(recipe.base).builder is None and recipe.weights:
+    if zoo.find_entry(recipe.base).builder is None and recipe.weights:
         raise CommandError(f"--weights {recipe.weights}: the embedded model has its own weights")
     output = output or root.absolute().with_name(f"{root.absolute().name}.keras")
     if output.suffix != ".keras":

@@ -85,7 +85,7 @@ class Session:
         if not self.options.holds_title:
             return 0
         cells = geometry.width_px * geometry.height_px // self.classifier.stride**2
-        return sum(4 * cells * (net.target.shape[3] or 0) for net in self.classifier.networks)
+        return sum(4 * cells * (net.cam_tensor.shape[3] or 0) for net in self.classifier.networks)
 
     def asked(self, seen: Explanation) -> Array | None:
         """The scores of what was asked for, float (t,); None where nothing was."""
@@ -137,7 +137,7 @@ def passes_of(session: Session) -> tuple[int, Callable[[], int]] | None:
     """How many passes of the network a picture takes, and how many have been made, where they are so many that one waits for them."""
     if session.options.method != "scorecam":
         return None
-    groups = sum(-(-int(net.target.shape[-1] or 0) // SCORECAM_CHANNELS) for net in session.classifier.networks)
+    groups = sum(-(-int(net.cam_tensor.shape[-1] or 0) // SCORECAM_CHANNELS) for net in session.classifier.networks)
     return groups * SCORECAM_CHANNELS, lambda: int(scorecam_pass_counter().numpy())
 
 
@@ -170,7 +170,7 @@ def describing(classifier: Classifier) -> Callable[[Array], tuple[Array, Array]]
 
 
 def _scaling(classifier: Classifier) -> Callable[[Any], Any]:
-    return functools.partial(pixel_normalization.scale_pixels, mode=classifier.pixels)
+    return functools.partial(pixel_normalization.normalize_pixels, mode=classifier.pixels)
 
 
 def explain_within_memory(explain: Callable[[Any], BatchExplanation], pixels: Array) -> BatchExplanation:

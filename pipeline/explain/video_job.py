@@ -28,7 +28,7 @@ from pipeline.explain.segment_journal import STRAIGHTENED, Journal, Segment, ope
 from pipeline.explain.sessions import Session, outcome_of
 from pipeline.files.atomic import atomic_write, flush
 from pipeline.media import encoders, ffmpeg_process, frame_reader, images, integrity, probing, resizing, segment_writer
-from pipeline.models.device import untuned
+from pipeline.models.device import disable_autotune
 from pipeline.records import Colour, Frame, Geometry, Options, Outcome, Progress, clock
 from pipeline.rendering.frame_renderer import Explanation, FrameRenderer
 from pipeline.rendering.layouts import Canvas
@@ -633,7 +633,7 @@ def dataset_of(pictures: Iterator[Array], geometry: Geometry) -> tf.data.Dataset
     plain = tf.autograph.experimental.do_not_convert
     numbers = tf.data.Dataset.counter()
     elements = numbers.map(plain(element)).take_while(plain(lambda there, _: there))
-    return untuned(elements.map(plain(lambda _, picture: picture)))
+    return disable_autotune(elements.map(plain(lambda _, picture: picture)))
 
 
 class _End(NamedTuple):

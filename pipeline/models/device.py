@@ -33,7 +33,7 @@ def use_device(device: str, *, cores: int | None = None, at_once: int = 1) -> st
     return f"gpu:{index}" if chosen else "cpu"
 
 
-def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def disable_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """The same dataset, and all that is made of it, without tf.data's tuner, for which nothing here is left to choose.
 
     The tuner's thread wakes after 10 ms, 20 ms, and so on up to a minute; now and then it misses that the iterator has gone, and whoever

@@ -86,7 +86,7 @@ class _View(NamedTuple):
     stride: tuple[int, ...]
 
 
-def _view(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: object) -> _View:
+def _make_view(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: object) -> _View:
     return _View(storage, offset, shape, stride)
 
 
@@ -95,7 +95,7 @@ class _TensorUnpickler(pickle.Unpickler):
 
     _admitted: Mapping[tuple[str, str], Any] = {
         ("collections", "OrderedDict"): OrderedDict,
-        ("torch._utils", "_rebuild_tensor_v2"): _view,
+        ("torch._utils", "_rebuild_tensor_v2"): _make_view,
         ("torch", "FloatStorage"): "<f4",
         ("torch", "LongStorage"): "<i8",
     }
@@ -143,7 +143,7 @@ def _tensor(view: _View, elements: Array) -> Array:
     return np.lib.stride_tricks.as_strided(elements[view.offset :], view.shape, strides, writeable=False)
 
 
-def build() -> keras.Model:
+def build_embedded_network() -> keras.Model:
     """EfficientNet-Lite0 with its ImageNet weights, every batch norm folded into its convolution.
 
     Input: RGB in [0, 255], (batch, height, width, 3), any height and width; the scaling (x - 127) / 128 is inside.
@@ -168,8 +168,8 @@ def build() -> keras.Model:
     classifier = layers.Dense(
         1000,
         activation="softmax",
-        kernel_initializer=_given(weights["_fc.weight"].T),
-        bias_initializer=_given(weights["_fc.bias"]),
+        kernel_initializer=_initialize_with(weights["_fc.weight"].T),
+        bias_initializer=_initialize_with(weights["_fc.bias"]),
         name="predictions",
     )
     model = keras.Model(pixels, classifier(x), name="efficientnet_lite0")
@@ -194,16 +194,16 @@ def _convolution(x: Any, weights: Weights, conv: str, norm: str, *, stride: int,
     gamma, beta, mean, variance = (weights[f"{norm}.{k}"] for k in ("weight", "bias", "running_mean", "running_var"))
     factor = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
     kernel = weights[f"{conv}.weight"] * factor[:, None, None, None]  # (out, in or 1, height, width)
-    bias = _given(beta - mean * factor)
+    bias = _initialize_with(beta - mean * factor)
     shape = {"strides": stride, "padding": "same", "bias_initializer": bias, "name": f"{name}_conv" if relu else name}
     if "depthwise" in conv:
-        y = layers.DepthwiseConv2D(kernel.shape[2:], depthwise_initializer=_given(kernel.transpose(2, 3, 0, 1)), **shape)(x)
+        y = layers.DepthwiseConv2D(kernel.shape[2:], depthwise_initializer=_initialize_with(kernel.transpose(2, 3, 0, 1)), **shape)(x)
     else:
-        initializer = _given(kernel.transpose(2, 3, 1, 0))
+        initializer = _initialize_with(kernel.transpose(2, 3, 1, 0))
         y = layers.Conv2D(kernel.shape[0], kernel.shape[2:], kernel_initializer=initializer, **shape)(x)
     return layers.ReLU(6, name=name)(y) if relu else y
 
 
-def _given(values: Array) -> Callable[..., Array]:
+def _initialize_with(values: Array) -> Callable[..., Array]:
     # An initializer that hands over the weights: building with random ones first and overwriting them costs start-up time.
     return lambda shape, dtype=None: np.ascontiguousarray(values.reshape(shape), np.float32)

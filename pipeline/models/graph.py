@@ -42,20 +42,20 @@ class Call:
         return getattr(self.operation, "stands_for", self.operation)
 
 
-def run(calls: Iterable[Call], values: Mapping[int, Any], result: Slot) -> Any:
+def run_calls(calls: Iterable[Call], values: Mapping[int, Any], result: Slot) -> Any:
     """Make the calls in order, in inference mode; `values` holds tensors by slot number. Returns the tensor of `result`."""
     known = dict(values)
     for call in calls:
         arguments, keywords = keras.tree.map_structure(
             lambda v: known[v.number] if isinstance(v, Slot) else v, (call.arguments, call.keywords)
         )
-        outputs = _apply_linearly(call.operation, arguments[0]) if call.linear else call.operation(*arguments, **keywords)
+        outputs = _apply_without_activation(call.operation, arguments[0]) if call.linear else call.operation(*arguments, **keywords)
         for slot, value in zip(call.outputs, keras.tree.flatten(outputs), strict=True):
             known[slot.number] = value
     return known[result.number]
 
 
-def _apply_linearly(layer: Any, x: Any) -> Any:
+def _apply_without_activation(layer: Any, x: Any) -> Any:
     x = keras.ops.cast(x, layer.compute_dtype)
     kernel = keras.ops.cast(layer.kernel, layer.compute_dtype)
     y = keras.ops.matmul(x, kernel) if isinstance(layer, keras.layers.Dense) else layer.convolution_op(x, kernel)
@@ -82,7 +82,7 @@ class _Flattener:
             )
             sources = tuple(scope[id(tensor)] for tensor in node.input_tensors)
             operation = node.operation
-            if isinstance(operation, keras.Model) and _has_graph(operation):
+            if isinstance(operation, keras.Model) and has_graph(operation):
                 outputs = self.flatten(operation, sources)
             else:
                 outputs = [self.slot(tensor, operation.name) for tensor in node.output_tensors]
@@ -97,7 +97,7 @@ def _has_training(operation: Any) -> bool:
     return isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters
 
 
-def _has_graph(model: keras.Model) -> bool:
+def has_graph(model: keras.Model) -> bool:
     try:
         return bool(model.inputs) and bool(model.outputs)
     except (AttributeError, ValueError):
@@ -124,11 +124,11 @@ def _nodes_in_order(model: keras.Model) -> list[Any]:
     return ordered
 
 
-def _spatial(slot: Slot) -> bool:
+def is_spatial(slot: Slot) -> bool:
     return len(slot.shape) == 4 and slot.shape[1:3] != (1, 1)
 
 
-def _between(calls: Sequence[Call], start: set[int], end: Slot) -> tuple[Call, ...]:
+def calls_between(calls: Sequence[Call], start: set[int], end: Slot) -> tuple[Call, ...]:
     """The calls that `end` needs once the slots of these numbers are known, in order."""
     needed, kept = {end.number}, []
     for call in reversed(calls):
@@ -138,7 +138,7 @@ def _between(calls: Sequence[Call], start: set[int], end: Slot) -> tuple[Call, .
     return tuple(reversed(kept))
 
 
-def _variables(calls: Iterable[Call]) -> tuple[Any, ...]:
+def variables_of(calls: Iterable[Call]) -> tuple[Any, ...]:
     found: dict[int, Any] = {}
     for call in calls:
         for variable in getattr(call.operation, "variables", ()):

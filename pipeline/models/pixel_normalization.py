@@ -11,7 +11,7 @@ TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
-def scale_pixels(pixels: tf.Tensor, mode: Pixels) -> tf.Tensor:
+def normalize_pixels(pixels: tf.Tensor, mode: Pixels) -> tf.Tensor:
     """RGB float32 (batch, height, width, 3) in [0, 255] -> what a network of that mode takes, same shape.
 
     "none" leaves it, "unit" gives [0, 1], "tf" [-1, 1], "torch" standardises each channel, "caffe" swaps to BGR and subtracts the mean; the

@@ -64,7 +64,7 @@ class Trained:
         return {
             "input": str(self.plan.data.root),
             "output": str(self.plan.output),
-            "base": zoo.entry(self.plan.recipe.base).name,
+            "base": zoo.find_entry(self.plan.recipe.base).name,
             "labels": list(self.plan.data.labels),
             "train": self.train,
             "val": self.val,
@@ -118,7 +118,7 @@ def train(plan: TrainingPlan, watcher: Watcher) -> Trained:
 
 
 def _train(plan: TrainingPlan, folder: Path, watcher: Watcher, started: float) -> Trained:
-    recipe, entry = plan.recipe, zoo.entry(plan.recipe.base)
+    recipe, entry = plan.recipe, zoo.find_entry(plan.recipe.base)
     shutil.rmtree(folder / "pictures", ignore_errors=True)
     if not plan.resume:
         (folder / TRAINING_STATE).unlink(missing_ok=True)  # of a training that nobody goes on with
@@ -163,9 +163,9 @@ class _Net(NamedTuple):
     augment: keras.Sequential | None
 
 
-def _build(entry: zoo.Entry, recipe: Recipe, classes: int) -> _Net:
+def _build(entry: zoo.ZooEntry, recipe: Recipe, classes: int) -> _Net:
     layers, seed = keras.layers, recipe.seed
-    base = loading.build_base(ModelChoice(model=entry.name, weights=recipe.weights))
+    base = loading.build_backbone(ModelChoice(model=entry.name, weights=recipe.weights))
     base.trainable = False
     dense = [
         layers.Dense(UNITS, activation="relu", kernel_initializer=keras.initializers.GlorotUniform(seed), name="hidden"),
@@ -233,7 +233,7 @@ class _Work:
     """What the epochs need: the plan, the pictures, the network."""
 
     plan: TrainingPlan
-    entry: zoo.Entry
+    entry: zoo.ZooEntry
     pictures: Pictures
     net: _Net
     class_weights: Array
@@ -245,7 +245,7 @@ class _Work:
         """What a training that goes on must have in common with the interrupted one. More epochs may be asked for."""
         recipe = asdict(self.plan.recipe)
         del recipe["epochs"], recipe["max_megapixels"]
-        recipe["weights"] = zoo.identity(ModelChoice(model=self.entry.name, weights=self.plan.recipe.weights))["weights"]
+        recipe["weights"] = zoo.identify_model(ModelChoice(model=self.entry.name, weights=self.plan.recipe.weights))["weights"]
         return {**recipe, "base": self.entry.name, "data": self.pictures.digest(), "keras": keras.__version__}
 
     def targets(self, part: str) -> tuple[Array, Array]:
@@ -352,7 +352,7 @@ def _seed(models: Sequence[keras.Model | None], seed: int, epoch: int) -> None:
 
 
 def _extractor(net: _Net) -> Callable[[Any], tf.Tensor]:
-    describe = make_feature_extractor(batch_norm_folding.fold(network.split(net.whole)))
+    describe = make_feature_extractor(batch_norm_folding.fold_batch_norms(network.split_model(net.whole)))
     return lambda pixels: describe(pixels)[1]
 
 

@@ -261,7 +261,7 @@ def test_the_index_has_every_kind_of_what_was_seen(archive: Path, made: Ended) -
     shown = f"SELECT relative, wnid, start_seconds, stretch.end_seconds, best_score FROM stretch JOIN class ON class.id = class {where}"
     kinds = sql(out, f"SELECT relative, wnid, start_seconds, kind_stretch.end_seconds, best_score FROM kind_stretch {where}")
     classes = class_names.imagenet_classes()
-    known = {group.wnid: {classes[index].wnid for index in group.members} for group in class_names.groups_of(classes)}
+    known = {group.wnid: {classes[index].wnid for index in group.members} for group in class_names.find_kinds(classes)}
     seen = [row for row in sql(out, shown) if row[4] >= explanations.SHOWN_SCORE]
     count = 0
     for file, wnid, first, last, score in seen:

@@ -26,7 +26,7 @@ from pipeline.cam.methods import closed_form
 from pipeline.explain.sessions import explain_within_memory
 from pipeline.models import embedded_network
 from pipeline.models.class_names import find_target
-from pipeline.models.network import Network, split
+from pipeline.models.network import Network, split_model
 
 if TYPE_CHECKING:
     from pipeline.models.loading import Classifier
@@ -64,7 +64,7 @@ def by_hand(head: Sequence[keras.Layer], kernel: Any, bias: Any) -> Network:
     filters[0, 0, 1, 1], filters[1, 1, 1, 1] = 1, -1
     convolution.set_weights([filters, np.zeros(2)])
     dense.set_weights([np.array(kernel, np.float32), np.array(bias, np.float32)])
-    return split(model)
+    return split_model(model)
 
 
 def test_an_average_and_one_dense_by_hand() -> None:
@@ -149,7 +149,7 @@ def by_tape(both: keras.Model, pixels: Array, target: int, of: Callable[[Any], A
 def test_maps_are_those_of_the_whole_models_gradient(head: str, nested: bool) -> None:
     model, both = net(head, nested=nested)
     x = pictures(3)
-    found = make_explainer(split(model), targets=[0, 1, 2, 3])(x).maps
+    found = make_explainer(split_model(model), targets=[0, 1, 2, 3])(x).maps
     assert_same_maps(found, np.stack([by_tape(both, x, target) for target in range(4)], axis=1))
 
 
@@ -157,7 +157,7 @@ def test_maps_are_those_of_the_whole_models_gradient(head: str, nested: bool) ->
 def test_the_negative_class_of_one_unit_is_minus_the_logit(head: str) -> None:
     model, both = net(head, units=1, activation="sigmoid")
     x = pictures(3)
-    scores, _, found, *_ = make_explainer(split(model), targets=[0, 1])(x)
+    scores, _, found, *_ = make_explainer(split_model(model), targets=[0, 1])(x)
     positive = np.asarray(model(x.astype(np.float32)))
     np.testing.assert_allclose(scores, np.concatenate([1 - positive, positive], 1), rtol=0, atol=1e-6)
     assert_same_maps(found, np.stack([by_tape(both, x, 0), by_tape(both, x, 1)], axis=1))
@@ -165,7 +165,7 @@ def test_the_negative_class_of_one_unit_is_minus_the_logit(head: str) -> None:
 
 @pytest.mark.parametrize(("units", "activation"), [(4, "softmax"), (4, "sigmoid"), (1, "sigmoid")])
 def test_the_closed_form_is_the_gradient(units: int, activation: str) -> None:
-    network = split(net(units=units, activation=activation)[0])
+    network = split_model(net(units=units, activation=activation)[0])
     assert network.class_weights is not None
     targets, x = list(range(network.class_count)), pictures(3)
     closed, derived = (make_explainer(n, targets=targets)(x) for n in (network, replace(network, class_weights=None)))
@@ -177,7 +177,7 @@ def test_the_average_map_of_a_class_is_its_logit_less_the_bias() -> None:
     # Behind one Dense with weights and features that are not negative no ReLU acts, and y = sum over positions of the map + bias.
     model, both = net()
     model.layers[-1].set_weights([np.abs(model.layers[-1].get_weights()[0]), model.layers[-1].get_weights()[1]])
-    network = split(model)
+    network = split_model(model)
     positive = np.abs(np.asarray(both(pictures(2).astype(np.float32))[0]))
     assert network.class_weights is not None
     found = closed_form(tf.constant(positive), tf.gather(network.class_weights.T, [[0, 3], [2, 1]])).numpy()
@@ -189,7 +189,7 @@ def test_the_average_map_of_a_class_is_its_logit_less_the_bias() -> None:
 def test_logits_are_explained_and_not_probabilities(head: str) -> None:
     model, both = net(head, strength=150)
     x = pictures(8)
-    scores, targets, found, *_ = make_explainer(split(model))(x)
+    scores, targets, found, *_ = make_explainer(split_model(model))(x)
     assert scores.numpy().max(1).min() > 0.999
     of_logit = np.stack([by_tape(both, x[i : i + 1], int(t))[0] for i, t in enumerate(targets[:, 0])])
     of_score = np.stack([by_tape(both, x[i : i + 1], int(t), tf.nn.softmax)[0] for i, t in enumerate(targets[:, 0])])
@@ -201,12 +201,12 @@ def test_logits_are_explained_and_not_probabilities(head: str) -> None:
 
 
 def test_the_embedded_models_maps_are_those_of_its_whole_gradient() -> None:
-    model = embedded_network.build()
+    model = embedded_network.build_embedded_network()
     plain = layers.Dense(1000)
     both = keras.Model(model.input, [model.get_layer("top_activation").output, plain(model.get_layer("avg_pool").output)])
     plain.set_weights(model.get_layer("predictions").get_weights())
     x = np.stack([draw_picture(seed, 96, 160) for seed in (20, 21)])
-    found = make_explainer(split(model), targets=[281, 954, 539])(x).maps
+    found = make_explainer(split_model(model), targets=[281, 954, 539])(x).maps
     assert_same_maps(found, np.stack([by_tape(both, x, target) for target in (281, 954, 539)], axis=1), 1e-4)
 
 
@@ -230,7 +230,7 @@ def network(request: pytest.FixtureRequest) -> Network:
     model, both = net(request.param, side=None)
     kernel, bias = model.layers[-1].get_weights()
     model.layers[-1].set_weights([kernel, bias - np.asarray(both(pictures(16).astype(np.float32))[1]).mean(0)])
-    return split(model)
+    return split_model(model)
 
 
 def test_several_targets_are_each_alone(network: Network) -> None:
@@ -277,7 +277,7 @@ def test_several_networks_are_not_taken_for_one_that_is_traced_anew(caplog: pyte
     tf.get_logger().addHandler(caplog.handler)
     try:
         for _ in range(8):
-            make_scorer(split(net()[0]))(pictures(1))
+            make_scorer(split_model(net()[0]))(pictures(1))
     finally:
         tf.get_logger().removeHandler(caplog.handler)
     assert not caplog.records
@@ -285,7 +285,7 @@ def test_several_networks_are_not_taken_for_one_that_is_traced_anew(caplog: pyte
 
 def test_the_first_call_of_a_graph_is_made_alone_and_those_behind_it_together() -> None:
     """TensorFlow optimises a graph at its first call, and would do so in each thread that makes one."""
-    network = split(net()[0])
+    network = split_model(net()[0])
     together, lock = threading.Barrier(2), threading.Lock()
     calls, most_before = 0, 0
 
@@ -315,7 +315,7 @@ def test_the_first_call_of_a_graph_is_made_alone_and_those_behind_it_together() 
 
 @pytest.mark.parametrize(("gpus", "sizes"), [([], [4, 4, 3]), (["GPU:0"], [11])])
 def test_a_large_batch_is_computed_in_small_ones_two_at_once(gpus: list[str], sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    network, lock = split(net()[0]), threading.Lock()
+    network, lock = split_model(net()[0]), threading.Lock()
     here, most, seen = 0, 0, []
 
     def watched(pixels: Array) -> Array:
@@ -363,7 +363,7 @@ def test_a_core_computes_as_many_pictures_at_a_time_as_its_caches_hold(
     policy = "mixed_bfloat16" if computed == "bfloat16" else "float32"
     small = layers.Rescaling(1 / 255)(source)  # or the logits are in the hundreds, and their last bits are in the scores
     pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(64, 8, strides=8, activation="relu", dtype=policy)(small))
-    network = split(keras.Model(source, layers.Dense(classes)(pooled)))
+    network = split_model(keras.Model(source, layers.Dense(classes)(pooled)))
     x, whole = pictures(4, *size), make_explainer(network)
     singles = [whole(x[i : i + 1]) for i in range(4)]
 
@@ -394,7 +394,7 @@ def test_maps_and_scores_are_what_they_are_said_to_be(network: Network) -> None:
 def test_the_network_is_left_as_it_was_and_explained_as_it_was() -> None:
     model, _ = net("several dense")
     before, said, x = [variable.numpy() for variable in model.variables], model(pictures(2).astype(np.float32)), pictures(2)
-    explain = make_explainer(split(model), targets=[0])
+    explain = make_explainer(split_model(model), targets=[0])
     first, given = explain(x), x.copy()
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
@@ -408,7 +408,7 @@ def test_the_network_is_left_as_it_was_and_explained_as_it_was() -> None:
 def test_pixels_are_preprocessed_on_the_way_in() -> None:
     model, both = net()
     inner = keras.Model(model.layers[2].input, model.output)  # without its scaling
-    explain = make_explainer(split(inner), targets=[2], preprocess=lambda pixels: pixels / 64 - 2)
+    explain = make_explainer(split_model(inner), targets=[2], preprocess=lambda pixels: pixels / 64 - 2)
     assert_same_maps(explain(pictures(2)).maps[:, 0], by_tape(both, pictures(2), 2))
 
 
@@ -453,7 +453,7 @@ def test_flipping_the_picture_of_a_symmetric_net_flips_the_map() -> None:
     for layer in model.layers:
         if isinstance(layer, layers.Conv2D):
             layer.kernel.assign((layer.kernel + layer.kernel[:, ::-1]) / 2)
-    x, explain = pictures(3, 33, 33), make_explainer(split(model), targets=[0, 1, 2, 3])
+    x, explain = pictures(3, 33, 33), make_explainer(split_model(model), targets=[0, 1, 2, 3])
     found, mirrored = explain(x).maps.numpy(), explain(x[:, :, ::-1]).maps.numpy()
     assert_same_maps(mirrored, found[..., ::-1])
     assert np.abs(found - found[..., ::-1]).max() > 0.1 * found.max()
@@ -505,7 +505,7 @@ def inside(points: Array, boxes: Array) -> float:
 
 def peaks(model: keras.Model, x: Array, classes: Array) -> Array:
     """Where the map of each picture's own class is highest, (x, y) in pixels; a map without heat has its peak outside."""
-    every = make_explainer(split(model), targets=list(range(SHAPES)))(x).maps.numpy()
+    every = make_explainer(split_model(model), targets=list(range(SHAPES)))(x).maps.numpy()
     found = every[np.arange(len(x)), classes]
     rows, columns = np.unravel_index(found.reshape(len(x), -1).argmax(1), found.shape[1:])
     points = (np.stack([columns, rows], 1) + 0.5) * SIDE / np.array(found.shape[:0:-1])

@@ -17,7 +17,7 @@ from pipeline.cam.explainer import BatchExplanation, make_explainer
 from pipeline.cam.layer_fusion import fuse_explainers
 from pipeline.cam.methods import FORMULAS, eigencam, gradcam, hirescam
 from pipeline.cam.score_cam import SCORECAM_CHANNELS, scorecam_pass_counter
-from pipeline.models.network import Network, split
+from pipeline.models.network import Network, split_model
 from pipeline.records import Method
 
 METHODS: tuple[str, ...] = get_args(Method)
@@ -208,7 +208,7 @@ def test_by_hand(method: str) -> None:
     filters[0, 0, 1, 1], filters[1, 1, 1, 1] = 1, -1
     convolution.set_weights([filters, np.zeros(2)])
     dense.set_weights([np.stack([np.stack([G1, G2], 2).ravel(), np.zeros(8)], 1), np.array([3, 0])])
-    network = split(model)
+    network = split_model(model)
     np.testing.assert_array_equal(network.run_body(PICTURE.astype(np.float32))[0], np.stack([A1, A2], 2))
     np.testing.assert_allclose(make_explainer(network, method=method, targets=[0])(PICTURE).maps[0, 0], BY_HAND[method], rtol=1e-5)
 
@@ -224,7 +224,7 @@ def test_scorecam_by_hand() -> None:
     # and 10; so the gains are 9 ln 3 and 10 ln 3, their softmax 1/4 and 3/4, and the map ReLU(red - 3 green) / 4.
     # The second class gains nothing from either: ReLU(red - green) / 2.
     before = int(scorecam_pass_counter().numpy())
-    found = make_explainer(split(model), method="scorecam", targets=[0, 1])(picture).maps
+    found = make_explainer(split_model(model), method="scorecam", targets=[0, 1])(picture).maps
     assert int(scorecam_pass_counter().numpy()) - before == SCORECAM_CHANNELS  # the two channels are filled up to one pass
     np.testing.assert_allclose(found, [[[[0, 2], [4, 4]], [[0, 4], [8, 8]]]], rtol=1e-5)
 
@@ -235,7 +235,7 @@ def test_scorecam_by_hand() -> None:
 @pytest.mark.parametrize("method", ["gradcam", "hirescam", "xgradcam"])
 def test_three_methods_are_one_behind_an_average(method: str) -> None:
     model, both = net()
-    network, x = split(model), pictures(3)
+    network, x = split_model(model), pictures(3)
     assert network.class_weights is not None
     found = make_explainer(network, method=method, targets=[0, 1, 2, 3])(x).maps
     closed = make_explainer(network, targets=[0, 1, 2, 3])(x).maps
@@ -251,7 +251,7 @@ def test_three_methods_are_one_behind_an_average(method: str) -> None:
 def test_the_explainers_map_is_the_formula_of_the_whole_models_gradient(method: str, head: str) -> None:
     model, both = net(head)
     x = pictures(3)
-    found = make_explainer(split(model), method=method, targets=[2, 0])(x).maps
+    found = make_explainer(split_model(model), method=method, targets=[2, 0])(x).maps
     for place, target in enumerate([2, 0]):
         a, g, _ = (values.astype(np.float64) for values in by_tape(both, x, target))
         wanted = [np.maximum(BY_LOOPS[method](one, slope), 0) for one, slope in zip(a, g, strict=True)]
@@ -266,7 +266,7 @@ def test_the_sum_of_hirescam_is_the_logit_less_the_bias(head: str) -> None:
         a, g, logit = by_tape(both, x, target)
         plain = hirescam(tf.constant(a), tf.constant(g)).numpy()
         np.testing.assert_allclose(plain.sum((1, 2)), logit - bias[target], rtol=1e-4, atol=1e-5)
-        shown = make_explainer(split(model), method="hirescam", targets=[target])(x).maps[:, 0]
+        shown = make_explainer(split_model(model), method="hirescam", targets=[target])(x).maps[:, 0]
         assert plain.min() < 0
         assert_close(shown, np.maximum(plain, 0))
 
@@ -303,7 +303,7 @@ def test_eigencam_is_the_same_for_every_class() -> None:
     for head in ("average", "flatten"):
         model, both = net(head)
         x = pictures(3)
-        found = make_explainer(split(model), method="eigencam", targets=[3, 0, 1])(x).maps.numpy()
+        found = make_explainer(split_model(model), method="eigencam", targets=[3, 0, 1])(x).maps.numpy()
         for place in range(3):
             np.testing.assert_array_equal(found[:, place], found[:, 0])
         assert_close(found[:, 0], [eigencam_by_svd(one) for one in np.asarray(both(x.astype(np.float32))[0])], 1e-4)
@@ -336,7 +336,7 @@ def test_scorecam_is_the_model_called_for_every_channel(channels: int, head: str
     kernel[..., 3], bias[3] = 0, 0.7  # a channel that is the same everywhere, and not 0
     model.get_layer("features").set_weights([kernel, bias])
     x = pictures(2)
-    found = make_explainer(split(model), method="scorecam", targets=[2, 0])(x).maps
+    found = make_explainer(split_model(model), method="scorecam", targets=[2, 0])(x).maps
     assert np.ptp(both(x.astype(np.float32))[0].numpy()[..., 3]) == 0
     assert_close(found, [[scorecam_by_loops(both, picture, target) for target in (2, 0)] for picture in x], 1e-4)
 
@@ -344,7 +344,7 @@ def test_scorecam_is_the_model_called_for_every_channel(channels: int, head: str
 def test_scorecam_masks_pixels_before_they_are_scaled() -> None:
     model, both = net()
     inner = keras.Model(model.layers[2].input, model.output)  # without its scaling
-    found = make_explainer(split(inner), method="scorecam", targets=[1], preprocess=lambda pixels: pixels / 64 - 2)(pictures(2)).maps
+    found = make_explainer(split_model(inner), method="scorecam", targets=[1], preprocess=lambda pixels: pixels / 64 - 2)(pictures(2)).maps
     assert_close(found[:, 0], [scorecam_by_loops(both, picture, 1) for picture in pictures(2)], 1e-4)
 
 
@@ -354,7 +354,7 @@ def test_scorecam_masks_pixels_before_they_are_scaled() -> None:
 @pytest.fixture(scope="module", params=["average", "max pooling"])
 def network(request: pytest.FixtureRequest) -> Network:
     """One whose map is a matrix product and that takes any size, and one that has neither."""
-    return split(net(request.param, side=None if request.param == "average" else 16)[0])
+    return split_model(net(request.param, side=None if request.param == "average" else 16)[0])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -408,7 +408,7 @@ def test_one_trace_serves_every_batch_and_picture_size(network: Network, method:
 def test_nothing_that_is_given_is_changed(method: str) -> None:
     model, _ = net("flatten")
     x, before = pictures(2), [variable.numpy() for variable in model.variables]
-    make_explainer(split(model), method=method)(x)
+    make_explainer(split_model(model), method=method)(x)
     np.testing.assert_array_equal(x, pictures(2))
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
@@ -419,7 +419,7 @@ def test_a_layer_that_something_goes_round_is_explained() -> None:
     x = layers.Conv2D(6, 3, padding="same")(layers.Rescaling(1 / 255)(pixels))
     branch = layers.Conv2D(6, 3, padding="same", activation="relu", name="branch")(x)
     logits = layers.Dense(4)(layers.Flatten()(layers.Add()([x, branch])))
-    explain = make_explainer(split(keras.Model(pixels, logits), layer="branch"), targets=[1])
+    explain = make_explainer(split_model(keras.Model(pixels, logits), layer="branch"), targets=[1])
     a, g, _ = by_tape(keras.Model(pixels, [branch, logits]), pictures(2), 1)
     assert_close(explain(pictures(2)).maps[:, 0], gradcam(tf.constant(a), tf.constant(g)))
 
@@ -461,7 +461,7 @@ def test_a_map_without_heat_adds_none() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_one_layer_fused_is_itself_at_a_peak_of_one(method: str) -> None:
     model, _ = net("flatten")
-    explain = make_explainer(split(model), method=method, targets=[1, 3])
+    explain = make_explainer(split_model(model), method=method, targets=[1, 3])
     alone, fused = explain(pictures(3)), fuse_explainers([explain])(pictures(3))
     assert_close(fused.maps, alone.maps / tf.reduce_max(alone.maps, (2, 3), True), 1e-6)
     np.testing.assert_array_equal(fused.scores, alone.scores)
@@ -481,4 +481,4 @@ def test_maps_are_those_of_tf_keras_vis(method: str, theirs: str) -> None:
     found = visualiser(keras.Model(both.input, both.outputs[1]), clone=False)(
         lambda output: output[:, 2], x.astype(np.float32), penultimate_layer="features", expand_cam=False, normalize_cam=False
     )
-    assert_close(make_explainer(split(model), method=method, targets=[2])(x).maps[:, 0], found, 1e-4)
+    assert_close(make_explainer(split_model(model), method=method, targets=[2])(x).maps[:, 0], found, 1e-4)

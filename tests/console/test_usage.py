@@ -264,7 +264,7 @@ def test_every_command_refuses_them_as_such(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(InputError, match=re.escape(said)):
         planning.plan_analysis(paths[0], output=Path("out"), threshold=None, examples=1, options=Options())
     with pytest.raises(InputError, match=re.escape(said)):
-        planning.plan_training(paths[0], output=Path("m.keras"), recipe=cli.Recipe(base=zoo.DEFAULT))
+        planning.plan_training(paths[0], output=Path("m.keras"), recipe=cli.Recipe(base=zoo.DEFAULT_MODEL))
     Image.new("RGB", (8, 8)).save("-", format="PNG")  # a file may have any name
     assert isinstance(planning.plan_predictions([Path("-")])[0], planning.Job)
 

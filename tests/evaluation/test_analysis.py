@@ -81,7 +81,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def carrying(model: Path, path: Path, learned: list[metadata.Learned]) -> Path:
+def carrying(model: Path, path: Path, learned: list[metadata.LearnedPicture]) -> Path:
     """The same model with what it learned from in its card."""
     import zipfile
 
@@ -95,11 +95,11 @@ def carrying(model: Path, path: Path, learned: list[metadata.Learned]) -> Path:
     return path
 
 
-def learned_from(root: Path, name: str, part: Any) -> metadata.Learned:
+def learned_from(root: Path, name: str, part: Any) -> metadata.LearnedPicture:
     path = root / name
     fingerprint = near_duplicates.fingerprint(np.asarray(images.read_still(path))).hex()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return metadata.Learned(name=name, label=SHAPES.index(path.parent.name), part=part, sha256=digest, fingerprint=fingerprint)
+    return metadata.LearnedPicture(name=name, label=SHAPES.index(path.parent.name), part=part, sha256=digest, fingerprint=fingerprint)
 
 
 def analyzed(model: Path, data: Path, output: Path | None = None, *, threshold: float | None = None, **given: Any) -> analysis.Analysis:

@@ -22,7 +22,7 @@ def own(*labels: str) -> list[ClassName]:
 
 def found(query: str, classes: list[ClassName] | tuple[ClassName, ...] = CLASSES) -> tuple[str, list[list[str]]] | None:
     """The stage that finds something first, and the labels of what it finds."""
-    match = next(class_names.matches(query, classes), None)
+    match = next(class_names.find_matches(query, classes), None)
     return None if match is None else (match.stage, [[classes[i].label for i in group.members] for group in match.groups])
 
 
@@ -81,13 +81,13 @@ def test_only_those_have_words_behind_their_name() -> None:
     ],
 )
 def test_kinds_join_as_many_classes_as_wordnet_says(wnid: str, label: str, count: int) -> None:
-    [kind] = [group for group in class_names.groups_of(CLASSES) if group.wnid == wnid]
+    [kind] = [group for group in class_names.find_kinds(CLASSES) if group.wnid == wnid]
     assert (kind.label, len(kind.members)) == (label, count)
     assert list(kind.members) == sorted(kind.members)
 
 
 def test_kinds_are_neither_single_nor_of_nearly_everything_nor_there_twice() -> None:
-    kinds = class_names.groups_of(CLASSES)
+    kinds = class_names.find_kinds(CLASSES)
     assert all(2 <= len(kind.members) <= 500 for kind in kinds)
     assert len({kind.members for kind in kinds}) == len({kind.wnid for kind in kinds}) == len(kinds) == 391
     # "chordate" joins the same as "vertebrate", which is nearer; "artifact" joins 522 classes.
@@ -97,9 +97,9 @@ def test_kinds_are_neither_single_nor_of_nearly_everything_nor_there_twice() -> 
 
 def test_of_some_classes_kinds_have_those_alone() -> None:
     some = [CLASSES[263], CLASSES[954], *own("mine")]
-    kinds = {kind.label: kind.members for kind in class_names.groups_of(some)}
+    kinds = {kind.label: kind.members for kind in class_names.find_kinds(some)}
     assert kinds["corgi"] == kinds["dog"] == (0,) and "bird" not in kinds
-    assert class_names.groups_of(own("dog", "cat")) == ()
+    assert class_names.find_kinds(own("dog", "cat")) == ()
 
 
 def test_the_tables_are_read_when_they_are_asked_for() -> None:
@@ -170,14 +170,14 @@ def test_the_tables_are_read_when_they_are_asked_for() -> None:
     ],
 )
 def test_what_a_word_means(query: str, stage: str, label: str, count: int, among: str) -> None:
-    match = next(class_names.matches(query, CLASSES))
+    match = next(class_names.find_matches(query, CLASSES))
     assert match.stage == stage and len(match.groups) == 1
     [group] = match.groups
     assert (group.label, len(group.members)) == (label, count) and among in {CLASSES[i].label for i in group.members}
 
 
 def test_what_is_only_like_a_word_comes_behind_it() -> None:
-    matches = class_names.matches("cat", CLASSES)
+    matches = class_names.find_matches("cat", CLASSES)
     stages = [(match.stage, {CLASSES[i].label for group in match.groups for i in group.members}) for match in matches]
     assert [stage for stage, _ in stages] == ["name", "name", "word", "kind", "part"]
     assert "lion" in stages[1][1] and "lion" not in stages[0][1]  # the word's seventh sense
@@ -301,9 +301,9 @@ def test_classes_without_wordnet_ids_are_told_apart_by_index() -> None:
     ],
 )
 def test_labels_name_folders_as_they_are_and_as_they_were(folder: str, indices: list[int]) -> None:
-    assert [name.index for name in class_names.classes_called(folder, CLASSES)] == indices
+    assert [name.index for name in class_names.find_classes(folder, CLASSES)] == indices
 
 
 def test_a_folder_is_the_class_of_that_label_before_one_that_had_it() -> None:
     mine = [CLASSES[726], ClassName(index=1, wnid="n02690373", label="plane")]  # the carpenter's was "plane" too
-    assert class_names.classes_called("plane", mine) == [mine[1]]
+    assert class_names.find_classes("plane", mine) == [mine[1]]

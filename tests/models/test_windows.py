@@ -16,7 +16,7 @@ from pipeline.cam.explainer import make_class_mapper, make_explainer, make_score
 from pipeline.cam.layer_fusion import fuse_class_mappers, fuse_explainers
 from pipeline.cam.methods import FORMULAS
 from pipeline.cam.window_scores import pool_windows
-from pipeline.models.network import Network, split, with_window
+from pipeline.models.network import Network, add_window, split_model
 
 
 def pictures(count: int, height: int = 20, width: int = 28) -> Array:
@@ -48,7 +48,7 @@ HEADS = ["average", "largest", "both", "dense", "convolution"]
 
 
 def windowed(model: keras.Model, rows: int = 3, columns: int = 4, **more: Any) -> Network:
-    return with_window(split(model, **more), input_px=(4 * columns, 4 * rows), stride=4)
+    return add_window(split_model(model, **more), input_px=(4 * columns, 4 * rows), stride=4)
 
 
 def by_crops(model: keras.Model, x: Array, rows: int = 3, columns: int = 4) -> Array:
@@ -82,7 +82,9 @@ def test_scores_are_those_of_the_crop_that_the_network_is_surest_of(head: str) -
     np.testing.assert_allclose(found.target_scores[:, 0], crops.max((1, 2)), rtol=0, atol=1e-6)
     np.testing.assert_allclose(make_scorer(windowed(model))(x), found.scores, rtol=0, atol=1e-6)
     assert len(set(best.tolist())) > 1  # the pictures differ in where that is
-    assert np.abs(found.scores - make_explainer(split(model))(x).scores).max() > 0.02  # and pooled over all cells it is something else
+    assert (
+        np.abs(found.scores - make_explainer(split_model(model))(x).scores).max() > 0.02
+    )  # and pooled over all cells it is something else
 
 
 def test_a_class_that_is_asked_for_has_the_score_of_its_own_best_window() -> None:
@@ -253,7 +255,7 @@ def test_a_map_of_any_class_of_a_layer_that_something_goes_round() -> None:
     x = layers.Conv2D(4, 1, activation="relu")(layers.Rescaling(1 / 64, offset=-2)(pixels))
     branch = layers.Conv2D(4, 1, activation="relu", name="branch")(x)
     model = keras.Model(pixels, layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling2D()(layers.Add()([x, branch]))))
-    network, shown = split(model, layer="branch"), pictures(1, 8, 8)
+    network, shown = split_model(model, layer="branch"), pictures(1, 8, 8)
     kept = make_explainer(network, keep_features=True)(shown)
     asked = make_explainer(network, targets=[0, 1, 2])(shown)
     for target in range(3):
@@ -281,7 +283,7 @@ def test_a_map_of_any_class_behind_flatten() -> None:
     keras.utils.set_random_seed(3)
     pixels = keras.Input((12, 12, 3))
     x = layers.Conv2D(4, 4, strides=4, activation="relu")(layers.Rescaling(1 / 64, offset=-2)(pixels))
-    network = split(keras.Model(pixels, layers.Dense(3, activation="softmax")(layers.Flatten()(x))))
+    network = split_model(keras.Model(pixels, layers.Dense(3, activation="softmax")(layers.Flatten()(x))))
     shown = pictures(1, 12, 12)
     kept = make_explainer(network, keep_features=True)(shown)
     asked = make_explainer(network, targets=[0, 1, 2])(shown)
@@ -303,28 +305,28 @@ def test_a_fused_map_of_any_class_is_made_of_what_was_kept_of_each_layer() -> No
 def test_a_picture_of_the_size_of_training_is_one_window() -> None:
     model, _ = net()
     x = pictures(3, 12, 16)
-    for windows, whole in zip(make_explainer(windowed(model))(x)[:4], make_explainer(split(model))(x)[:4], strict=True):
+    for windows, whole in zip(make_explainer(windowed(model))(x)[:4], make_explainer(split_model(model))(x)[:4], strict=True):
         np.testing.assert_allclose(windows, whole, rtol=0, atol=1e-6)
 
 
 def test_what_does_not_pool_globally_is_seen_as_a_whole() -> None:
     pixels = keras.Input((12, 12, 3))
     x = layers.Conv2D(3, 4, strides=4)(pixels)
-    flat = split(keras.Model(pixels, layers.Dense(2, activation="softmax")(layers.Flatten()(x))))
+    flat = split_model(keras.Model(pixels, layers.Dense(2, activation="softmax")(layers.Flatten()(x))))
     # Where something else reads the pooled map too, its windows would not say all that the head hears.
     aside = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.Flatten()(x)])
-    both = split(keras.Model(pixels, layers.Dense(2, activation="softmax")(aside)))
+    both = split_model(keras.Model(pixels, layers.Dense(2, activation="softmax")(aside)))
     for network in (flat, both):
-        assert network.pooling is None and with_window(network, input_px=(8, 8), stride=4).window is None
+        assert network.pooling is None and add_window(network, input_px=(8, 8), stride=4).window is None
         assert make_explainer(network)(pictures(1, 12, 12)).maps.shape == (1, 1, 3, 3)
 
 
 def test_the_size_of_the_window_is_that_of_training() -> None:
     model, _ = net()
-    assert with_window(split(model), input_px=(28, 20), stride=4).window == (5, 7)
+    assert add_window(split_model(model), input_px=(28, 20), stride=4).window == (5, 7)
     fixed = keras.Sequential([keras.Input((33, 65, 3)), layers.Conv2D(2, 9, strides=4), layers.GlobalAveragePooling2D(), layers.Dense(2)])
-    assert with_window(split(model), input_px=(30, 22)).window == (5, 7)  # where nothing says so, a picture is put through
-    assert with_window(split(fixed), input_px=(65, 33), stride=4).window == (7, 15)  # counted, (33 - 9) // 4 + 1, and not 33 / 4
+    assert add_window(split_model(model), input_px=(30, 22)).window == (5, 7)  # where nothing says so, a picture is put through
+    assert add_window(split_model(fixed), input_px=(65, 33), stride=4).window == (7, 15)  # counted, (33 - 9) // 4 + 1, and not 33 / 4
 
 
 def test_batches_are_what_single_pictures_are() -> None:
@@ -337,6 +339,6 @@ def test_batches_are_what_single_pictures_are() -> None:
 
 
 def test_a_window_changes_nothing_but_the_network_that_it_is_given_to() -> None:
-    network = split(net()[0])
+    network = split_model(net()[0])
     assert windowed(net()[0]).window == (3, 4) and network.window is None
     assert replace(network, window=(1, 1)).pooling == network.pooling

@@ -81,7 +81,7 @@ def test_nothing_of_matplotlib_is_changed() -> None:
     code = (
         "import numpy as np\n"
         "import matplotlib.figure; before = dict(matplotlib.rcParams)\n"
-        "from pipeline import charts\n"
+        "from pipeline.reports import charts\n"
         "charts.confusion(np.eye(2, dtype=int), ['a', 'b'], ['a', 'b'])\n"
         "from matplotlib import pyplot\n"
         "assert not pyplot.get_fignums() and dict(matplotlib.rcParams) == before"

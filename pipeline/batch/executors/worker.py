@@ -32,7 +32,7 @@ class Worker:
         self.device = use_device(setup.device, cores=setup.cores, at_once=batching.AT_ONCE)
         self.session = replace(sessions.open_session(loading.load_classifier(setup.choice), setup.options), turn=threading.Lock())
         self._settings = setup.settings
-        self._kinds = class_names.groups_of(self.session.classifier.classes)
+        self._kinds = class_names.find_kinds(self.session.classifier.classes)
 
     def do(self, order: Task, *, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:
         try:
