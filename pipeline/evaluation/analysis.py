@@ -29,7 +29,16 @@ from pipeline.media import images
 from pipeline.models import class_names, metadata, zoo
 from pipeline.records import ClassName, ModelChoice, Thumbnail, printable
 from pipeline.rendering.frame_renderer import THUMBNAIL_PX, as_thumbnail
-from pipeline.reports import charts, html
+from pipeline.reports import charts
+from pipeline.reports.analysis_page import (
+    AnalysisClass,
+    AnalysisPage,
+    AnalysisPair,
+    AnalysisPicture,
+    ChartPair,
+    Threshold,
+    write_analysis_page,
+)
 from pipeline.results.explanations import write_table
 
 Small = tuple[str | bytes, str | bytes | None]  # a picture and its heat, as JPEG or as a name of a file
@@ -428,13 +437,13 @@ def _write(analysis: Analysis, session: Session, pictures: Mapping[int, Small], 
     """The page last: where it is, all is."""
     folder, overwrite = analysis.plan.output, session.options.overwrite
     _write_scores(folder / "scores.csv", analysis, overwrite=overwrite)
-    drawn = {name: tuple(draw(look) for look in (charts.LIGHT, charts.DARK)) for name, draw in _charts(analysis).items()}
+    drawn = {name: tuple(draw(look) for look in (charts.LIGHT_COLOURS, charts.DARK_COLOURS)) for name, draw in _charts(analysis).items()}
     for name, (light, _) in drawn.items():
         with atomic_write(folder / f"{name}.png", overwrite=overwrite) as temporary:
             temporary.write_bytes(light)
     with atomic_write(folder / "analysis.json", overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(analysis.as_json(), indent=1) + "\n", encoding="utf-8")
-    html.write_analysis_page(analysis.page, _page(analysis, session, pictures, drawn, command), overwrite=overwrite)
+    write_analysis_page(analysis.page, _page(analysis, session, pictures, drawn, command), overwrite=overwrite)
 
 
 def _write_scores(path: Path, analysis: Analysis, *, overwrite: bool) -> None:
@@ -461,7 +470,7 @@ def _write_scores(path: Path, analysis: Analysis, *, overwrite: bool) -> None:
     write_table(path, [*columns, *each], rows(), overwrite=overwrite)
 
 
-def _charts(analysis: Analysis) -> dict[str, Callable[[charts.Style], bytes]]:
+def _charts(analysis: Analysis) -> dict[str, Callable[[charts.ChartColours], bytes]]:
     found = analysis.figures
     counts, rows, columns = _taken_for(analysis)
     bins = found.calibration
@@ -469,15 +478,15 @@ def _charts(analysis: Analysis) -> dict[str, Callable[[charts.Style], bytes]]:
     if found.asked is not None:
         marks.append((f"--threshold {found.asked.threshold:g}", found.asked))
     return {
-        "confusion": lambda look: charts.confusion(counts, rows, columns, look=look),
-        "calibration": lambda look: charts.calibration(
-            [b.confidence for b in bins], [b.accuracy for b in bins], [b.interval for b in bins], [b.count for b in bins], look=look
+        "confusion": lambda look: charts.draw_confusion(counts, rows, columns, colours=look),
+        "calibration": lambda look: charts.draw_calibration(
+            [b.confidence for b in bins], [b.accuracy for b in bins], [b.interval for b in bins], [b.count for b in bins], colours=look
         ),
-        "coverage": lambda look: charts.coverage(
+        "coverage": lambda look: charts.draw_coverage(
             found.course.coverage,
             found.course.accuracy,
             [(name, at.coverage, at.accuracy) for name, at in marks if at.accuracy is not None],
-            look=look,
+            colours=look,
         ),
     }
 
@@ -499,11 +508,11 @@ def _taken_for(analysis: Analysis) -> tuple[Array, list[str], list[str]]:
 
 def _page(
     analysis: Analysis, session: Session, pictures: Mapping[int, Small], drawn: Mapping[str, tuple[bytes, ...]], command: str
-) -> html.AnalysisPage:
+) -> AnalysisPage:
     found = analysis.figures
     show = functools.partial(_picture, analysis, pictures)
     counts, rows, columns = _taken_for(analysis)
-    return html.AnalysisPage(
+    return AnalysisPage(
         title=f"{analysis.model} on {analysis.plan.data.root.absolute().name}",
         accuracy=found.accuracy,
         interval=found.interval,
@@ -514,7 +523,7 @@ def _page(
         classes=[_class(analysis, each, show) for each in found.per_class],
         confusion=counts.tolist() if len(rows) <= MOST_ROWS else (),
         columns=columns,
-        charts={name: html.Chart(light=light, dark=dark) for name, (light, dark) in drawn.items()},
+        charts={name: ChartPair(light=light, dark=dark) for name, (light, dark) in drawn.items()},
         thresholds=_thresholds(found),
         suspects=[show(each.number, note=_doubt(analysis, each)) for each in analysis.suspects[:MOST_SHOWN]],
         suspects_count=len(analysis.suspects),
@@ -526,11 +535,11 @@ def _page(
     )
 
 
-def _picture(analysis: Analysis, pictures: Mapping[int, Small], number: int, *, note: str = "", heat: bool = True) -> html.AnalysisPicture:
+def _picture(analysis: Analysis, pictures: Mapping[int, Small], number: int, *, note: str = "", heat: bool = True) -> AnalysisPicture:
     scored = analysis.scored
     original, hot = pictures.get(number, (None, None))
     answer = int(scored.answers[number])
-    return html.AnalysisPicture(
+    return AnalysisPicture(
         name=scored.examples[number].name,
         label=analysis.label(scored.truth[number]),
         answer=analysis.label(answer),
@@ -542,10 +551,10 @@ def _picture(analysis: Analysis, pictures: Mapping[int, Small], number: int, *, 
     )
 
 
-def _class(analysis: Analysis, figures: metrics.ClassFigures, show: Callable[..., html.AnalysisPicture]) -> html.AnalysisClass:
+def _class(analysis: Analysis, figures: metrics.ClassFigures, show: Callable[..., AnalysisPicture]) -> AnalysisClass:
     kinds = analysis.examples.get(figures.index, metrics.Examples(right=(), least=(), wrong=()))
     right, least, wrong = ([show(int(analysis.judged[number])) for number in kind] for kind in (kinds.right, kinds.least, kinds.wrong))
-    return html.AnalysisClass(
+    return AnalysisClass(
         label=analysis.label(figures.index),
         count=figures.count,
         precision=figures.precision,
@@ -561,7 +570,7 @@ def _doubt(analysis: Analysis, suspect: metrics.Suspect) -> str:
     return f"{seen}; of the {suspect.of} pictures nearest to it {suspect.neighbours} are that"
 
 
-def _pair_of(analysis: Analysis, copy: Copy, picture: Callable[..., html.AnalysisPicture]) -> html.AnalysisPair:
+def _pair_of(analysis: Analysis, copy: Copy, picture: Callable[..., AnalysisPicture]) -> AnalysisPair:
     said: list[str] = [copy.kind]
     if copy.across:
         said.append("one was trained on, the other not")
@@ -569,13 +578,13 @@ def _pair_of(analysis: Analysis, copy: Copy, picture: Callable[..., html.Analysi
         said.append("under two labels")
     first = picture(copy.first, heat=False)
     if isinstance(copy.second, int):
-        return html.AnalysisPair(first=first, second=picture(copy.second, heat=False), note=", ".join(said))
+        return AnalysisPair(first=first, second=picture(copy.second, heat=False), note=", ".join(said))
     label = analysis.label(copy.classes[1]) if copy.classes[1] >= 0 else ""
-    elsewhere = html.AnalysisPicture(name=copy.second, label=label, note="learned from, not in this folder")
-    return html.AnalysisPair(first=first, second=elsewhere, note=", ".join(said))
+    elsewhere = AnalysisPicture(name=copy.second, label=label, note="learned from, not in this folder")
+    return AnalysisPair(first=first, second=elsewhere, note=", ".join(said))
 
 
-def _thresholds(found: metrics.Evaluation) -> list[html.Threshold]:
+def _thresholds(found: metrics.Evaluation) -> list[Threshold]:
     """Nothing withheld, the best, the one that was asked for, and what certain accuracies cost."""
     all_right = round(found.accuracy * found.count)
     rows: list[tuple[str, metrics.Withheld | None]] = [
@@ -586,9 +595,9 @@ def _thresholds(found: metrics.Evaluation) -> list[html.Threshold]:
         *((f"so that {100 * accuracy:.0f} % are right", at) for accuracy, at in found.wanted.items()),
     ]  # fmt: skip
     return [
-        html.Threshold(name=name, threshold=None, coverage=0.0, accuracy=None, wrong=0)
+        Threshold(name=name, threshold=None, coverage=0.0, accuracy=None, wrong=0)
         if at is None
-        else html.Threshold(name=name, threshold=at.threshold, coverage=at.coverage, accuracy=at.accuracy, wrong=at.wrong)
+        else Threshold(name=name, threshold=at.threshold, coverage=at.coverage, accuracy=at.accuracy, wrong=at.wrong)
         for name, at in rows
     ]
 

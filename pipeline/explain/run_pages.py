@@ -15,7 +15,9 @@ from pipeline.explain.sessions import Session
 from pipeline.files.atomic import page_of, pictures_page_of
 from pipeline.media import ffmpeg_process
 from pipeline.records import Options, Outcome, clock, percent
-from pipeline.reports import html
+from pipeline.reports import pictures_page
+from pipeline.reports.pictures_page import PictureItem, PicturesPage
+from pipeline.reports.video_page import VideoPage, write_timeline, write_video_page
 from pipeline.results.explanations import Explanations
 
 MOST_EMBEDDED = 300  # pictures; more would make a page of many megabytes, and are linked instead
@@ -27,9 +29,9 @@ def write(outcome: Outcome, track: Explanations, session: Session, *, command: s
     options = session.options
     page = video_page(outcome, track, session, command=command)
     if options.report and outcome.output is not None:
-        html.write_video_page(page_of(outcome.output), page, overwrite=overwrite)
+        write_video_page(page_of(outcome.output), page, overwrite=overwrite)
     if options.timeline is not None:
-        html.write_timeline(options.timeline, page, overwrite=overwrite)
+        write_timeline(options.timeline, page, overwrite=overwrite)
     if options.contact_sheet is not None:
         write_contact_sheet(options.contact_sheet, track, session, overwrite=overwrite)
 
@@ -59,11 +61,11 @@ def write_pictures_page(
     items = []
     for outcome, track in results:
         original, heat = _linked(outcome, page.parent) if len(results) > MOST_EMBEDDED else _embedded(track)
-        items.append(html.PictureItem(name=outcome.input.name, original=original, heat=heat, top=outcome.top, error=outcome.error))
+        items.append(PictureItem(name=outcome.input.name, original=original, heat=heat, top=outcome.top, error=outcome.error))
     known = facts(first, options, command)
     shown = {name: known[name] for name in ("Model", "Map", "Fit", "Versions", "Command")}
     title = first.input.name if len(results) == 1 else f"{len(results)} pictures"
-    html.write_pictures_page(page, html.PicturesPage(title=title, items=items, facts=shown), overwrite=overwrite)
+    pictures_page.write_pictures_page(page, PicturesPage(title=title, items=items, facts=shown), overwrite=overwrite)
     return page
 
 
@@ -79,11 +81,11 @@ def _linked(outcome: Outcome, folder: Path) -> tuple[str | None, str | None]:
     return (original, heat) if outcome.output is not None else (None, None)
 
 
-def video_page(outcome: Outcome, track: Explanations, session: Session, *, command: str) -> html.VideoPage:
+def video_page(outcome: Outcome, track: Explanations, session: Session, *, command: str) -> VideoPage:
     assert outcome.output is not None and outcome.duration_seconds is not None, "a video that is made"
     indices, scores = track.top
     options, classes = session.options, session.classifier.classes
-    return html.VideoPage(
+    return VideoPage(
         title=outcome.input.name,
         video=outcome.output.name,
         duration_seconds=outcome.duration_seconds,

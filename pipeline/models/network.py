@@ -161,7 +161,8 @@ def _shape_logits(network: Network, output: tf.Tensor) -> tf.Tensor:
 def split_model(model: keras.Model, *, layer: str | None = None) -> Network:
     """Find where the map is taken and cut there. The model is not changed.
 
-    The CAM tensor is the one that feeds the last operation which collapses space; in front of a Flatten, the one before the max pooling too.
+    The CAM tensor is the one that feeds the last operation which collapses space, and in front of a Flatten the one before the
+    max pooling too.
     `layer` names another one: the output of the layer of that name, in nested models too.
 
     Raises ModelError when the model is not one picture in and one list of class scores out, when it has its channels first, or when

@@ -298,7 +298,7 @@ def write_ranking(path: Path, outcomes: Sequence[Outcome], *, overwrite: bool, n
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, overwrite: bool) -> None:
-    """Rows as CSV; what they have besides the columns is left out. Raises OutputError as `outputs.whole` does."""
+    """Rows as CSV; what they have besides the columns is left out. Raises OutputError as `atomic_write` does."""
     with atomic_write(path, overwrite=overwrite) as temporary, _text_file(temporary) as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
