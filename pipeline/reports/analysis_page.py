@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.reports.html import embed_picture, picture_address, write_page
+from pipeline.reports.templating import embed_picture, picture_address, write_page
 
 
 @dataclass(frozen=True, kw_only=True)

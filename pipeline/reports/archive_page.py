@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.records import Prediction, natural_key, printable
-from pipeline.reports.html import LabelNumbers, embed_data, quote_path, write_page
+from pipeline.reports.templating import LabelNumbers, embed_data, quote_path, write_page
 
 
 class Sighting(NamedTuple):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.records import Prediction, printable
-from pipeline.reports.html import LabelNumbers, embed_data, picture_address, write_page
+from pipeline.reports.templating import LabelNumbers, embed_data, picture_address, write_page
 
 
 @dataclass(frozen=True, kw_only=True)

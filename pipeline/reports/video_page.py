@@ -15,7 +15,7 @@ from pipeline.errors import CommandError
 from pipeline.files.atomic import atomic_write
 from pipeline.records import ClassName, LabelInterval, Thumbnail, printable
 from pipeline.reports import timeline
-from pipeline.reports.html import embed_data, embed_picture, load_templates, quote_path, write_page
+from pipeline.reports.templating import embed_data, embed_picture, load_templates, quote_path, write_page
 from pipeline.reports.timeline import chart_note
 
 

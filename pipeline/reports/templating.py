@@ -57,7 +57,10 @@ def load_templates() -> jinja2.Environment:
 
 
 def write_page(path: Path, kind: str, *, overwrite: bool, **content: Any) -> None:
-    """Fill the template `kind`.html.j2 with `content`, and write it with its style and script. Raises OutputError as `atomic_write` does."""
+    """Fill the template `kind`.html.j2 with `content`, and write it with its style and script.
+
+    Raises OutputError as `atomic_write` does.
+    """
     style, script = _read_asset("page.css"), _read_asset("page.js") + _read_asset(f"{kind}.js")
     policy = "; ".join(
         [
