@@ -1405,11 +1405,11 @@ def _run(
     shown: list[tuple[Outcome, Explanations | None]] = [(outcome, None) for outcome in outcomes if not outcome.skipped]
 
     def write(done: Sequence[Explanations]) -> None:
-        from pipeline.results import explanations
+        from pipeline.results.tables import write_predictions
 
         if options.predictions is not None and done:
             classes, more = session.classifier.classes, {"overwrite": options.overwrite, "name_inputs": len(plan) > 1}
-            explanations.write_predictions(options.predictions, done, classes, targets=session.targets, **more)
+            write_predictions(options.predictions, done, classes, targets=session.targets, **more)
 
     # A single video gets its name after its predictions are written: should that fail, the next run need not begin anew.
     alone = len(jobs) == 1 and bool(jobs[0].source or jobs[0].pictures)
@@ -1520,7 +1520,7 @@ def _predict(
             predicting.write_grid(grid, answers, overwrite=options.overwrite)
     outcomes = [*refused, *(answer.outcome for each in zip(*answers, strict=True) for answer in each)]
     if csv is not None:
-        from pipeline.results.explanations import write_ranking
+        from pipeline.results.tables import write_ranking
 
         write_ranking(csv, outcomes, overwrite=options.overwrite, name_models=len(choices) > 1)
     terminal.put_predictions(outcomes)

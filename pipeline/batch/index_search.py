@@ -19,7 +19,7 @@ from pipeline.files.atomic import atomic_write, check_output, identified
 from pipeline.media import segment_writer
 from pipeline.models import class_names
 from pipeline.records import ClassGroup, ClassName
-from pipeline.results.explanations import PAUSE_WITH_CUT_SECONDS, SHOWN_SCORE
+from pipeline.results.intervals import PAUSE_WITH_CUT_SECONDS, SHOWN_SCORE
 
 PLAYERS = {"mpv": "--start={:.3f}", "ffplay": "-ss {:.3f}", "vlc": "--start-time={:.3f}"}
 

@@ -39,7 +39,7 @@ from pipeline.reports.analysis_page import (
     Threshold,
     write_analysis_page,
 )
-from pipeline.results.explanations import write_table
+from pipeline.results.tables import write_table
 
 Small = tuple[str | bytes, str | bytes | None]  # a picture and its heat, as JPEG or as a name of a file
 Kind = Literal["the same file", "nearly the same", "mirrored"]

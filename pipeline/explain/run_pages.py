@@ -19,6 +19,7 @@ from pipeline.reports import pictures_page
 from pipeline.reports.pictures_page import PictureItem, PicturesPage
 from pipeline.reports.video_page import VideoPage, write_timeline, write_video_page
 from pipeline.results.explanations import Explanations
+from pipeline.results.intervals import find_label_intervals
 
 MOST_EMBEDDED = 300  # pictures; more would make a page of many megabytes, and are linked instead
 _SHOWN_BY_BROWSERS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif")
@@ -94,7 +95,7 @@ def video_page(outcome: Outcome, track: Explanations, session: Session, *, comma
         indices=indices,
         scores=scores,
         classes=classes,
-        stretches=track.stretches(classes, last_seconds=track.last_frame_seconds(outcome.duration_seconds)),
+        stretches=find_label_intervals(track, classes, last_seconds=track.last_frame_seconds(outcome.duration_seconds)),
         cuts_seconds=track.cuts_seconds,
         thumbnails=track.thumbnails,
         facts=facts(outcome, options, command),

@@ -33,7 +33,8 @@ from pipeline.records import ClassGroup, Colour, Frame, Geometry, Options, Outco
 from pipeline.rendering import label_box
 from pipeline.rendering.frame_renderer import THUMBNAIL_PX, Explanation, FrameRenderer, as_thumbnail
 from pipeline.rendering.layouts import Canvas, arrange_panels
-from pipeline.results.explanations import Explanations, RawMaps, top_predictions
+from pipeline.results.explanations import Explanations, top_predictions
+from pipeline.results.raw_maps import RawMaps
 
 T = TypeVar("T")
 

@@ -32,7 +32,8 @@ from pipeline.models.device import disable_autotune
 from pipeline.records import Colour, Frame, Geometry, Options, Outcome, Progress, clock
 from pipeline.rendering.frame_renderer import Explanation, FrameRenderer
 from pipeline.rendering.layouts import Canvas
-from pipeline.results.explanations import STATE_VERSION, Explanations, RawMaps
+from pipeline.results.explanations import STATE_VERSION, Explanations
+from pipeline.results.raw_maps import RawMaps
 
 T = TypeVar("T")
 

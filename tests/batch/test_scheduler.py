@@ -33,7 +33,7 @@ from pipeline.explain import sessions
 from pipeline.explain.planning import plan_order
 from pipeline.models import class_names
 from pipeline.records import Found, KindInterval, LabelInterval, Options
-from pipeline.results import explanations
+from pipeline.results.intervals import PAUSE_SECONDS, SHOWN_SCORE
 
 AT_ONCE = "from pipeline import batch\nbatch.BACKOFF_SECONDS = (0.1, 0.1)\nbatch.BUSY_SECONDS = 0.2\n"
 # Hours go back at every look at the clock.
@@ -227,10 +227,10 @@ def stretches_of(rows: Sequence[dict[str, Any]], end_seconds: float) -> list[tup
     ends = dict(zip(times, [*times[1:], end_seconds], strict=True))
     found = []
     for label in {row["label"] for row in rows}:
-        mine = sorted((r for r in rows if r["label"] == label and r["score"] >= explanations.SHOWN_SCORE), key=lambda r: r["time_seconds"])
+        mine = sorted((r for r in rows if r["label"] == label and r["score"] >= SHOWN_SCORE), key=lambda r: r["time_seconds"])
         groups: list[list[dict[str, Any]]] = [mine[:1]] if mine else []
         for before, row in pairwise(mine):
-            if row["time_seconds"] - ends[before["time_seconds"]] > explanations.PAUSE_SECONDS:
+            if row["time_seconds"] - ends[before["time_seconds"]] > PAUSE_SECONDS:
                 groups.append([])
             groups[-1].append(row)
         for group in groups:
@@ -262,7 +262,7 @@ def test_the_index_has_every_kind_of_what_was_seen(archive: Path, made: Ended) -
     kinds = sql(out, f"SELECT relative, wnid, start_seconds, kind_stretch.end_seconds, best_score FROM kind_stretch {where}")
     classes = class_names.imagenet_classes()
     known = {group.wnid: {classes[index].wnid for index in group.members} for group in class_names.find_kinds(classes)}
-    seen = [row for row in sql(out, shown) if row[4] >= explanations.SHOWN_SCORE]
+    seen = [row for row in sql(out, shown) if row[4] >= SHOWN_SCORE]
     count = 0
     for file, wnid, first, last, score in seen:
         for kind in (kind for kind, below in known.items() if wnid in below):

@@ -29,7 +29,8 @@ from pipeline.explain import demo_clip, planning, predicting
 from pipeline.explain import sessions as visualization
 from pipeline.media import images, resizing
 from pipeline.records import ClassName, Options, Outcome, Prediction
-from pipeline.results.explanations import Explanations, write_predictions
+from pipeline.results.explanations import Explanations
+from pipeline.results.tables import write_predictions
 
 Clip = Callable[[str], Path]
 

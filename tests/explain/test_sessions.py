@@ -34,7 +34,7 @@ from pipeline.media import encoders, images, resizing
 from pipeline.models import class_names
 from pipeline.records import Colour, Options
 from pipeline.rendering import heat_blending
-from pipeline.results.explanations import write_predictions
+from pipeline.results.tables import prediction_rows, write_predictions
 
 Clip = Callable[[str], Path]
 Open = Callable[..., sessions.Session]
@@ -311,7 +311,7 @@ def test_every_frame_shows_the_explanation_of_that_frame(tmp_path: Path, open_se
         (first if number % 2 == 0 else second).save(folder / f"{number}.png")
     options = {"save_maps": tmp_path / "m.npz", "predictions": tmp_path / "p.csv", "label": "none"}
     _, track = video_job.visualize_video(job_for(folder, tmp_path / "out.mp4", **options), open_session(**options))
-    rows = [row for row in track.rows(class_names.imagenet_classes()) if row["rank"] == 1]
+    rows = [row for row in prediction_rows(track, class_names.imagenet_classes()) if row["rank"] == 1]
     assert ["cat" in row["label"] for row in rows] == [number % 2 == 0 for number in range(21)]
     assert [row["time_seconds"] for row in rows] == [number / 25 for number in range(21)]
     saved = np.load(tmp_path / "m.npz")["maps"]
@@ -336,7 +336,7 @@ def test_an_animated_webp_keeps_its_times_and_a_part_of_it_too(tmp_path: Path, o
         times, pictures = decoded(output)
         np.testing.assert_allclose(times, np.array(begins_ms[first:last]) / 1000 - begins_ms[first] / 1000, atol=1.1e-3)
         assert [clips.read_number(picture) for picture in pictures] == list(range(first, last))
-        assert [row["time_seconds"] for row in track.rows(class_names.imagenet_classes()) if row["rank"] == 1] == [
+        assert [row["time_seconds"] for row in prediction_rows(track, class_names.imagenet_classes()) if row["rank"] == 1] == [
             t / 1000 for t in begins_ms[first:last]
         ]
         end_ms = 840 if first == 0 else 720
@@ -350,7 +350,7 @@ def test_frames_between_show_the_nearest_earlier_map(clip: Clip, tmp_path: Path,
     times, pictures = decoded(tmp_path / "out.mp4")
     assert [clips.read_number(p) for p in pictures] == list(range(30)) and len(times) == 30
     assert np.load(tmp_path / "m.npz")["time_seconds"].tolist() == pytest.approx([n / 25 for n in range(0, 30, every)])
-    scores = [row["score"] for row in track.rows(class_names.imagenet_classes()) if row["rank"] == 1]
+    scores = [row["score"] for row in prediction_rows(track, class_names.imagenet_classes()) if row["rank"] == 1]
     assert all(scores[n] == scores[n // every * every] for n in range(30)) and len(scores) == 30
 
 
@@ -382,7 +382,7 @@ def test_the_ranking_of_a_video_is_by_mean_score(clip: Clip, tmp_path: Path, ope
     outcome, track = video_job.visualize_video(job, open_session(**options), progress=reached.append)
     assert [each.joining for each in reached] == [False] * 30 + [True]
     sums = np.zeros(1000)
-    for row in track.rows(class_names.imagenet_classes()):
+    for row in prediction_rows(track, class_names.imagenet_classes()):
         sums[row["index"]] += row["score"] / 30
     assert [p.name.index for p in outcome.top[:5]] == np.argsort(-sums)[:5].tolist()
     assert outcome.top[0].score == pytest.approx(sums.max(), abs=1e-5)

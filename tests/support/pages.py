@@ -33,6 +33,7 @@ from pipeline.reports.archive_page import ArchiveItem, ArchivePage, Sighting, wr
 from pipeline.reports.pictures_page import PictureItem, PicturesPage, write_pictures_page
 from pipeline.reports.video_page import VideoPage, write_timeline, write_video_page
 from pipeline.results.explanations import Explanations
+from pipeline.results.intervals import find_label_intervals
 
 HOSTILE = [
     "</script><img src=x onerror=alert(1)>",
@@ -88,7 +89,7 @@ def video_page(frames: int = 750, *, rate: int = 25, seed: int = 0, classes: Seq
         "indices": state["indices"].reshape(frames, 3),
         "scores": state["scores"].reshape(frames, 3),
         "classes": classes,
-        "stretches": track.stretches(classes, last_seconds=1 / rate),
+        "stretches": find_label_intervals(track, classes, last_seconds=1 / rate),
         "cuts_seconds": [begin / rate for begin in begins[1:]],
         "thumbnails": [Thumbnail(time_seconds=(n + 0.5) * frames / rate / 12, jpeg=jpeg(n), width_px=128, height_px=72) for n in range(12)],
         "facts": {

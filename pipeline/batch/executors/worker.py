@@ -21,7 +21,9 @@ from pipeline.files.atomic import atomic_write
 from pipeline.models import class_names, loading
 from pipeline.models.device import use_device
 from pipeline.records import ClassName, Found, KindInterval, LabelInterval, Outcome, Progress
-from pipeline.results.explanations import Explanations, write_predictions
+from pipeline.results.explanations import Explanations
+from pipeline.results.intervals import find_kind_intervals, find_label_intervals
+from pipeline.results.tables import write_predictions
 
 
 class Worker:
@@ -98,13 +100,13 @@ class Worker:
                 for p in outcome.top
             ]
         else:
-            stretches = track.stretches(classes, last_seconds=last_seconds)
+            stretches = find_label_intervals(track, classes, last_seconds=last_seconds)
         return Result(
             token=order.token,
             how="done",
             outcome=outcome.as_json(),
             stretches=stretches,
-            kinds=track.kind_stretches(self._kinds, last_seconds=last_seconds),
+            kinds=find_kind_intervals(track, self._kinds, last_seconds=last_seconds),
             frames=outcome.frames,
         )
 
