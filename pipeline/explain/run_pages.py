@@ -95,7 +95,7 @@ def video_page(outcome: Outcome, track: Explanations, session: Session, *, comma
         indices=indices,
         scores=scores,
         classes=classes,
-        stretches=find_label_intervals(track, classes, last_seconds=track.last_frame_seconds(outcome.duration_seconds)),
+        intervals=find_label_intervals(track, classes, last_seconds=track.last_frame_seconds(outcome.duration_seconds)),
         cuts_seconds=track.cuts_seconds,
         thumbnails=track.thumbnails,
         facts=facts(outcome, options, command),

@@ -30,6 +30,7 @@ class FoldedConvolution:
 
     @property
     def name(self) -> str:
+        """The layer's, with what was done to it."""
         return f"{self.stands_for.name}_folded"
 
     def __call__(self, x: Any, **_: Any) -> Any:

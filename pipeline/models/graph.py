@@ -70,10 +70,12 @@ class _Flattener:
         self._count = 0
 
     def slot(self, tensor: Any, name: str) -> Slot:
+        """A new slot for a tensor of Keras' graph, named by the layer that gives it."""
         self._count += 1
         return Slot(self._count, tuple(tensor.shape), name)
 
     def flatten(self, model: keras.Model, inputs: Sequence[Slot]) -> list[Slot]:
+        """Add the calls of a model that reads these slots, and return those of its outputs."""
         scope = {id(tensor): slot for tensor, slot in zip(model.inputs, inputs, strict=True)}
         for node in _nodes_in_order(model):
             arguments, keywords = keras.tree.map_structure(
@@ -98,6 +100,7 @@ def _has_training(operation: Any) -> bool:
 
 
 def has_graph(model: keras.Model) -> bool:
+    """Whether it is functional or Sequential and was built, so that its calls are known."""
     try:
         return bool(model.inputs) and bool(model.outputs)
     except (AttributeError, ValueError):
@@ -125,6 +128,7 @@ def _nodes_in_order(model: keras.Model) -> list[Any]:
 
 
 def is_spatial(slot: Slot) -> bool:
+    """Whether the tensor is a feature map (batch, h, w, channels) of more than one position."""
     return len(slot.shape) == 4 and slot.shape[1:3] != (1, 1)
 
 
@@ -139,6 +143,7 @@ def calls_between(calls: Sequence[Call], start: set[int], end: Slot) -> tuple[Ca
 
 
 def variables_of(calls: Iterable[Call]) -> tuple[Any, ...]:
+    """The variables of all layers that are called, each once."""
     found: dict[int, Any] = {}
     for call in calls:
         for variable in getattr(call.operation, "variables", ()):

@@ -38,6 +38,7 @@ class RunningRange:
         return (0.0 if self._scale is None else self._scale), self._time_seconds
 
     def restore(self, state: Sequence[float]) -> None:
+        """Go on where `state` was given."""
         self._scale, self._time_seconds = float(state[0]), float(state[1])
 
 

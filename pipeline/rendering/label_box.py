@@ -43,13 +43,16 @@ class Patch:
 
     @property
     def height(self) -> int:
+        """In pixels."""
         return int(self.layers.shape[1])
 
     @property
     def width(self) -> int:
+        """In pixels."""
         return int(self.layers.shape[2])
 
     def lay(self, mask: Array, rgb: tuple[int, int, int], x: int, y: int, strength: float = 1.0) -> None:
+        """Lay a colour, RGB in [0, 255], where `mask`, uint8 (height, width), covers; x, y is the mask's upper left corner."""
         self.lay_values(mask, _opaque_colour(rgb, self.colour), x, y, strength)
 
     def lay_values(self, mask: Array, opaque: Array, x: int, y: int, strength: float = 1.0) -> None:
@@ -96,14 +99,17 @@ class LabelSize(NamedTuple):
 
     @property
     def small(self) -> int:
+        """The letters' height in pixels in every row but the first."""
         return _small(self.em)
 
     @property
     def margin(self) -> int:
+        """The room between the box and the panel's edge."""
         return _round_to_even(0.7 * self.em)
 
     @property
     def pad(self) -> int:
+        """The room between the box's edge and what is in it."""
         return round(0.62 * self.em)
 
 

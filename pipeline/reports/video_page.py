@@ -36,7 +36,7 @@ class VideoPage:
     indices: Array
     scores: Array
     classes: Sequence[ClassName]
-    stretches: Sequence[LabelInterval] = ()
+    intervals: Sequence[LabelInterval] = ()
     cuts_seconds: Sequence[float] = ()
     thumbnails: Sequence[Thumbnail] = ()
     facts: Mapping[str, str]
@@ -70,7 +70,7 @@ def write_video_page(path: Path, page: VideoPage, *, overwrite: bool) -> None:
 
 
 def _video_data(page: VideoPage, chart: timeline.Timeline) -> dict[str, Any]:
-    used = sorted({int(i) for i in np.unique(page.indices)} | {stretch.name.index for stretch in page.stretches})
+    used = sorted({int(i) for i in np.unique(page.indices)} | {interval.name.index for interval in page.intervals})
     names = {name.index: name for name in page.classes}
     return {
         "name": printable(page.title),
@@ -81,7 +81,7 @@ def _video_data(page: VideoPage, chart: timeline.Timeline) -> dict[str, Any]:
         "classes": {str(i): [names[i].label, names[i].wnid or ""] for i in used},
         "stretches": [
             [s.start_seconds - page.begins_seconds, s.end_seconds - page.begins_seconds, s.name.index, s.mean_score, s.best_score]
-            for s in page.stretches
+            for s in page.intervals
         ],
     }
 

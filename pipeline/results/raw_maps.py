@@ -36,6 +36,7 @@ class RawMaps:
 
     @property
     def frames(self) -> int:
+        """How many frames were added."""
         return len(self._times)
 
     def state(self, *, since: int) -> dict[str, Array]:
@@ -62,10 +63,16 @@ class RawMaps:
         return np.memmap(self._spool, np.float32, "r", shape=(len(self._times), *self._shape))
 
     def close(self) -> None:
+        """Give back the disk space."""
         with suppress(OSError):  # what a full disk did not take
             self._spool.close()
 
     def write(self, path: Path, *, region: tuple[float, float, float, float], overwrite: bool) -> None:
+        """Write all frames as .npz, with `region` (left, top, right, bottom) in [0, 1], the part of a frame that its maps cover.
+
+        It has `maps` float32 (frames, targets, h, w), `targets` int and `scores` float32 (frames, targets), and `time_seconds` float64
+        (frames,). Raises OutputError as `atomic_write` does, or where the maps could not be kept until now.
+        """
         maps = self._spooled()
         with atomic_write(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
             np.savez(

@@ -102,7 +102,7 @@ def test_almost_nothing_makes_a_page_and_a_chart(tmp_path: Path, frames: int, k:
         indices=np.zeros((frames, k), np.int32),
         scores=np.full((frames, k), 0.5, np.float32),
         duration_seconds=0.0,
-        stretches=[],
+        intervals=[],
         thumbnails=[],
         cuts_seconds=[],
     )
@@ -137,7 +137,7 @@ def test_ticks_are_round_and_few(span: float, last: float, text: str) -> None:
 def test_the_data_of_every_frame_comes_back_to_the_bit(tmp_path: Path, classes: int) -> None:
     names = [ClassName(index=i, wnid=None, label=f"class {i}") for i in range(classes)]
     page = video_page(100)
-    page = video_page(100, classes=names, indices=page.indices + classes - 1000, stretches=[])
+    page = video_page(100, classes=names, indices=page.indices + classes - 1000, intervals=[])
     elements = written(tmp_path, page)
     got = {}
     for tag, attributes in elements.elements:
@@ -157,8 +157,8 @@ def test_times_are_those_of_the_output(tmp_path: Path) -> None:
         50,
         begins_seconds=100.0,
         times_seconds=page.times_seconds + 100,
-        stretches=[
-            type(s)(**{**vars(s), "start_seconds": s.start_seconds + 100, "end_seconds": s.end_seconds + 100}) for s in page.stretches
+        intervals=[
+            type(s)(**{**vars(s), "start_seconds": s.start_seconds + 100, "end_seconds": s.end_seconds + 100}) for s in page.intervals
         ],
         cuts_seconds=[cut + 100 for cut in page.cuts_seconds],
         thumbnails=[Thumbnail(time_seconds=101.0, jpeg=jpeg(0), width_px=128, height_px=72)],
@@ -166,7 +166,7 @@ def test_times_are_those_of_the_output(tmp_path: Path) -> None:
     elements = written(tmp_path, late)
     data = data_of(elements)
     assert data["begins"] == 100 and data["span"] == pytest.approx(2)
-    np.testing.assert_allclose([row[:2] for row in data["stretches"]], [(s.start_seconds, s.end_seconds) for s in page.stretches])
+    np.testing.assert_allclose([row[:2] for row in data["stretches"]], [(s.start_seconds, s.end_seconds) for s in page.intervals])
     assert [a["data-seconds"] for tag, a in elements.elements if tag == "button" and "data-seconds" in a] == ["1.0"]
     for ours, theirs in zip(_legend(late, _build_timeline(late)), _legend(page, _build_timeline(page)), strict=True):
         assert ours["peak"] == theirs["peak"]

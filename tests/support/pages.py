@@ -89,7 +89,7 @@ def video_page(frames: int = 750, *, rate: int = 25, seed: int = 0, classes: Seq
         "indices": state["indices"].reshape(frames, 3),
         "scores": state["scores"].reshape(frames, 3),
         "classes": classes,
-        "stretches": find_label_intervals(track, classes, last_seconds=1 / rate),
+        "intervals": find_label_intervals(track, classes, last_seconds=1 / rate),
         "cuts_seconds": [begin / rate for begin in begins[1:]],
         "thumbnails": [Thumbnail(time_seconds=(n + 0.5) * frames / rate / 12, jpeg=jpeg(n), width_px=128, height_px=72) for n in range(12)],
         "facts": {
