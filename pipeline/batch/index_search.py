@@ -72,7 +72,7 @@ class Hit:
 def search(output: Path, query: str, *, min_score: float = 0.0, min_seconds: float = 0.0, limit: int = 20) -> list[Hit]:
     """Where what the query means was seen, in the ledgers of all shards, the best first.
 
-    What it means is told by `class_names.matches`: the first stage of which something is in the index is the answer. Of a kind it is
+    What it means is told by `class_names.find_matches`: the first stage of which something is in the index is the answer. Of a kind it is
     when the scores of its classes came to SHOWN_SCORE together; of classes under one name, and in inputs whose record has no kinds, the
     stretches of the classes, those that overlap or follow within a second as one.
 

@@ -13,7 +13,7 @@ from pipeline.errors import HeatreelError
 from pipeline.models import class_names, metadata, zoo
 from pipeline.records import Audio, Codec, Fit, LabelPlace, Layout, Method, Pixels, Precision, Scale
 
-# OpenCV's, as compositing.colormap_names has them; asking it would take longer than anyone waits for a tab.
+# OpenCV's, as heat_blending.colormap_names has them; asking it would take longer than anyone waits for a tab.
 COLORMAPS = (
     *("autumn", "bone", "cividis", "cool", "deepgreen", "hot", "hsv", "inferno", "jet", "magma", "ocean", "parula", "pink", "plasma"),
     *("rainbow", "spring", "summer", "turbo", "twilight", "twilight_shifted", "viridis", "winter"),

@@ -64,23 +64,23 @@ def prediction_rows(explanations: Explanations, classes: Sequence[ClassName], ta
 
 def write_predictions(
     path: Path,
-    tracks: Sequence[Explanations],
+    inputs: Sequence[Explanations],
     classes: Sequence[ClassName],
     *,
     targets: Sequence[ClassGroup] | None = None,
     overwrite: bool,
     name_inputs: bool,
 ) -> None:
-    """Write every track's rows; with `name_inputs` a first column `input`. The suffix chooses CSV, JSON lines or Parquet.
+    """Write the rows of every input; with `name_inputs` a first column `input`. The suffix chooses CSV, JSON lines or Parquet.
 
     `targets` are what was asked for, if anything was.
     """
     target = targets[0] if targets else None
 
     def rows() -> Iterator[dict[str, Any]]:
-        for track in tracks:
-            for row in prediction_rows(track, classes, target):
-                yield {"input": str(track.input), **row} if name_inputs else row
+        for explanations in inputs:
+            for row in prediction_rows(explanations, classes, target):
+                yield {"input": str(explanations.input), **row} if name_inputs else row
 
     columns = [*(["input"] if name_inputs else []), *COLUMNS]
     with atomic_write(path, overwrite=overwrite) as temporary:

@@ -134,8 +134,10 @@ def test_a_hardware_encoder_that_does_not_work_makes_way(monkeypatch: pytest.Mon
 
 SEEN_BY_ONEDNN = """
 import numpy as np
-from pipeline import embedded, maps, network
-maps.scorer(network.split(embedded.build()))(np.zeros((1, 64, 64, 3), np.uint8))
+from pipeline.cam.explainer import make_scorer
+from pipeline.models.embedded_network import build_embedded_network
+from pipeline.models.network import split_model
+make_scorer(split_model(build_embedded_network()))(np.zeros((1, 64, 64, 3), np.uint8))
 """
 
 
