@@ -1270,7 +1270,7 @@ def models_table(context: typer.Context, as_json: Json = False) -> None:
     """The models that come by name, with what is published of them, and whether their weights are on this machine."""
     if context.invoked_subcommand is None:
         with open_terminal(as_json=as_json, quiet=False, verbose=False) as terminal:
-            rows = [zoo.describe_entry(entry) for entry in zoo.ENTRIES.values()]
+            rows = [zoo.describe_entry(entry) for entry in zoo.ZOO_ENTRIES.values()]
             if as_json:
                 terminal.put_json({"models": rows})
             else:

@@ -62,7 +62,7 @@ def precisions(incomplete: str) -> list[str]:
 
 def models(incomplete: str) -> list[str]:
     """Names of the zoo. Where none begins so, the shell completes names of files itself."""
-    return _beginning(zoo.ENTRIES, incomplete.casefold())
+    return _beginning(zoo.ZOO_ENTRIES, incomplete.casefold())
 
 
 def classes(context: typer.Context, incomplete: str) -> list[str]:

@@ -51,6 +51,6 @@ def _embedded_weights() -> str:
     from pipeline.models import embedded_network
 
     try:
-        return f"{len(embedded_network.read_weights())} tensors, sha256 as published"
+        return f"{len(embedded_network.read_embedded_weights())} tensors, sha256 as published"
     except HeatreelError as error:
         return str(error)

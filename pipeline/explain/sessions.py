@@ -120,7 +120,7 @@ def _nearest(length: float, stride: int) -> int:
 
 def open_session(classifier: Classifier, options: Options) -> Session:
     """Raises CommandError when a target is no class of the model, or a size is asked for that it does not take."""
-    targets = [class_names.find_target(wanted, classifier.classes) for wanted in options.targets] or None
+    targets = [class_names.find_target_class(wanted, classifier.classes) for wanted in options.targets] or None
     if options.short_side_px and not classifier.any_size:
         size = "x".join(map(str, classifier.input_px))
         raise CommandError(f"--short-side {options.short_side_px}: {classifier.name} takes pictures of {size} pixels and no others")

@@ -21,8 +21,8 @@ from typing import Any, Literal
 from pipeline.errors import CommandError, ModelError
 from pipeline.records import ClassGroup, ClassName
 
-Stage = Literal["index", "wnid", "label", "name", "word", "kind", "part"]
-FOUND_BY: Mapping[Stage, str] = {
+MatchStage = Literal["index", "wnid", "label", "name", "word", "kind", "part"]
+FOUND_BY: Mapping[MatchStage, str] = {
     "index": "the index",
     "wnid": "the WordNet id",
     "label": "the label",
@@ -68,7 +68,7 @@ _TOGETHER: Mapping[str, tuple[str, ...]] = {
 class Match:
     """What a query found at one stage. Several groups where nothing joins what it names, as a bird and a machine."""
 
-    stage: Stage
+    stage: MatchStage
     groups: tuple[ClassGroup, ...]
 
 
@@ -164,7 +164,7 @@ def _above(wnid: str, parents: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------------------------ what is meant
 
 
-def find_target(wanted: str, classes: Sequence[ClassName]) -> ClassGroup:
+def find_target_class(wanted: str, classes: Sequence[ClassName]) -> ClassGroup:
     """The class or kind that `--target` names: by index, wnid, a whole name or a whole word of one; any case, singular or plural.
 
     Raises CommandError when there is none, with the nearest names (a part of a word is more often a slip than a wish), or when it names
@@ -284,7 +284,7 @@ class _Search:
         self._net = _wordnet() if self._by_wnid else None  # a model of its own words needs no table
         self._forms = _forms(_key(query))
 
-    def stages(self) -> Iterator[tuple[Stage, tuple[ClassGroup, ...]]]:
+    def stages(self) -> Iterator[tuple[MatchStage, tuple[ClassGroup, ...]]]:
         yield "wnid", self._wnid(self._query.casefold())
         yield "label", self._labels()
         yield from (("name", found) for found in self._named())

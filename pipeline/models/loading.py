@@ -113,7 +113,7 @@ def build_zoo_model(entry: zoo.ZooEntry, *, weights: str | None = "imagenet", cl
     except Exception as error:  # Keras raises a bare Exception for a failed download
         if weights is None or "URL fetch failure" not in str(error):
             raise
-        wanted = zoo.weights_cache(entry)
+        wanted = zoo.cached_weights_path(entry)
         message = f"the ImageNet weights of {entry.name} ({entry.size_mb:.0f} MB) are not on this machine and could not be downloaded"
         raise ModelError(message, remedy=f"put the file {wanted.name} into {wanted.parent}, or name it with --weights") from error
 
@@ -139,9 +139,9 @@ def build_backbone(choice: ModelChoice) -> keras.Model:
 def fetch_weights(entry: zoo.ZooEntry) -> str:
     """Bring a model's weights to this machine; returns where they lie. Raises ModelError when they cannot be downloaded."""
     if entry.builder is None:
-        return f"{embedded_network.weights_path()} (embedded)"
+        return f"{embedded_network.embedded_weights_path()} (embedded)"
     build_zoo_model(entry)
-    return str(zoo.weights_cache(entry))
+    return str(zoo.cached_weights_path(entry))
 
 
 def open_keras_model(choice: ModelChoice) -> keras.Model:

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from pipeline.errors import ModelError
 
-MEMBER = "heatreel.json"
-VERSION = 1
+METADATA_MEMBER = "heatreel.json"
+METADATA_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class ModelMetadata:
 def add_metadata(path: Path, metadata: ModelMetadata) -> None:
     """Put the metadata into a .keras file that has none."""
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(MEMBER, json.dumps({"version": VERSION, **asdict(metadata)}))
+        archive.writestr(METADATA_MEMBER, json.dumps({"version": METADATA_VERSION, **asdict(metadata)}))
 
 
 def read_metadata(path: Path) -> ModelMetadata | None:
@@ -67,10 +67,10 @@ def read_metadata(path: Path) -> ModelMetadata | None:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            if MEMBER not in archive.namelist():
+            if METADATA_MEMBER not in archive.namelist():
                 return None
-            content = json.loads(archive.read(MEMBER))
-        if content.pop("version") != VERSION:
+            content = json.loads(archive.read(METADATA_MEMBER))
+        if content.pop("version") != METADATA_VERSION:
             raise ModelError(f"--model {path}: was trained by another version of this program", remedy="update heatreel")
         learned = [LearnedPicture(**each) for each in content.pop("learned")]
         return ModelMetadata(**content, learned=learned)

@@ -179,12 +179,12 @@ def _make_entries() -> Iterator[ZooEntry]:
         )
 
 
-ENTRIES = {entry.name: entry for entry in (EMBEDDED_MODEL, *_make_entries())}
+ZOO_ENTRIES = {entry.name: entry for entry in (EMBEDDED_MODEL, *_make_entries())}
 
 
 def find_entry(name: str) -> ZooEntry:
     """The entry of that name in any spelling (`ResNet-50`, `resnet50`). Raises ModelError for an unknown one, with the nearest."""
-    plain = {_plain(known): found for known, found in ENTRIES.items()}
+    plain = {_plain(known): found for known, found in ZOO_ENTRIES.items()}
     if _plain(name) in plain:
         return plain[_plain(name)]
     near = difflib.get_close_matches(_plain(name), plain, n=3)
@@ -194,7 +194,7 @@ def find_entry(name: str) -> ZooEntry:
 
 def is_known_model(text: str) -> bool:
     """Whether that is a name of the zoo, or means a file."""
-    return is_model_file(text) or _plain(text) in map(_plain, ENTRIES)
+    return is_model_file(text) or _plain(text) in map(_plain, ZOO_ENTRIES)
 
 
 def is_model_file(model: str) -> bool:
@@ -242,12 +242,12 @@ def check_choice(choice: ModelChoice, targets: Sequence[str]) -> None:
         class_names.read_labels(choice.labels) if choice.labels else () if is_model_file(choice.model) else class_names.imagenet_classes()
     )
     for wanted in targets if known else ():
-        class_names.find_target(wanted, known)
+        class_names.find_target_class(wanted, known)
 
 
 def describe_entry(entry: ZooEntry) -> dict[str, Any]:
     """What is published of a model, for a table or JSON; `weights` says whether they are on this machine."""
-    cached = "embedded" if entry.builder is None else "cached" if weights_cache(entry).is_file() else "not here"
+    cached = "embedded" if entry.builder is None else "cached" if cached_weights_path(entry).is_file() else "not here"
     return {
         "name": entry.name,
         "input": entry.input_px,
@@ -262,7 +262,7 @@ def describe_entry(entry: ZooEntry) -> dict[str, Any]:
     }
 
 
-def weights_cache(entry: ZooEntry) -> Path:
+def cached_weights_path(entry: ZooEntry) -> Path:
     """Where Keras keeps, or would keep, the ImageNet weights of a model of its zoo."""
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / entry.weights_file
 

@@ -25,7 +25,7 @@ from pipeline.cam.explainer import BatchExplanation, make_explainer, make_scorer
 from pipeline.cam.methods import closed_form
 from pipeline.explain.sessions import explain_within_memory
 from pipeline.models import embedded_network
-from pipeline.models.class_names import find_target
+from pipeline.models.class_names import find_target_class
 from pipeline.models.network import Network, split_model
 
 if TYPE_CHECKING:
@@ -563,7 +563,9 @@ def test_the_map_of_a_mirrored_photograph_is_the_mirrored_map(classifier: Classi
         "motorcycle_left.png": "moped",
         "astronaut.png": "football helmet",
     }
-    explain = make_explainer(classifier.networks[0], targets=[find_target(label, classifier.classes).members for label in shown.values()])
+    explain = make_explainer(
+        classifier.networks[0], targets=[find_target_class(label, classifier.classes).members for label in shown.values()]
+    )
     moved = []
     for place, name in enumerate(shown):
         x = np.asarray(photograph(name).resize((768, 512), Image.Resampling.BICUBIC))

@@ -89,7 +89,7 @@ def carrying(model: Path, path: Path, learned: list[metadata.LearnedPicture]) ->
     assert card is not None
     with zipfile.ZipFile(model) as archive, zipfile.ZipFile(path, "w") as copy:
         for name in archive.namelist():
-            if name != metadata.MEMBER:
+            if name != metadata.METADATA_MEMBER:
                 copy.writestr(name, archive.read(name))
     metadata.add_metadata(path, replace(card, learned=learned))
     return path

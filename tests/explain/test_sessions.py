@@ -253,7 +253,7 @@ def test_saved_maps_hold_what_the_contract_says(cat: Path, tmp_path: Path, open_
     options = {"targets": ("banana", "n02123045"), "save_maps": tmp_path / "m.npz"}
     sessions.visualize_image(job_for(cat, tmp_path / "out.png", **options), open_session(**options))
     saved = np.load(tmp_path / "m.npz")
-    banana, tabby = (class_names.find_target(name, class_names.imagenet_classes()).members[0] for name in ("banana", "tabby"))
+    banana, tabby = (class_names.find_target_class(name, class_names.imagenet_classes()).members[0] for name in ("banana", "tabby"))
     geometry = open_session().geometry(451, 300)
     assert (geometry.width_px, geometry.height_px) == (384, 256)
     assert saved["maps"].shape == (1, 2, 8, 12) and saved["maps"].dtype == np.float32 and (saved["maps"] >= 0).all()

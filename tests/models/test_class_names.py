@@ -202,13 +202,15 @@ def test_what_means_nothing_finds_nothing(query: str) -> None:
 )
 def test_a_class_is_found_by_index_id_and_label(index: int, wnid: str, label: str) -> None:
     spellings = [str(index), wnid, wnid.upper(), label, label.upper(), label.lower(), label.replace(" ", "_"), f" {label} ", f"{label}s"]
-    assert {class_names.find_target(wanted, CLASSES) for wanted in spellings} == {ClassGroup(label=label, wnid=wnid, members=(index,))}
+    assert {class_names.find_target_class(wanted, CLASSES) for wanted in spellings} == {
+        ClassGroup(label=label, wnid=wnid, members=(index,))
+    }
 
 
 def test_every_label_and_id_leads_to_its_class() -> None:
     for name in CLASSES:
         one = ClassGroup(label=name.label, wnid=name.wnid, members=(name.index,))
-        assert class_names.find_target(name.wnid or "", CLASSES) == one == class_names.find_target(name.label, CLASSES)
+        assert class_names.find_target_class(name.wnid or "", CLASSES) == one == class_names.find_target_class(name.label, CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +222,7 @@ def test_every_label_and_id_leads_to_its_class() -> None:
 )
 def test_a_name_of_two_things_is_answered_with_both_ids(wanted: str, first: str, second: str) -> None:
     with pytest.raises(CommandError) as refused:
-        class_names.find_target(wanted, CLASSES)
+        class_names.find_target_class(wanted, CLASSES)
     assert str(refused.value) == f"--target {wanted}: several classes have this name; give one by its id: {first}, {second}"
     assert refused.value.exit_code == 2
 
@@ -237,25 +239,25 @@ def test_a_name_of_two_things_is_answered_with_both_ids(wanted: str, first: str,
 )
 def test_an_unknown_name_is_answered_with_near_ones(wanted: str, near: list[str]) -> None:
     with pytest.raises(CommandError, match=f"--target {wanted}: the model has no such class; near to it: ") as refused:
-        class_names.find_target(wanted, CLASSES)
+        class_names.find_target_class(wanted, CLASSES)
     assert set(near) <= set(refused.value.remedy.removeprefix("near to it: ").split(", "))
 
 
 def test_a_label_like_no_other_is_answered_with_what_to_give() -> None:
     with pytest.raises(CommandError, match="--target qqqqqqqq: the model has no such class; give a class name, wnid or index"):
-        class_names.find_target("qqqqqqqq", CLASSES)
+        class_names.find_target_class("qqqqqqqq", CLASSES)
 
 
 @pytest.mark.parametrize("wanted", ["1000", "99999999999999999999"])
 def test_an_index_beyond_the_last_class_is_refused(wanted: str) -> None:
     with pytest.raises(CommandError, match=f"--target {wanted}: the model has 1000 classes, 0 to 999"):
-        class_names.find_target(wanted, CLASSES)
+        class_names.find_target_class(wanted, CLASSES)
 
 
 @pytest.mark.parametrize("wanted", ["-1", "1.5", "n0012345", "", "²"])
 def test_what_is_neither_index_nor_name_is_refused(wanted: str) -> None:
     with pytest.raises(CommandError, match="no such class"):
-        class_names.find_target(wanted, CLASSES)
+        class_names.find_target_class(wanted, CLASSES)
 
 
 # ------------------------------------------------------------------------------------------------ a model's own labels
@@ -277,9 +279,9 @@ def test_own_labels_without_letters_are_found_too() -> None:
 
 def test_classes_without_wordnet_ids_are_told_apart_by_index() -> None:
     mine = own("left", "right", "Left")
-    assert class_names.find_target("right", mine).members == (1,)
+    assert class_names.find_target_class("right", mine).members == (1,)
     with pytest.raises(CommandError, match=r"several classes have this name; give one by its id: left: 0, Left: 2"):
-        class_names.find_target("LEFT", mine)
+        class_names.find_target_class("LEFT", mine)
 
 
 # ------------------------------------------------------------------------------------------------ folders' names

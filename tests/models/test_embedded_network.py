@@ -71,7 +71,7 @@ def test_takes_any_size(model: keras.Model, height: int, width: int) -> None:
 def test_has_the_published_number_of_weights(model: keras.Model) -> None:
     # Counted from the table of arXiv 1905.11946: convolutions without bias, one bias a channel where the batch norm is folded in.
     weights, channels = 3 * 3 * 3 * 32 + 32, 32
-    for repeats, kernel, _, expansion, filters in embedded_network.BLOCKS:
+    for repeats, kernel, _, expansion, filters in embedded_network._BLOCKS:
         for _ in range(repeats):
             wide = channels * expansion
             weights += (channels * wide + wide) * (expansion != 1) + kernel * kernel * wide + wide + wide * filters + filters
@@ -95,14 +95,14 @@ def flipped(content: bytes) -> bytes:
 )
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "weights.pth"
-    path.write_bytes(damage(embedded_network.weights_path().read_bytes()))
+    path.write_bytes(damage(embedded_network.embedded_weights_path().read_bytes()))
     with pytest.raises(ModelError, match=r"weights\.pth.*damaged.*sha256.*reinstall"):
-        embedded_network.read_weights(path)
+        embedded_network.read_embedded_weights(path)
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nowhere\.pth.*cannot be read: No such file"):
-        embedded_network.read_weights(tmp_path / "nowhere.pth")
+        embedded_network.read_embedded_weights(tmp_path / "nowhere.pth")
 
 
 # ------------------------------------------------------------------------------------------------ checkpoints written here

@@ -17,7 +17,7 @@ from pipeline.models import zoo
 from pipeline.models.pixel_normalization import normalize_pixels
 from pipeline.records import Geometry, Pixels
 
-ZOO = [entry for entry in zoo.ENTRIES.values() if entry.builder is not None]
+ZOO = [entry for entry in zoo.ZOO_ENTRIES.values() if entry.builder is not None]
 # Not squares, and with the two ends of the range: a swapped axis or colour shows.
 PICTURES = np.concatenate([np.zeros((1, 5, 7, 3)), np.full((1, 5, 7, 3), 255), np.random.default_rng(3).uniform(0, 255, (2, 5, 7, 3))])
 

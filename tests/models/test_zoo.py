@@ -68,7 +68,7 @@ def _expected() -> Iterator[tuple[str, Expected]]:
 
 
 EXPECTED = dict(_expected())
-ZOO = {entry.builder: entry for entry in zoo.ENTRIES.values() if entry.builder is not None}
+ZOO = {entry.builder: entry for entry in zoo.ZOO_ENTRIES.values() if entry.builder is not None}
 
 
 # ------------------------------------------------------------------------------------------------ the catalogue
@@ -77,13 +77,13 @@ ZOO = {entry.builder: entry for entry in zoo.ENTRIES.values() if entry.builder i
 def test_the_catalogue_has_every_builder_of_keras_and_the_embedded_model() -> None:
     functions = {name for name in dir(keras.applications) if name[0].isupper() and callable(getattr(keras.applications, name))}
     assert set(ZOO) == functions == set(EXPECTED) and len(functions) == 40
-    assert len(zoo.ENTRIES) == 41
-    assert [entry.name for entry in zoo.ENTRIES.values() if entry.builder is None] == [zoo.DEFAULT_MODEL]
-    assert all(entry.name == name for name, entry in zoo.ENTRIES.items())
-    assert len({entry.weights_file for entry in zoo.ENTRIES.values()}) == 41
+    assert len(zoo.ZOO_ENTRIES) == 41
+    assert [entry.name for entry in zoo.ZOO_ENTRIES.values() if entry.builder is None] == [zoo.DEFAULT_MODEL]
+    assert all(entry.name == name for name, entry in zoo.ZOO_ENTRIES.items())
+    assert len({entry.weights_file for entry in zoo.ZOO_ENTRIES.values()}) == 41
 
 
-@pytest.mark.parametrize("entry", zoo.ENTRIES.values(), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", zoo.ZOO_ENTRIES.values(), ids=lambda entry: entry.name)
 def test_a_model_is_found_in_any_spelling(entry: zoo.ZooEntry) -> None:
     spellings = {entry.name, entry.name.upper(), entry.name.replace("_", "-"), entry.name.replace("_", ""), entry.builder or entry.name}
     assert {zoo.find_entry(spelling) for spelling in spellings} == {entry}

@@ -171,7 +171,7 @@ def test_a_model_pools_as_its_card_says(trained: transfer_learning.Trained, tmp_
         with zipfile.ZipFile(trained.plan.output) as source, zipfile.ZipFile(path, "w") as target:
             for member in source.namelist():
                 content = source.read(member)
-                if member == metadata.MEMBER:
+                if member == metadata.METADATA_MEMBER:
                     told = json.loads(content)
                     del told["pooling"]
                     content = json.dumps(told | ({"pooling": pooling} if pooling else {})).encode()
