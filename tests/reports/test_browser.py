@@ -219,7 +219,7 @@ def test_a_link_opens_at_its_time(visit: Open, video: Path, seconds: float) -> N
 
 def test_every_column_sorts_as_python_does(visit: Open, video: Path) -> None:
     page = visit(video).page
-    stretches = video_page().stretches
+    stretches = video_page().intervals
     keys: list[Callable[[Any], Any]] = [
         lambda s: s.start_seconds,
         lambda s: s.end_seconds,
@@ -242,7 +242,7 @@ def test_every_column_sorts_as_python_does(visit: Open, video: Path) -> None:
 
 def test_the_filter_keeps_what_matches_and_says_how_many(visit: Open, video: Path) -> None:
     page = visit(video).page
-    stretches = video_page().stretches
+    stretches = video_page().intervals
     part = stretches[3].name.label[1:5]
     kept = [s.name.label for s in stretches if part.lower() in s.name.label.lower()]
     assert 0 < len(kept) < len(stretches)
@@ -427,7 +427,7 @@ def test_an_archive_is_searched_by_what_was_seen(visit: Open, archive: Path) -> 
 
 
 def test_a_hit_opens_the_video_at_its_time(visit: Open, video: Path) -> None:
-    stretch = video_page().stretches[10]
+    stretch = video_page().intervals[10]
     item = ArchiveItem(
         name="kitchen.mov",
         kind="video",
