@@ -36,6 +36,7 @@ from pipeline.errors import CommandError, HeatreelError, Stopped, ToolError
 from pipeline.files import output_paths
 from pipeline.models import class_names, zoo
 from pipeline.records import ClassName, ModelChoice, Options, Outcome, Progress, Recipe, printable
+from pipeline.results import tables
 
 if TYPE_CHECKING:
     from pipeline.batch.archive import Request
@@ -452,7 +453,7 @@ def _root(
 def image(
     paths: Inputs,
     output: Output = None,
-    model: Model = zoo.DEFAULT,
+    model: Model = zoo.DEFAULT_MODEL,
     weights: Weights = None,
     labels: Labels = None,
     preprocess: Preprocess = "auto",
@@ -519,7 +520,7 @@ def image(
 def video(
     paths: Inputs,
     output: Output = None,
-    model: Model = zoo.DEFAULT,
+    model: Model = zoo.DEFAULT_MODEL,
     weights: Weights = None,
     labels: Labels = None,
     preprocess: Preprocess = "auto",
@@ -639,7 +640,7 @@ def batch(
             "--output", "-o", metavar="FOLDER", help="Where everything goes, and the ledger.", show_default=False, rich_help_panel=INPUTS
         ),
     ],
-    model: Model = zoo.DEFAULT,
+    model: Model = zoo.DEFAULT_MODEL,
     weights: Weights = None,
     labels: Labels = None,
     preprocess: Preprocess = "auto",
@@ -966,7 +967,7 @@ def predict(
             autocompletion=completion.models,
             rich_help_panel=MODEL,
         ),
-    ] = [zoo.DEFAULT],  # noqa: B006  # Typer copies it
+    ] = [zoo.DEFAULT_MODEL],  # noqa: B006  # Typer copies it
     weights: Weights = None,
     labels: Labels = None,
     preprocess: Preprocess = "auto",
@@ -1039,7 +1040,7 @@ def train(
             autocompletion=completion.models,
             rich_help_panel=MODEL,
         ),
-    ] = (zoo.DEFAULT),
+    ] = (zoo.DEFAULT_MODEL),
     weights: Weights = None,
     epochs: Annotated[
         int,
@@ -1108,10 +1109,10 @@ def train(
         )
         plan = training_plan.plan_training(data, output=output, recipe=recipe, resume=resume, overwrite=overwrite)
         with terminal.passing(f"loading the model {base}"), terminal.starting_up():
-            from pipeline.models import loading
+            from pipeline.models.device import use_device
             from pipeline.training import transfer_learning
 
-        terminal.say(f"running on {loading.use_device(device)}", only_verbose=True)
+        terminal.say(f"running on {use_device(device)}", only_verbose=True)
         with terminal.lesson(plan.output) as watcher:
             trained = transfer_learning.train(plan, watcher)
         terminal.put_trained(trained)
@@ -1185,7 +1186,7 @@ def analyze(
     )
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose) as terminal:
         from pipeline.evaluation import analysis_plan
-        from pipeline.rendering.compositing import colormap as known_colormap
+        from pipeline.rendering.heat_blending import colormap as known_colormap
 
         zoo.check_choice(choice, ())
         known_colormap(options.colormap)
@@ -1196,8 +1197,9 @@ def analyze(
                 from pipeline.evaluation import analysis
                 from pipeline.explain import sessions
                 from pipeline.models import loading
+                from pipeline.models.device import use_device
 
-            terminal.say(f"running on {loading.use_device(device, at_once=batching.AT_ONCE)}", only_verbose=True)
+            terminal.say(f"running on {use_device(device, at_once=batching.AT_ONCE)}", only_verbose=True)
             session = sessions.open_session(loading.load_classifier(choice), options)
         found = analysis.analyze(plan, session, choice=choice, command=_command(), counter=terminal.counter)
         terminal.put_analysis(found.as_json())
@@ -1232,7 +1234,7 @@ def demo(
         terminal.say(f"made {output / 'heatreel_photos'}: {len(clip.PHOTOGRAPHS)} photographs that come with scikit-image")
         terminal.say(f"made {source}: a camera gliding over them, {clip.SECONDS:g} seconds")
         plan = planning.plan_videos([source], output=result, options=options)
-        _run(plan, ModelChoice(model=zoo.DEFAULT), "auto", options, terminal, opens=opens)
+        _run(plan, ModelChoice(model=zoo.DEFAULT_MODEL), "auto", options, terminal, opens=opens)
 
 
 @app.command(
@@ -1269,7 +1271,7 @@ def models_table(context: typer.Context, as_json: Json = False) -> None:
     """The models that come by name, with what is published of them, and whether their weights are on this machine."""
     if context.invoked_subcommand is None:
         with open_terminal(as_json=as_json, quiet=False, verbose=False) as terminal:
-            rows = [zoo.describe(entry) for entry in zoo.ENTRIES.values()]
+            rows = [zoo.describe_entry(entry) for entry in zoo.ZOO_ENTRIES.values()]
             if as_json:
                 terminal.put_json({"models": rows})
             else:
@@ -1304,7 +1306,7 @@ def models_show(
             with terminal.starting_up():
                 from pipeline.models import summary
 
-            shown = summary.describe(choice, size)
+            shown = summary.summarize_model(choice, size)
         if as_json:
             terminal.put_json(shown)
         else:
@@ -1316,7 +1318,7 @@ def models_show(
 def models_classes(
     model: Annotated[
         str, typer.Argument(metavar="NAME_OR_PATH", help="A name of the zoo, or a model file.", autocompletion=completion.models)
-    ] = zoo.DEFAULT,
+    ] = zoo.DEFAULT_MODEL,
     word: Annotated[
         str | None,
         typer.Argument(
@@ -1329,19 +1331,19 @@ def models_classes(
     verbose: Verbose = False,
 ) -> None:
     """The classes that a model knows, with their synonyms; and what a word finds: classes, or a kind of them such as "corgi" or "bird"."""
-    if word is None and not zoo.is_model(model):
-        model, word = zoo.DEFAULT, model
+    if word is None and not zoo.is_known_model(model):
+        model, word = zoo.DEFAULT_MODEL, model
     choice = _choice(model, None, None, "auto", None, custom_objects, allow_unsafe)
     with open_terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
         zoo.check_choice(choice, ())
         classes: Sequence[ClassName] = class_names.imagenet_classes()
-        if zoo.is_file(model):
+        if zoo.is_model_file(model):
             with terminal.passing(f"loading the model {_name_of(choice)}"):
                 with terminal.starting_up():
                     from pipeline.models import loading
 
                 classes = loading.load_classifier(choice).classes
-        shown = class_names.listing(classes, word)
+        shown = class_names.list_classes(classes, word)
         if as_json:
             terminal.put_json({"model": model, **shown})
         else:
@@ -1354,7 +1356,7 @@ def models_fetch(
     verbose: Verbose = False,
 ) -> None:
     """Download the ImageNet weights of models of the zoo into Keras' cache."""
-    entries = [zoo.entry(name) for name in names]
+    entries = [zoo.find_entry(name) for name in names]
     with open_terminal(as_json=False, quiet=False, verbose=verbose) as terminal:
         with terminal.starting_up():
             from pipeline.models import loading
@@ -1362,7 +1364,7 @@ def models_fetch(
         failures = []
         for entry in entries:
             try:
-                terminal.say(f"{entry.name}: {loading.fetch(entry)}")
+                terminal.say(f"{entry.name}: {loading.fetch_weights(entry)}")
             except HeatreelError as error:
                 failures.append(str(error))
         for failure in failures:
@@ -1382,7 +1384,7 @@ def _run(
     Raises CommandError for what no input could cure, typer.Exit where an input has failed.
     """
     from pipeline.explain.planning import Job, Refusal, Skipped
-    from pipeline.rendering.compositing import colormap
+    from pipeline.rendering.heat_blending import colormap
 
     zoo.check_choice(choice, options.targets)
     colormap(options.colormap)
@@ -1404,11 +1406,10 @@ def _run(
     shown: list[tuple[Outcome, Explanations | None]] = [(outcome, None) for outcome in outcomes if not outcome.skipped]
 
     def write(done: Sequence[Explanations]) -> None:
-        from pipeline.results import explanations
 
         if options.predictions is not None and done:
             classes, more = session.classifier.classes, {"overwrite": options.overwrite, "name_inputs": len(plan) > 1}
-            explanations.write_predictions(options.predictions, done, classes, targets=session.targets, **more)
+            tables.write_predictions(options.predictions, done, classes, targets=session.targets, **more)
 
     # A single video gets its name after its predictions are written: should that fail, the next run need not begin anew.
     alone = len(jobs) == 1 and bool(jobs[0].source or jobs[0].pictures)
@@ -1444,7 +1445,7 @@ def _run(
 
 
 def _name_of(choice: ModelChoice) -> str:
-    return Path(choice.model).name if zoo.is_file(choice.model) else zoo.entry(choice.model).name
+    return Path(choice.model).name if zoo.is_model_file(choice.model) else zoo.find_entry(choice.model).name
 
 
 def _session(choice: ModelChoice, device: str, jobs: Sequence[Job], options: Options, terminal: Terminal) -> Session:
@@ -1452,8 +1453,9 @@ def _session(choice: ModelChoice, device: str, jobs: Sequence[Job], options: Opt
         with terminal.starting_up():
             from pipeline.explain import sessions
             from pipeline.models import loading
+            from pipeline.models.device import use_device
 
-        terminal.say(f"running on {loading.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
+        terminal.say(f"running on {use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
         return sessions.open_session(loading.load_classifier(choice), options)
 
 
@@ -1505,8 +1507,9 @@ def _predict(
             with terminal.starting_up():
                 from pipeline.explain import prediction_job
                 from pipeline.models import loading
+                from pipeline.models.device import use_device
 
-            terminal.say(f"running on {loading.use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
+            terminal.say(f"running on {use_device(device, at_once=_at_once(jobs))}", only_verbose=True)
         for choice in choices:
             with terminal.passing(f"loading the model {_name_of(choice)}"):
                 classifier = loading.load_classifier(choice)
@@ -1518,7 +1521,7 @@ def _predict(
             result_pages.write_prediction_grid(grid, answers, overwrite=options.overwrite)
     outcomes = [*refused, *(answer.outcome for each in zip(*answers, strict=True) for answer in each)]
     if csv is not None:
-        from pipeline.results.explanations import write_ranking
+        from pipeline.results.tables import write_ranking
 
         write_ranking(csv, outcomes, overwrite=options.overwrite, name_models=len(choices) > 1)
     terminal.put_predictions(outcomes)

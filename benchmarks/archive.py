@@ -40,7 +40,7 @@ def seconds_for(clips: Sequence[Path], folder: Path) -> float:
     """From the moment a worker has its model until the last clip is done."""
     folder = Path(tempfile.mkdtemp(dir=folder))  # else the receipts of the run before would say that all is done
     options = Options()
-    setup = Setup(choice=ModelChoice(model=zoo.DEFAULT), options=options, settings="benchmark")
+    setup = Setup(choice=ModelChoice(model=zoo.DEFAULT_MODEL), options=options, settings="benchmark")
     engine = LocalExecutor(setup, 1, log=folder / "log")
     waiting, held, done, begun = list(enumerate(clips)), 0, 0, 0.0
     try:

@@ -21,12 +21,12 @@ import cv2
 import numpy as np
 
 from pipeline.arrays import Array
+from pipeline.cam import explainer
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from PIL import Image
 
-from pipeline.cam import maps
 from pipeline.explain import demo_clip, prediction_job
 from pipeline.media import images, resizing
 from pipeline.models import loading, pixel_normalization, zoo
@@ -58,10 +58,10 @@ def areas(pixels: Array, heat: Array, score: Callable[[Array], Array], steps: in
 
 def ways(classifier: loading.Classifier, methods: Sequence[str]) -> dict[str, Callable[[Array, int], Array]]:
     """By name, what makes a map float (h, w) of pixels for a class."""
-    scale = partial(pixel_normalization.scale_pixels, mode=classifier.pixels)
+    scale = partial(pixel_normalization.normalize_pixels, mode=classifier.pixels)
 
     def by_method(method: str, pixels: Array, index: int) -> Array:
-        explain = maps.explainer(classifier.networks[0], method=method, targets=[index], preprocess=scale)
+        explain = explainer.make_explainer(classifier.networks[0], method=method, targets=[index], preprocess=scale)
         heat: Array = explain(pixels[None]).maps.numpy()[0, 0]
         return heat
 

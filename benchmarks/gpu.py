@@ -32,17 +32,18 @@ from clips import VISUALIZE, make_clip
 from harness import Usage, markdown, run, spread, surroundings
 from measure import SIZES
 
-from pipeline.cam import maps
+from pipeline.cam.explainer import make_explainer
 from pipeline.models import batch_norm_folding, embedded_network, loading, network, pixel_normalization, zoo
+from pipeline.models.device import use_device
 
 SIZE_PX = 224
 
 
-def explainer(entry: zoo.Entry, precision: Any, *, compiled: bool) -> Callable[[Array], Any]:
-    model = embedded_network.build() if entry.builder is None else loading.build_zoo_model(entry, weights=None)
-    loading._compute_in(model, precision)
-    scale = functools.partial(pixel_normalization.scale_pixels, mode=entry.pixels)
-    explain = maps.explainer(batch_norm_folding.fold(network.split(model)), preprocess=scale)
+def explainer(entry: zoo.ZooEntry, precision: Any, *, compiled: bool) -> Callable[[Array], Any]:
+    model = embedded_network.build_embedded_network() if entry.builder is None else loading.build_zoo_model(entry, weights=None)
+    loading._set_precision(model, precision)
+    scale = functools.partial(pixel_normalization.normalize_pixels, mode=entry.pixels)
+    explain = make_explainer(batch_norm_folding.fold_batch_norms(network.split_model(model)), preprocess=scale)
     function = tf.function(explain, jit_compile=True, autograph=False) if compiled else explain
     return lambda pixels: [tensor.numpy() for tensor in function(pixels)]
 
@@ -66,8 +67,8 @@ def rates(functions: dict[str, Callable[[Array], Any]], batch: int, *, rounds: i
 
 def networks(options: argparse.Namespace, *, gpu: bool) -> list[dict[str, Any]]:
     rows = []
-    for name in (zoo.DEFAULT, "resnet50"):
-        entry = zoo.entry(name)
+    for name in (zoo.DEFAULT_MODEL, "resnet50"):
+        entry = zoo.find_entry(name)
         functions = {
             f"{precision}{', XLA' if compiled else ''}": explainer(entry, precision, compiled=compiled)
             for precision in ("float32", "mixed")
@@ -105,7 +106,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
-    device = loading.use_device(options.device)
+    device = use_device(options.device)
     gpu = device != "cpu"
     details = tf.config.experimental.get_device_details(tf.config.get_visible_devices("GPU")[0]) if gpu else {}
     found = {**surroundings(), "device": details.get("device_name", device)}

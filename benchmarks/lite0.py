@@ -25,7 +25,7 @@ def export(path: Path) -> Path:
 
     steps: list[dict[str, Any]] = []
     arrays: dict[str, Array] = {}
-    for layer in embedded_network.build().layers:
+    for layer in embedded_network.build_embedded_network().layers:
         name = layer.name
         if isinstance(layer, layers.Add):
             steps.append({"kind": "sum", "name": name})

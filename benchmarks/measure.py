@@ -135,14 +135,14 @@ def _encoding_usage(raw: Path, encoder: Sequence[object]) -> Usage:
 
 def _network_usage(networks: Networks, clip: Clip) -> Usage:
     """The forward pass alone on as many frames, as many batches at once as the command has there, the last one short, less one frame."""
-    from pipeline.cam.maps import batch_size  # which imports TensorFlow
+    from pipeline.cam.tracing import default_batch_size  # which imports TensorFlow
 
-    size = batch_size()
+    size = default_batch_size()
     pixels = noise(size, networks.fitted(*clip.size))
     batches = [pixels[: min(size, clip.frames - done)] for done in range(0, clip.frames, size)]
     for batch in (pixels, batches[-1], pixels[:1]):
         networks.forward(batch)  # the kernels of a shape are made at its first use, which is start-up
-    whole = used(lambda: list(batching.computed(networks.forward, batches)))
+    whole = used(lambda: list(batching.compute_batches(networks.forward, batches)))
     return whole.beyond(used(lambda: networks.forward(pixels[:1])))
 
 

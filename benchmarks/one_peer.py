@@ -53,7 +53,7 @@ class Peer(NamedTuple):
 def _keras_model() -> Any:
     from pipeline.models import embedded_network
 
-    return embedded_network.build()
+    return embedded_network.build_embedded_network()
 
 
 def tf_keras_vis(job: Job) -> Callable[[], Any]:

@@ -19,6 +19,8 @@ from statistics import median
 
 import numpy as np
 
+from pipeline.models import device
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from PIL import Image
@@ -52,7 +54,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
-    loading.use_device("auto", at_once=batching.AT_ONCE)
+    device.use_device("auto", at_once=batching.AT_ONCE)
     scorer = prediction_job.make_scorer(loading.load_classifier(ModelChoice(model=zoo.DEFAULT)), Options())
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.photos or make_photographs(Path(scratch), options.count)
@@ -65,7 +67,7 @@ def main() -> None:
         rounds = [
             (
                 rate(len(jobs), lambda: prediction_job.predict(jobs, nothing)),
-                rate(len(batches) * len(batch), lambda: list(batching.computed(scorer.score, batches))),
+                rate(len(batches) * len(batch), lambda: list(batching.compute_batches(scorer.score, batches))),
                 rate(len(jobs), lambda: prediction_job.predict(jobs, scorer)),
             )
             for _ in range(options.repeat)

@@ -21,7 +21,7 @@ import numpy as np
 from pipeline.arrays import Array
 from pipeline.explain import sessions
 from pipeline.media import images, resizing
-from pipeline.models import loading, zoo
+from pipeline.models import device, loading, zoo
 from pipeline.records import ModelChoice, Options
 
 BINS = 15  # of the expected calibration error, arXiv 1706.04599
@@ -74,9 +74,9 @@ def main() -> None:
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--boxes", type=Path)
     parser.add_argument("--wnid", default="n01877812", help="the class of what is in the boxes (a wallaby stands for a kangaroo)")
-    parser.add_argument("-m", "--model", default=zoo.DEFAULT)
+    parser.add_argument("-m", "--model", default=zoo.DEFAULT_MODEL)
     given = parser.parse_args()
-    loading.use_device("auto")
+    device.use_device("auto")
     classifier = loading.load_classifier(ModelChoice(model=given.model))
     index = {name.wnid: name.index for name in classifier.classes}
     files = [path for path in sorted(given.pictures.iterdir()) if path.name.partition("_")[0] in index]

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.cam import maps
+from pipeline.cam import tracing
 from pipeline.explain import sessions
 from pipeline.media import frame_reader, probing, resizing
-from pipeline.models import loading, zoo
+from pipeline.models import device, loading, zoo
 from pipeline.records import ModelChoice, Options
 from pipeline.rendering import scenes
 
@@ -32,7 +32,7 @@ def scores_of(path: Path, session: sessions.Session) -> Iterator[tuple[float, Ar
     source = probing.probe(path)
     with frame_reader.read_frames(source) as frames:
         seen = resizing.NetworkResizer(source.colour, session.geometry(source.width_px, source.height_px), interlaced=source.interlaced)
-        while batch := list(itertools.islice(frames, maps.batch_size())):
+        while batch := list(itertools.islice(frames, tracing.default_batch_size())):
             said = session.explain_batch(np.stack([seen(frame) for frame in batch]))
             yield from zip([frame.time_seconds for frame in batch], [each.scores for each in said], strict=True)
 
@@ -52,7 +52,7 @@ def judge(frames: list[tuple[float, Array]], smooth: float, seconds: float, part
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", type=Path, nargs="+")
-    loading.use_device("auto")
+    device.use_device("auto")
     session = sessions.open_session(loading.load_classifier(ModelChoice(model=zoo.DEFAULT)), Options(smooth=0))
     for path in parser.parse_args().videos:
         frames = list(scores_of(path, session))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.cam import maps
+from pipeline.cam import explainer
 from pipeline.explain import demo_clip
 from pipeline.media import images, resizing
 from pipeline.models import input_geometry, loading, zoo
@@ -27,7 +27,7 @@ geometry = input_geometry.frame_geometry(
     stride=classifier.stride,
 )
 
-explain = maps.explainer(classifier.networks[0])
+explain = explainer.make_explainer(classifier.networks[0])
 explanation = explain(resizing.resize_for_network(resizing.image_to_frame(picture), geometry)[None])
 
 for prediction in top_predictions(explanation.scores.numpy()[0], classifier.classes, 3):

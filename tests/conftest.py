@@ -93,7 +93,7 @@ def classifier() -> Classifier:
     from pipeline.models import loading, zoo
     from pipeline.records import ModelChoice
 
-    return loading.load_classifier(ModelChoice(model=zoo.DEFAULT))
+    return loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL))
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from pipeline.files import output_paths
 from pipeline.media import encoders, images
 from pipeline.models import zoo
 from pipeline.records import Found, ModelChoice, Options, natural_key
-from pipeline.rendering import compositing
+from pipeline.rendering import heat_blending
 
 HOME = ".heatreel"
 # Options that change where, when or how quickly, but not what; predictions and maps have values of their own.
@@ -79,7 +79,7 @@ class Request:
         for name in _WITHOUT_EFFECT:
             del options[name]
         more = {"predictions": self.predictions, "save_maps": self.maps is not None}
-        return json.dumps({**options, **more, "model": zoo.identity(self.choice)}, sort_keys=True, default=str)
+        return json.dumps({**options, **more, "model": zoo.identify_model(self.choice)}, sort_keys=True, default=str)
 
     @property
     def setup(self) -> Setup:
@@ -161,7 +161,7 @@ def check_apart(paths: Sequence[Path], output: Path) -> None:
 def prepare(request: Request) -> Path:
     """Refuse what cannot go well, before anything is made; then make the folder, and return its real path."""
     zoo.check_choice(request.choice, request.options.targets)
-    compositing.colormap(request.options.colormap)
+    heat_blending.colormap(request.options.colormap)
     options = request.options
     encoders.choose_encoder(options.codec, width_px=640, height_px=360, crf=options.crf, preset=options.preset)
     output_paths.check_output(home(request.output) / "ledger.sqlite", sources=frozenset(), overwrite=True)

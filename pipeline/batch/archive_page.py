@@ -11,14 +11,14 @@ from pipeline.batch import archive
 from pipeline.batch.store.ledger import LEFT, JobRow, Ledger
 from pipeline.files.output_paths import page_of
 from pipeline.records import ClassName, Prediction
-from pipeline.reports import html
+from pipeline.reports import archive_page
 
 MOST_ITEMS = 10_000  # that a browser shows and searches with ease
 
 
 def write_gallery(shards: Sequence[tuple[Ledger, int]], output: Path, *, refreshed: str) -> None:
     """Write it anew, from the ledgers of all shards, each with the settings that count. Raises OutputError."""
-    html.write_archive_page(file_of(output), gallery(shards, output, refreshed=refreshed), overwrite=True)
+    archive_page.write_archive_page(file_of(output), gallery(shards, output, refreshed=refreshed), overwrite=True)
 
 
 def file_of(output: Path) -> Path:
@@ -31,10 +31,10 @@ def own_page(books: Iterable[Ledger], output: Path) -> Path | None:
     return page if any(book.meta("page") for book in books) and page.exists() else None
 
 
-def gallery(shards: Sequence[tuple[Ledger, int]], output: Path, *, refreshed: str) -> html.ArchivePage:
+def gallery(shards: Sequence[tuple[Ledger, int]], output: Path, *, refreshed: str) -> archive_page.ArchivePage:
     """At most MOST_ITEMS inputs of each ledger are shown, failures before others; the counts are of all."""
     counts = dict.fromkeys(("done", "failed", "to do", "missing"), 0)
-    items: list[html.ArchiveItem] = []
+    items: list[archive_page.ArchiveItem] = []
     root = Path()
     for book, number in shards:
         root = archive.known_root(book)
@@ -47,15 +47,15 @@ def gallery(shards: Sequence[tuple[Ledger, int]], output: Path, *, refreshed: st
                 counts["exact copies"] = counts.get("exact copies", 0) + count
         rows = list(itertools.islice(book.jobs(["failed", "done"], number), MOST_ITEMS))
         seen = book.best_seen([row.job for row in rows])
-        items += [_item(row, book, root, output, [html.Sighting(*best) for best in seen.get(row.job, [])]) for row in rows]
-    return html.ArchivePage(title=root.name or str(root), counts=counts, refreshed=refreshed, items=items)
+        items += [_item(row, book, root, output, [archive_page.Sighting(*best) for best in seen.get(row.job, [])]) for row in rows]
+    return archive_page.ArchivePage(title=root.name or str(root), counts=counts, refreshed=refreshed, items=items)
 
 
-def _item(row: JobRow, book: Ledger, root: Path, output: Path, seen: Sequence[html.Sighting]) -> html.ArchiveItem:
+def _item(row: JobRow, book: Ledger, root: Path, output: Path, seen: Sequence[archive_page.Sighting]) -> archive_page.ArchiveItem:
     made = row.outcome or {}
     file, poster = Path(os.fsdecode(row.output)), archive.poster_of(book, output, row.job).relative_to(output)
     page = page_of(file)
-    return html.ArchiveItem(
+    return archive_page.ArchiveItem(
         name=os.fsdecode(row.relative),
         kind=row.kind,
         state=row.state,

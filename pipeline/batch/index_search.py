@@ -20,7 +20,7 @@ from pipeline.files.output_paths import check_output, identify_files
 from pipeline.media import muxer
 from pipeline.models import class_names
 from pipeline.records import ClassGroup, ClassName
-from pipeline.results.explanations import PAUSE_WITH_CUT_SECONDS, SHOWN_SCORE
+from pipeline.results.intervals import PAUSE_WITH_CUT_SECONDS, SHOWN_SCORE
 
 PLAYERS = {"mpv": "--start={:.3f}", "ffplay": "-ss {:.3f}", "vlc": "--start-time={:.3f}"}
 
@@ -73,7 +73,7 @@ class Hit:
 def search(output: Path, query: str, *, min_score: float = 0.0, min_seconds: float = 0.0, limit: int = 20) -> list[Hit]:
     """Where what the query means was seen, in the ledgers of all shards, the best first.
 
-    What it means is told by `class_names.matches`: the first stage of which something is in the index is the answer. Of a kind it is
+    What it means is told by `class_names.find_matches`: the first stage of which something is in the index is the answer. Of a kind it is
     when the scores of its classes came to SHOWN_SCORE together; of classes under one name, and in inputs whose record has no kinds, the
     stretches of the classes, those that overlap or follow within a second as one.
 
@@ -84,7 +84,7 @@ def search(output: Path, query: str, *, min_score: float = 0.0, min_seconds: flo
     with ExitStack() as stack:
         books = [stack.enter_context(ledger.open_ledger(file, read_only=True)) for file in archive.known_ledgers(output)]
         index = _Index(books, output)
-        for match in class_names.matches(query, index.classes, indices=False):
+        for match in class_names.find_matches(query, index.classes, indices=False):
             groups = [group for group in match.groups if index.has(group)]
             if groups:
                 found = [hit for group in groups for hit in index.hits(group, min_score, min_seconds, limit)]
@@ -153,7 +153,7 @@ class _Index:
         if group.wnid is not None or len(group.members) == 1:
             return [group.wnid] if group.wnid is not None else []
         members = set(group.members)
-        return [kind.wnid for kind in class_names.groups_of(self.classes) if kind.wnid is not None and members.issuperset(kind.members)]
+        return [kind.wnid for kind in class_names.find_kinds(self.classes) if kind.wnid is not None and members.issuperset(kind.members)]
 
     def order(self, found: _Found) -> tuple[float, Path, float]:
         return -found.hit.score, self._roots[found.number] / os.fsdecode(found.hit.relative), found.hit.start_seconds

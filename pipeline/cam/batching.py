@@ -22,7 +22,7 @@ READERS, AHEAD = 2, 64  # Pillow decodes without the interpreter's lock
 AT_ONCE = 2  # batches at the network, where there are many: a core that is done with a layer of one need not wait for the others
 
 
-def batches(
+def read_batches(
     items: Iterable[Item],
     read: Callable[[Item], tuple[Array, Rest]],
     *,
@@ -43,11 +43,11 @@ def batches(
         batch = waiting.setdefault(pixels.shape, [])
         batch.append((pixels, (item, rest)))
         if len(batch) == batch_size:
-            yield _stacked(waiting.pop(pixels.shape))
-    yield from map(_stacked, waiting.values())
+            yield _stack(waiting.pop(pixels.shape))
+    yield from map(_stack, waiting.values())
 
 
-def _stacked(batch: list[tuple[Array, tuple[Item, Rest]]]) -> tuple[Array, list[tuple[Item, Rest]]]:
+def _stack(batch: list[tuple[Array, tuple[Item, Rest]]]) -> tuple[Array, list[tuple[Item, Rest]]]:
     return np.stack([pixels for pixels, _ in batch]), [rest for _, rest in batch]
 
 
@@ -63,7 +63,7 @@ def read_ahead(items: Iterable[Item], read: Callable[[Item], Rest]) -> Iterator[
             yield reading.popleft()
 
 
-def computed(compute: Callable[[Batch], Answer], batches: Iterable[Batch]) -> Generator[Answer]:
+def compute_batches(compute: Callable[[Batch], Answer], batches: Iterable[Batch]) -> Generator[Answer]:
     """What the network's `compute` gives of each batch, in order; AT_ONCE of them are there at once, and one more waits for its turn."""
     going: deque[Future[Answer]] = deque()
     with ThreadPoolExecutor(AT_ONCE) as threads:

@@ -13,7 +13,7 @@ from pipeline.errors import HeatreelError
 from pipeline.models import class_names, metadata, zoo
 from pipeline.records import Audio, Codec, Fit, LabelPlace, Layout, Method, Pixels, Precision, Scale
 
-# OpenCV's, as compositing.colormap_names has them; asking it would take longer than anyone waits for a tab.
+# OpenCV's, as heat_blending.colormap_names has them; asking it would take longer than anyone waits for a tab.
 COLORMAPS = (
     *("autumn", "bone", "cividis", "cool", "deepgreen", "hot", "hsv", "inferno", "jet", "magma", "ocean", "parula", "pink", "plasma"),
     *("rainbow", "spring", "summer", "turbo", "twilight", "twilight_shifted", "viridis", "winter"),
@@ -62,7 +62,7 @@ def precisions(incomplete: str) -> list[str]:
 
 def models(incomplete: str) -> list[str]:
     """Names of the zoo. Where none begins so, the shell completes names of files itself."""
-    return _beginning(zoo.ENTRIES, incomplete.casefold())
+    return _beginning(zoo.ZOO_ENTRIES, incomplete.casefold())
 
 
 def classes(context: typer.Context, incomplete: str) -> list[str]:
@@ -73,11 +73,11 @@ def classes(context: typer.Context, incomplete: str) -> list[str]:
 
 def _labels(context: Any) -> Iterator[str]:
     given = context.params or {}
-    model, labels = given.get("model") or zoo.DEFAULT, given.get("labels")
+    model, labels = given.get("model") or zoo.DEFAULT_MODEL, given.get("labels")
     try:
-        card = metadata.read_metadata(Path(model)) if not labels and isinstance(model, str) and zoo.is_file(model) else None
+        card = metadata.read_metadata(Path(model)) if not labels and isinstance(model, str) and zoo.is_model_file(model) else None
         known = class_names.read_labels(Path(labels)) if labels else class_names.imagenet_classes()
-        kinds = class_names.groups_of(known)
+        kinds = class_names.find_kinds(known)
         names = card.labels if card else [*(each.label for each in known), *(kind.label for kind in kinds)]
     except HeatreelError:  # it is said when the command runs
         return

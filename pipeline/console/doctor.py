@@ -30,7 +30,7 @@ def examine() -> dict[str, Any]:
         "encoders": {codec: _working_encoder(codec) for codec in encoders.ENCODERS},
         "tensorflow": f"{tf.__version__}, keras {version('keras')}",
         "gpu": ", ".join(gpus) or "none that TensorFlow can use",
-        "weights": {zoo.DEFAULT: _embedded_weights()},
+        "weights": {zoo.DEFAULT_MODEL: _embedded_weights()},
         "free space": {place: f"{shutil.disk_usage(place).free / 1e9:.1f} GB" for place in dict.fromkeys((".", tempfile.gettempdir()))},
         "interrupted": {str(path): _size(path) for path in segment_journal.leftovers(Path())} or "none here",
     }
@@ -51,6 +51,6 @@ def _embedded_weights() -> str:
     from pipeline.models import embedded_network
 
     try:
-        return f"{len(embedded_network.read_weights())} tensors, sha256 as published"
+        return f"{len(embedded_network.read_embedded_weights())} tensors, sha256 as published"
     except HeatreelError as error:
         return str(error)

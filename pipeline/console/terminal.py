@@ -182,7 +182,7 @@ class Terminal:
             self.put(table(list(rows.values())))
 
     def put_classes(self, listing: Mapping[str, Any]) -> None:
-        """What `class_names.listing` has: a line of what the word found, and how, and a table of the classes."""
+        """What `class_names.list_classes` has: a line of what the word found, and how, and a table of the classes."""
         groups, stage = listing["groups"], listing["stage"]
         if groups:
             [first, *others] = groups

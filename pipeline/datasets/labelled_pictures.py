@@ -58,7 +58,7 @@ class CachedDataset:
     train: PixelCache
     val: PixelCache
     examples: Sequence[Example]
-    learned: Mapping[int, metadata.Learned]
+    learned: Mapping[int, metadata.LearnedPicture]
     signatures: Mapping[int, PictureSignature]
     unreadable: Sequence[tuple[str, str]]
 
@@ -80,7 +80,7 @@ def cache_pixels(
 
     Raises InputError when too few of a class can be read, OutputError when the disk refuses.
     """
-    learned: dict[int, metadata.Learned] = {}
+    learned: dict[int, metadata.LearnedPicture] = {}
     signatures: dict[int, PictureSignature] = {}
     unreadable: list[tuple[str, str]] = []
 
@@ -96,7 +96,7 @@ def cache_pixels(
     def cache_part(part: Part) -> PixelCache:
         cache = PixelCache(folder / part)
         numbers = [number for number, example in enumerate(data.examples) if example.part == part]
-        for pixels, batch in batching.batches(numbers, read, batch_size=READING_BATCH, failed=reject):
+        for pixels, batch in batching.read_batches(numbers, read, batch_size=READING_BATCH, failed=reject):
             cache.add(pixels, [number for number, _ in batch])
             for number, signature in batch:
                 remember(number, part, signature)
@@ -110,13 +110,13 @@ def cache_pixels(
     return CachedDataset(train=train, val=val, examples=data.examples, learned=learned, signatures=signatures, unreadable=unreadable)
 
 
-def _as_learned(example: Example, part: Part, signature: PictureSignature) -> metadata.Learned:
-    return metadata.Learned(
+def _as_learned(example: Example, part: Part, signature: PictureSignature) -> metadata.LearnedPicture:
+    return metadata.LearnedPicture(
         name=example.name, label=example.label, part=part, sha256=signature.sha256, fingerprint=signature.difference_hash.hex()
     )
 
 
-def _check_readable(data: Dataset, learned: Mapping[int, metadata.Learned], val: PixelCache) -> None:
+def _check_readable(data: Dataset, learned: Mapping[int, metadata.LearnedPicture], val: PixelCache) -> None:
     readable = [example for number, example in enumerate(data.examples) if number in learned]
     class_folders.check_trainable(replace(data, examples=readable))
     if not len(val.numbers):
@@ -138,6 +138,6 @@ def warn_of_duplicates(dataset: CachedDataset) -> list[str]:
     return warnings
 
 
-def _list_pairs(pairs: Sequence[tuple[metadata.Learned, metadata.Learned]]) -> str:
+def _list_pairs(pairs: Sequence[tuple[metadata.LearnedPicture, metadata.LearnedPicture]]) -> str:
     shown = "; ".join(f"{first.name} and {second.name}" for first, second in pairs[:3])
     return f"{shown}; and {len(pairs) - 3} more pairs" if len(pairs) > 3 else shown

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.arrays import Array
-from pipeline.models.pixel_normalization import untuned
+from pipeline.models.device import disable_autotune
 
 MAX_SHUFFLED_BYTES = 256 << 20  # of pictures in memory, of each size
 
@@ -40,7 +40,7 @@ class PixelCache:
         whole = parts[0]
         for part in parts[1:]:
             whole = whole.concatenate(part)
-        return untuned(whole).prefetch(2)
+        return disable_autotune(whole).prefetch(2)
 
     def shuffled(self, batch_size: int, seed: int) -> tf.data.Dataset:
         """The same in an order that the seed chooses; sizes come as often as they are in the cache."""
@@ -50,7 +50,7 @@ class PixelCache:
             part = self._records(size).shuffle(min(held, len(self._numbers[size])), seed=seed)
             parts.append(part.batch(batch_size).map(_make_decoder(size)))
         shares = [len(numbers) / len(self.numbers) for numbers in self._numbers.values()]
-        return untuned(tf.data.Dataset.sample_from_datasets(parts, weights=shares, seed=seed)).prefetch(2)
+        return disable_autotune(tf.data.Dataset.sample_from_datasets(parts, weights=shares, seed=seed)).prefetch(2)
 
     def _records(self, size: tuple[int, int]) -> tf.data.Dataset:
         records = tf.data.FixedLengthRecordDataset(str(self._file(size)), 3 * size[0] * size[1])

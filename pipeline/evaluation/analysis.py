@@ -45,7 +45,7 @@ def analyze(plan: AnalysisPlan, session: Session, *, choice: ModelChoice, comman
 
 def _read_learned(choice: ModelChoice) -> Learned:
     """What the model's own file says that it learned from."""
-    card = metadata.read_metadata(Path(choice.model)) if zoo.is_file(choice.model) else None
+    card = metadata.read_metadata(Path(choice.model)) if zoo.is_model_file(choice.model) else None
     return () if card is None else card.learned
 
 

@@ -12,8 +12,8 @@ from pipeline.evaluation.analysis_pictures import SmallPicture
 from pipeline.evaluation.analysis_result import Analysis
 from pipeline.explain.sessions import Session
 from pipeline.files.atomic import atomic_write
-from pipeline.reports import charts, html
-from pipeline.results.explanations import write_table
+from pipeline.reports import analysis_page, charts
+from pipeline.results.tables import write_table
 
 MAX_COLUMNS = 100  # classes whose scores are in the table of all pictures
 
@@ -22,13 +22,16 @@ def write_analysis(analysis: Analysis, session: Session, pictures: Mapping[int, 
     """Write all files of an analysis, the page last: where it is, all is. Raises OutputError."""
     folder, overwrite = analysis.plan.output, session.options.overwrite
     write_scores(folder / "scores.csv", analysis, overwrite=overwrite)
-    drawn = {name: tuple(draw(look) for look in (charts.LIGHT, charts.DARK)) for name, draw in _make_charts(analysis).items()}
+    drawn = {
+        name: tuple(draw(colours) for colours in (charts.LIGHT_COLOURS, charts.DARK_COLOURS))
+        for name, draw in _make_charts(analysis).items()
+    }
     for name, (light, _) in drawn.items():
         with atomic_write(folder / f"{name}.png", overwrite=overwrite) as temporary:
             temporary.write_bytes(light)
     with atomic_write(folder / "analysis.json", overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(analysis.as_json(), indent=1) + "\n", encoding="utf-8")
-    html.write_analysis_page(analysis.page, build_page(analysis, session, pictures, drawn, command), overwrite=overwrite)
+    analysis_page.write_analysis_page(analysis.page, build_page(analysis, session, pictures, drawn, command), overwrite=overwrite)
 
 
 def write_scores(path: Path, analysis: Analysis, *, overwrite: bool) -> None:
@@ -56,7 +59,7 @@ def _make_row(analysis: Analysis, number: int, of_classes: list[str], *, suspect
     }
 
 
-def _make_charts(analysis: Analysis) -> dict[str, Callable[[charts.Style], bytes]]:
+def _make_charts(analysis: Analysis) -> dict[str, Callable[[charts.ChartColours], bytes]]:
     found = analysis.figures
     counts, rows, columns = tabulate_confusion(analysis)
     bins = found.calibration
@@ -64,14 +67,14 @@ def _make_charts(analysis: Analysis) -> dict[str, Callable[[charts.Style], bytes
     if found.asked is not None:
         marks.append((f"--threshold {found.asked.threshold:g}", found.asked))
     return {
-        "confusion": lambda look: charts.confusion(counts, rows, columns, look=look),
-        "calibration": lambda look: charts.calibration(
-            [b.confidence for b in bins], [b.accuracy for b in bins], [b.interval for b in bins], [b.count for b in bins], look=look
+        "confusion": lambda colours: charts.draw_confusion(counts, rows, columns, colours=colours),
+        "calibration": lambda colours: charts.draw_calibration(
+            [b.confidence for b in bins], [b.accuracy for b in bins], [b.interval for b in bins], [b.count for b in bins], colours=colours
         ),
-        "coverage": lambda look: charts.coverage(
+        "coverage": lambda colours: charts.draw_coverage(
             found.curve.coverage,
             found.curve.accuracy,
             [(name, at.coverage, at.accuracy) for name, at in marks if at.accuracy is not None],
-            look=look,
+            colours=colours,
         ),
     }

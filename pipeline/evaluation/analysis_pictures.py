@@ -55,7 +55,7 @@ def render_pictures(analysis: Analysis, shown: Mapping[int, bool], session: Sess
             return None
 
     found: dict[int, SmallPicture] = {}
-    for rendered in batching.computed(render, shown):
+    for rendered in batching.compute_batches(render, shown):
         if rendered is not None:
             number, original, heat = rendered
             found[number] = SmallPicture(

@@ -20,7 +20,7 @@ def match_classes(data: Dataset, classes: Sequence[ClassName], *, model: str) ->
     found: list[int | None] = []
     wrong: list[str] = []
     for label, count in zip(data.labels, data.counts, strict=True):
-        same = class_names.classes_called(label, classes)
+        same = class_names.find_classes(label, classes)
         found.append(same[0].index if len(same) == 1 else None)
         if count and len(same) != 1:
             wrong.append(_explain_mismatch(label, same, classes, suggest=len(wrong) < MAX_NAMED))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.cam import batching, maps
+from pipeline.cam import batching, tracing
 from pipeline.datasets import labelled_pictures
 from pipeline.datasets.class_folders import Dataset, Example
 from pipeline.datasets.near_duplicates import PictureSignature
@@ -19,7 +19,7 @@ from pipeline.explain import sessions
 from pipeline.explain.sessions import Session
 from pipeline.models import metadata
 
-Learned = Sequence[metadata.Learned]  # the pictures that a model's file says it was trained and validated on
+Learned = Sequence[metadata.LearnedPicture]  # the pictures that a model's file says it was trained and validated on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +93,8 @@ def _describe_pictures(
         unreadable.append((data.examples[number].name, str(error)))
         tick()
 
-    batches = batching.batches(range(len(data.examples)), read, batch_size=maps.batch_size(), failed=reject)
-    for batch, described in batching.computed(lambda given: (given[1], describe(given[0])), batches):
+    batches = batching.read_batches(range(len(data.examples)), read, batch_size=tracing.default_batch_size(), failed=reject)
+    for batch, described in batching.compute_batches(lambda given: (given[1], describe(given[0])), batches):
         for (number, signature), scores, features in zip(batch, *described, strict=True):
             found[number] = _Described(scores, features, signature)
             tick()

@@ -23,7 +23,8 @@ from pipeline.files.atomic import PendingFile
 from pipeline.media import images, resizing
 from pipeline.records import Frame, Geometry, Outcome, Thumbnail
 from pipeline.rendering.frame_renderer import THUMBNAIL_PX, Explanation, FrameRenderer, as_thumbnail
-from pipeline.results.explanations import Explanations, RawMaps
+from pipeline.results.explanations import Explanations
+from pipeline.results.raw_maps import RawMaps
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.cam import batching, maps
+from pipeline.cam import batching, explainer, tracing
 from pipeline.errors import HeatreelError
 from pipeline.explain import sessions
 from pipeline.explain.planning import Job
@@ -52,14 +52,14 @@ class InputPrediction:
 
 def make_scorer(classifier: Classifier, options: Options) -> Scorer:
     """A scorer of a classifier; compiling happens at the first batch of each size."""
-    score = maps.scorer(classifier.networks[0], preprocess=sessions.make_normalizer(classifier))
+    score = explainer.make_scorer(classifier.networks[0], preprocess=sessions.make_normalizer(classifier))
     return Scorer(
         name=classifier.name,
         score=lambda pixels: score(pixels).numpy(),
         geometry=lambda width, height: sessions.fit_frame(classifier, options, width, height),
         classes=classifier.classes,
         top_k=options.top_k,
-        batch_size=maps.batch_size(),
+        batch_size=tracing.default_batch_size(),
         every=options.every,
         max_megapixels=options.max_megapixels,
     )
@@ -90,8 +90,8 @@ def _predict_pictures(jobs: Sequence[Job], numbers: Sequence[int], scorer: Score
     def failed(number: int, error: HeatreelError) -> None:
         failures.append((number, _report_failure(jobs[number], scorer, error, time.perf_counter())))
 
-    batches = batching.batches(numbers, read, batch_size=scorer.batch_size, failed=failed)
-    for batch, found in batching.computed(lambda given: (given[1], scorer.score(given[0])), batches):
+    batches = batching.read_batches(numbers, read, batch_size=scorer.batch_size, failed=failed)
+    for batch, found in batching.compute_batches(lambda given: (given[1], scorer.score(given[0])), batches):
         for (number, (thumbnail, started, missing)), scores in zip(batch, found, strict=True):
             explanations = Explanations(jobs[number].input, scorer.top_k)
             explanations.add(0.0, scores)
@@ -123,7 +123,7 @@ def _score_video(job: Job, source: VideoSource, scorer: Scorer) -> tuple[Explana
         first = next(frames)  # there is one, or an error is raised
         thumbnail = resizing.NetworkResizer(source.colour, _thumbnail_geometry(source))(first)
         pictures = _every_nth_picture(itertools.chain([first], frames), source, scorer, times)
-        for batch in batching.computed(score, iter(lambda: list(itertools.islice(pictures, scorer.batch_size)), [])):
+        for batch in batching.compute_batches(score, iter(lambda: list(itertools.islice(pictures, scorer.batch_size)), [])):
             for seconds, scores in batch:
                 explanations.add(seconds, scores)
         damage = integrity.describe_damage(source, times, reading.problems, whole=True)

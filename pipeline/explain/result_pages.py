@@ -17,9 +17,10 @@ from pipeline.files.atomic import atomic_write
 from pipeline.files.output_paths import page_of, pictures_page_of
 from pipeline.media import ffmpeg_process, images
 from pipeline.records import Options, Outcome, clock, percent, printable
-from pipeline.rendering import compositing
-from pipeline.reports import html
+from pipeline.rendering import contact_sheet
+from pipeline.reports import pictures_page, video_page
 from pipeline.results.explanations import Explanations
+from pipeline.results.intervals import find_label_intervals
 
 MAX_EMBEDDED = 300  # pictures; more would make a page of many megabytes, and are linked instead
 _BLANK = np.full((240, 320, 3), 40, np.uint8)  # in place of a picture that could not be read
@@ -31,9 +32,9 @@ def write_video_extras(outcome: Outcome, track: Explanations, session: Session, 
     options = session.options
     page = build_video_page(outcome, track, session, command=command)
     if options.report and outcome.output is not None:
-        html.write_video_page(page_of(outcome.output), page, overwrite=overwrite)
+        video_page.write_video_page(page_of(outcome.output), page, overwrite=overwrite)
     if options.timeline is not None:
-        html.write_timeline(options.timeline, page, overwrite=overwrite)
+        video_page.write_timeline(options.timeline, page, overwrite=overwrite)
     if options.contact_sheet is not None:
         write_contact_sheet(options.contact_sheet, track, session, overwrite=overwrite)
 
@@ -58,7 +59,7 @@ def _prediction_line(outcome: Outcome, *, name_model: bool) -> str:
 
 def write_picture_grid(path: Path, pictures: Sequence[Array], texts: Sequence[Sequence[str]], *, overwrite: bool) -> None:
     """Pictures, RGB uint8 (height, width, 3), with lines of text under each, as one picture. Raises OutputError."""
-    grid = compositing.picture_grid(pictures, texts)
+    grid = contact_sheet.draw_contact_sheet(pictures, texts)
     with atomic_write(path, overwrite=overwrite) as temporary:
         images.save_image(np.ascontiguousarray(grid.transpose(2, 0, 1)), temporary)
 
@@ -88,11 +89,11 @@ def write_pictures_page(
     items = []
     for outcome, track in results:
         original, heat = _link_files(outcome, page.parent) if len(results) > MAX_EMBEDDED else _embed_thumbnails(track)
-        items.append(html.PictureItem(name=outcome.input.name, original=original, heat=heat, top=outcome.top, error=outcome.error))
+        items.append(pictures_page.PictureItem(name=outcome.input.name, original=original, heat=heat, top=outcome.top, error=outcome.error))
     known = describe_run(first, options, command)
     shown = {name: known[name] for name in ("Model", "Map", "Fit", "Versions", "Command")}
     title = first.input.name if len(results) == 1 else f"{len(results)} pictures"
-    html.write_pictures_page(page, html.PicturesPage(title=title, items=items, facts=shown), overwrite=overwrite)
+    pictures_page.write_pictures_page(page, pictures_page.PicturesPage(title=title, items=items, facts=shown), overwrite=overwrite)
     return page
 
 
@@ -108,12 +109,12 @@ def _link_files(outcome: Outcome, folder: Path) -> tuple[str | None, str | None]
     return (original, heat) if outcome.output is not None else (None, None)
 
 
-def build_video_page(outcome: Outcome, track: Explanations, session: Session, *, command: str) -> html.VideoPage:
+def build_video_page(outcome: Outcome, track: Explanations, session: Session, *, command: str) -> video_page.VideoPage:
     """The record of a video's page; `command` is what was typed."""
     assert outcome.output is not None and outcome.duration_seconds is not None, "a video that is made"
     indices, scores = track.top
     options, classes = session.options, session.classifier.classes
-    return html.VideoPage(
+    return video_page.VideoPage(
         title=outcome.input.name,
         video=outcome.output.name,
         duration_seconds=outcome.duration_seconds,
@@ -122,7 +123,7 @@ def build_video_page(outcome: Outcome, track: Explanations, session: Session, *,
         indices=indices,
         scores=scores,
         classes=classes,
-        stretches=track.stretches(classes, last_seconds=track.last_frame_seconds(outcome.duration_seconds)),
+        intervals=find_label_intervals(track, classes, last_seconds=track.last_frame_seconds(outcome.duration_seconds)),
         cuts_seconds=track.cuts_seconds,
         thumbnails=track.thumbnails,
         facts=describe_run(outcome, options, command),

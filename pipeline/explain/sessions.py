@@ -15,13 +15,13 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.arrays import Array
-from pipeline.cam import batching, maps
+from pipeline.cam import batching, explainer, layer_fusion, score_cam
 from pipeline.errors import CommandError
 from pipeline.explain.planning import Job
 from pipeline.models import class_names, input_geometry, pixel_normalization
 from pipeline.models.loading import Classifier
 from pipeline.records import ClassGroup, Colour, Geometry, Options, Outcome, TargetScore
-from pipeline.rendering import compositing
+from pipeline.rendering import label_box, layouts
 from pipeline.rendering.frame_renderer import Explanation, FrameRenderer
 from pipeline.results.explanations import Explanations, top_predictions
 
@@ -35,7 +35,7 @@ class Session:
     """
 
     classifier: Classifier
-    explain: Callable[[Any], maps.BatchExplanation]
+    explain: Callable[[Any], explainer.BatchExplanation]
     map_of: Callable[[Any, Sequence[Any], int], Any]
     targets: Sequence[ClassGroup] | None
     options: Options
@@ -56,7 +56,7 @@ class Session:
         if not self.options.holds_title:
             return 0
         cells = geometry.width_px * geometry.height_px // self.classifier.stride**2
-        return sum(4 * cells * (net.target.shape[3] or 0) for net in self.classifier.networks)
+        return sum(4 * cells * (net.cam_tensor.shape[3] or 0) for net in self.classifier.networks)
 
     def requested_scores(self, explanation: Explanation) -> Array | None:
         """The scores of the classes that were asked for, float (targets,); None where none were."""
@@ -64,16 +64,16 @@ class Session:
 
     def explain_batches(self, batches: Iterable[Array]) -> Generator[list[Explanation]]:
         """What `explain_batch` gives of each batch, in order; some of them are computed at once."""
-        return batching.computed(self.explain_batch, batches)
+        return batching.compute_batches(self.explain_batch, batches)
 
-    def make_canvas(self, size: tuple[int, int], colour: Colour) -> compositing.Canvas:
+    def make_canvas(self, size: tuple[int, int], colour: Colour) -> layouts.Canvas:
         """The layout for panels of that size (width, height) in pixels, with room for the longest label."""
         named = [name.label for name in self.classifier.classes] + [group.label for group in self.targets or ()]
-        longest = compositing.widest_name(tuple(named))
+        longest = label_box.measure_longest_name(tuple(named))
         place, panels = self.options.label, len(self.targets or [0])
-        return compositing.arrange(self.options.layout, *size, explanations=panels, colour=colour, label=place, longest_name=longest)
+        return layouts.arrange_panels(self.options.layout, *size, explanations=panels, colour=colour, label=place, longest_name=longest)
 
-    def make_renderer(self, geometry: Geometry, canvas: compositing.Canvas) -> FrameRenderer:
+    def make_renderer(self, geometry: Geometry, canvas: layouts.Canvas) -> FrameRenderer:
         """A renderer for frames that are fitted to the network by `geometry`."""
         return FrameRenderer(
             self.options,
@@ -111,16 +111,16 @@ def open_session(classifier: Classifier, options: Options) -> Session:
 
     Raises CommandError when a target is no class of the model, or a size is asked for that it does not take.
     """
-    targets = [class_names.find_target(wanted, classifier.classes) for wanted in options.targets] or None
+    targets = [class_names.find_target_class(wanted, classifier.classes) for wanted in options.targets] or None
     if options.short_side_px and not classifier.any_size:
         size = "x".join(map(str, classifier.input_px))
         raise CommandError(f"--short-side {options.short_side_px}: {classifier.name} takes pictures of {size} pixels and no others")
     scale = make_normalizer(classifier)
     more: dict[str, Any] = {"method": options.method, "preprocess": scale}
     members = [group.members for group in targets] if targets else None
-    explainers = [maps.explainer(net, targets=members, keep_features=options.holds_title, **more) for net in classifier.networks]
-    explain = explainers[0] if len(explainers) == 1 else maps.fused(explainers)
-    map_of = maps.fused_mapper([maps.mapper(net, **more) for net in classifier.networks])
+    explainers = [explainer.make_explainer(net, targets=members, keep_features=options.holds_title, **more) for net in classifier.networks]
+    explain = explainers[0] if len(explainers) == 1 else layer_fusion.fuse_explainers(explainers)
+    map_of = layer_fusion.fuse_class_mappers([explainer.make_class_mapper(net, **more) for net in classifier.networks])
     cv2.setNumThreads(1)  # blending is memory-bound; its threads would only take the network's and the encoder's time
     return Session(classifier=classifier, explain=explain, map_of=map_of, targets=targets, options=options)
 
@@ -129,14 +129,14 @@ def count_scorecam_passes(session: Session) -> tuple[int, Callable[[], int]] | N
     """For Score-CAM, how many passes of the network a picture takes, and a function that says how many are done; None for other methods."""
     if session.options.method != "scorecam":
         return None
-    groups = sum(-(-int(net.target.shape[-1] or 0) // maps.SCORECAM_CHANNELS) for net in session.classifier.networks)
-    return groups * maps.SCORECAM_CHANNELS, lambda: int(maps.scorecam_passes().numpy())
+    groups = sum(-(-int(net.cam_tensor.shape[-1] or 0) // score_cam.SCORECAM_CHANNELS) for net in session.classifier.networks)
+    return groups * score_cam.SCORECAM_CHANNELS, lambda: int(score_cam.scorecam_pass_counter().numpy())
 
 
 def make_describer(classifier: Classifier) -> Callable[[Array], tuple[Array, Array]]:
     """From pictures uint8 (batch, height, width, 3) to scores as `predict` gives them, float32 (batch, classes), and pooled features
     float32 (batch, channels)."""
-    describe = maps.describer(classifier.networks[0], preprocess=make_normalizer(classifier))
+    describe = explainer.make_feature_extractor(classifier.networks[0], preprocess=make_normalizer(classifier))
 
     def describe_batch(pixels: Array) -> tuple[Array, Array]:
         scores, features = describe(pixels)
@@ -147,10 +147,10 @@ def make_describer(classifier: Classifier) -> Callable[[Array], tuple[Array, Arr
 
 def make_normalizer(classifier: Classifier) -> Callable[[Any], Any]:
     """The scaling of pixels that the classifier was trained with."""
-    return functools.partial(pixel_normalization.scale_pixels, mode=classifier.pixels)
+    return functools.partial(pixel_normalization.normalize_pixels, mode=classifier.pixels)
 
 
-def explain_within_memory(explain: Callable[[Any], maps.BatchExplanation], pixels: Array) -> maps.BatchExplanation:
+def explain_within_memory(explain: Callable[[Any], explainer.BatchExplanation], pixels: Array) -> explainer.BatchExplanation:
     """Explain a batch; where memory runs out, its halves, down to single pictures.
 
     Raises tf.errors.ResourceExhaustedError where it does not suffice for one.
@@ -162,7 +162,7 @@ def explain_within_memory(explain: Callable[[Any], maps.BatchExplanation], pixel
             raise
     middle = len(pixels) // 2
     parts = [explain_within_memory(explain, part) for part in (pixels[:middle], pixels[middle:])]
-    joined: maps.BatchExplanation = tf.nest.map_structure(lambda *tensors: tf.concat(tensors, axis=0), *parts)
+    joined: explainer.BatchExplanation = tf.nest.map_structure(lambda *tensors: tf.concat(tensors, axis=0), *parts)
     return joined
 
 

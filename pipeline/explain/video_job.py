@@ -20,18 +20,19 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.arrays import Array
-from pipeline.cam import batching, maps
+from pipeline.cam import batching, tracing
 from pipeline.errors import ChangedError, CommandError, InputError, Stopped, ToolError, report_write_errors
 from pipeline.explain.planning import Job
 from pipeline.explain.segment_journal import STRAIGHTENED, Journal, Segment, open_journal
 from pipeline.explain.sessions import Session, make_outcome
 from pipeline.files.atomic import atomic_write, flush
 from pipeline.media import encoders, ffmpeg_process, frame_reader, images, integrity, muxer, probing, resizing, segment_writer
-from pipeline.models import pixel_normalization
+from pipeline.models import device
 from pipeline.records import Colour, Frame, Geometry, Options, Outcome, Progress, clock
-from pipeline.rendering.compositing import Canvas
 from pipeline.rendering.frame_renderer import Explanation, FrameRenderer
-from pipeline.results.explanations import STATE_VERSION, Explanations, RawMaps
+from pipeline.rendering.layouts import Canvas
+from pipeline.results.explanations import STATE_VERSION, Explanations
+from pipeline.results.raw_maps import RawMaps
 
 T = TypeVar("T")
 
@@ -496,7 +497,7 @@ class View:
         fitting = max(1, FRAMES_BUDGET_BYTES // waiting)
         # With --every a thousand frames may lie between two pictures for the network: they do not wait for the second.
         self.most_waiting = max(1, FRAMES_BUDGET_BYTES // (batches * held))
-        self.batch_size = self.options.batch_size or min(fitting, maps.batch_size())
+        self.batch_size = self.options.batch_size or min(fitting, tracing.default_batch_size())
 
     def _fitted(self, session: Session, width: int, height: int, hardware: bool) -> tuple[FrameRenderer, encoders.Encoder]:
         """Panels of the size asked for, or of the nearest that an encoder takes."""
@@ -631,7 +632,7 @@ def dataset_of(pictures: Iterator[Array], geometry: Geometry) -> tf.data.Dataset
     plain = tf.autograph.experimental.do_not_convert
     numbers = tf.data.Dataset.counter()
     elements = numbers.map(plain(element)).take_while(plain(lambda there, _: there))
-    return pixel_normalization.untuned(elements.map(plain(lambda _, picture: picture)))
+    return device.disable_autotune(elements.map(plain(lambda _, picture: picture)))
 
 
 class _End(NamedTuple):

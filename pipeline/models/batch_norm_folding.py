@@ -16,11 +16,12 @@ import keras
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.models.network import Call, Network
+from pipeline.models.graph import Call
+from pipeline.models.network import Network
 
 
 @dataclass(frozen=True)
-class Folded:
+class FoldedConvolution:
     """A convolution with the batch norm behind it inside. Callable like the layer that it stands for."""
 
     stands_for: Any  # the layer
@@ -29,6 +30,7 @@ class Folded:
 
     @property
     def name(self) -> str:
+        """The layer's, with what was done to it."""
         return f"{self.stands_for.name}_folded"
 
     def __call__(self, x: Any, **_: Any) -> Any:
@@ -59,15 +61,15 @@ _APPLY: dict[type, Callable[..., Any]] = {
 }
 
 
-def fold(network: Network) -> Network:
+def fold_batch_norms(network: Network) -> Network:
     """The same network with every batch norm that directly follows a linear convolution folded into it.
 
     Outputs agree to float32 rounding. A tensor that is asked for itself (the target) or used twice keeps its batch norm.
     """
-    slots = (network.source, network.target, network.logits, network.pooled)
+    slots = (network.source, network.cam_tensor, network.logits, network.pooled)
     keep = {slot.number for slot in slots if slot is not None}
     body, head = (_fold_calls(calls, keep=keep) for calls in (network.body, network.head))
-    used = [call.operation for call in (*body, *head) if not isinstance(call.operation, Folded)]
+    used = [call.operation for call in (*body, *head) if not isinstance(call.operation, FoldedConvolution)]
     variables = {id(v): v for operation in used for v in getattr(operation, "variables", ())}
     return replace(network, body=body, head=head, variables=tuple(variables.values()))
 
@@ -81,14 +83,14 @@ def _fold_calls(calls: Sequence[Call], keep: set[int]) -> tuple[Call, ...]:
             continue
         slot = call.inputs[0]
         source = producers.get(slot.number)
-        if source is None or readers[slot.number] != 1 or slot.number in keep or not _foldable(source, call):
+        if source is None or readers[slot.number] != 1 or slot.number in keep or not _can_fold(source, call):
             continue
         replaced[id(source)] = None
-        replaced[id(call)] = Call(_folded(source.operation, call.operation), source.arguments, {}, source.inputs, call.outputs)
+        replaced[id(call)] = Call(_fold_into(source.operation, call.operation), source.arguments, {}, source.inputs, call.outputs)
     return tuple(new for call in calls if (new := replaced.get(id(call), call)) is not None)
 
 
-def _foldable(source: Call, norm: Call) -> bool:
+def _can_fold(source: Call, norm: Call) -> bool:
     layer = source.operation
     return (
         type(layer) in _APPLY
@@ -99,7 +101,7 @@ def _foldable(source: Call, norm: Call) -> bool:
     )
 
 
-def _folded(layer: Any, norm: Any) -> Folded:
+def _fold_into(layer: Any, norm: Any) -> FoldedConvolution:
     mean, variance = norm.moving_mean.numpy(), norm.moving_variance.numpy()
     factor = (norm.gamma.numpy() if norm.scale else 1.0) / np.sqrt(variance + norm.epsilon)
     bias = (layer.bias.numpy() if layer.use_bias else 0.0) - mean
@@ -111,4 +113,4 @@ def _folded(layer: Any, norm: Any) -> Folded:
         weights = (kernel * factor.reshape(kernel.shape[2:]),)
     else:
         weights = (layer.kernel.numpy() * factor,)
-    return Folded(layer, tuple(w.astype(np.float32) for w in weights), shift.astype(np.float32))
+    return FoldedConvolution(layer, tuple(w.astype(np.float32) for w in weights), shift.astype(np.float32))

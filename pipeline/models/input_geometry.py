@@ -23,12 +23,12 @@ def frame_geometry(
     longest = LONGEST_ASPECT * short_side_px
     if fit == "whole":
         scale = short_side_px / min(width_px, height_px)
-        width, height = (_rounded(side * scale, stride, longest) for side in (width_px, height_px))
+        width, height = (_round_to_stride(side * scale, stride, longest) for side in (width_px, height_px))
         return Geometry(scaled_width_px=width, scaled_height_px=height, width_px=width, height_px=height)
     scale = max(1, short_side_px / min(input_px)) * max(input_px[0] / width_px, input_px[1] / height_px)
     width, height = (max(need, round(min(side * scale, longest))) for side, need in zip((width_px, height_px), input_px, strict=True))
     return Geometry(scaled_width_px=width, scaled_height_px=height, width_px=input_px[0], height_px=input_px[1])
 
 
-def _rounded(length: float, stride: int, longest: int) -> int:
+def _round_to_stride(length: float, stride: int, longest: int) -> int:
     return max(stride, round(min(length, longest) / stride) * stride)

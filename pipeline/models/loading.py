@@ -13,8 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from pipeline.errors import CommandError, ModelError
-from pipeline.files import processes
+from pipeline.errors import ModelError
 from pipeline.models import batch_norm_folding, class_names, embedded_network, metadata, network, zoo
 from pipeline.records import ClassName, ModelChoice, Pixels, Precision
 
@@ -46,44 +45,44 @@ def load_classifier(choice: ModelChoice) -> Classifier:
     Raises ModelError for an unknown name, a file that is no model, weights that are missing, damaged or do not fit, and for labels that are
     not as many as the model's classes; CommandError for an unknown layer.
     """
-    if zoo.is_file(choice.model):
-        return _own(choice)
-    entry = zoo.entry(choice.model)
-    model = embedded_network.build() if entry.builder is None else _zoo_model(entry, choice)
+    if zoo.is_model_file(choice.model):
+        return _load_file(choice)
+    entry = zoo.find_entry(choice.model)
+    model = embedded_network.build_embedded_network() if entry.builder is None else _load_zoo_model(entry, choice)
     if entry.builder is None and choice.weights:
         raise ModelError(f"--weights {choice.weights}: the embedded model has its own weights")
-    networks = _split(model, choice)
+    networks = _split_and_fold(model, choice)
     input_px = (entry.input_px, entry.input_px)
     return Classifier(
         name=entry.name,
-        networks=_windowed(networks, input_px, entry.stride),
-        classes=_classes(choice, networks[0].class_count)[0],
+        networks=_add_windows(networks, input_px, entry.stride),
+        classes=_name_classes(choice, networks[0].class_count)[0],
         pixels=entry.pixels,
         input_px=input_px,
         short_side_px=entry.short_side_px,
         stride=entry.stride,
         any_size=networks[0].takes_any_size,
-        identity=_identity(choice),
+        identity=_identify(choice),
     )
 
 
-def _identity(choice: ModelChoice) -> tuple[str, ...]:
+def _identify(choice: ModelChoice) -> tuple[str, ...]:
     """The choice, and size and time of change of the files that it names."""
     paths = [Path(choice.model), choice.weights, choice.labels, choice.custom_objects]
     stats = [f"{p} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in paths if p is not None and p.is_file()]
     return (repr(choice), keras.__version__, *stats)
 
 
-def _split(model: keras.Model, choice: ModelChoice) -> list[network.Network]:
-    _compute_in(model, choice.precision)
-    return [batch_norm_folding.fold(network.split(model, layer=layer)) for layer in choice.layers or (None,)]
+def _split_and_fold(model: keras.Model, choice: ModelChoice) -> list[network.Network]:
+    _set_precision(model, choice.precision)
+    return [batch_norm_folding.fold_batch_norms(network.split_model(model, layer=layer)) for layer in choice.layers or (None,)]
 
 
-def _windowed(networks: Sequence[network.Network], input_px: tuple[int, int], stride: int | None = None) -> list[network.Network]:
-    return [network.with_window(net, input_px=input_px, stride=stride) for net in networks]
+def _add_windows(networks: Sequence[network.Network], input_px: tuple[int, int], stride: int | None = None) -> list[network.Network]:
+    return [network.add_window(net, input_px=input_px, stride=stride) for net in networks]
 
 
-def _compute_in(model: keras.Model, precision: Precision) -> None:
+def _set_precision(model: keras.Model, precision: Precision) -> None:
     """Let every layer compute in that precision, but for those that scale pixels."""
     gpus = tf.config.get_visible_devices("GPU")
     if precision == "auto" and not any(map(_has_half_units, gpus)):
@@ -91,7 +90,7 @@ def _compute_in(model: keras.Model, precision: Precision) -> None:
     policy = "float32" if precision == "float32" else "mixed_float16" if gpus else "mixed_bfloat16"
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            _compute_in(layer, precision)
+            _set_precision(layer, precision)
         elif not isinstance(layer, keras.layers.InputLayer | keras.layers.Rescaling | keras.layers.Normalization):
             layer.dtype_policy = policy
 
@@ -102,10 +101,7 @@ def _has_half_units(gpu: Any) -> bool:
     return capability is not None and capability >= (7, 0)
 
 
-# ------------------------------------------------------------------------------------------------ the zoo
-
-
-def build_zoo_model(entry: zoo.Entry, *, weights: str | None = "imagenet", classes: int = 1000) -> keras.Model:
+def build_zoo_model(entry: zoo.ZooEntry, *, weights: str | None = "imagenet", classes: int = 1000) -> keras.Model:
     """Keras Applications' own model with its classifier on top; "imagenet" downloads and caches the weights.
 
     Raises ModelError when the weights are not cached and cannot be downloaded.
@@ -117,20 +113,20 @@ def build_zoo_model(entry: zoo.Entry, *, weights: str | None = "imagenet", class
     except Exception as error:  # Keras raises a bare Exception for a failed download
         if weights is None or "URL fetch failure" not in str(error):
             raise
-        wanted = zoo.weights_cache(entry)
+        wanted = zoo.cached_weights_path(entry)
         message = f"the ImageNet weights of {entry.name} ({entry.size_mb:.0f} MB) are not on this machine and could not be downloaded"
         raise ModelError(message, remedy=f"put the file {wanted.name} into {wanted.parent}, or name it with --weights") from error
 
 
-def build_base(choice: ModelChoice) -> keras.Model:
+def build_backbone(choice: ModelChoice) -> keras.Model:
     """A model of the zoo up to the tensor that its pooling reads, for pictures of any size whose pixels are scaled as its entry says.
 
     Raises ModelError as load_classifier does.
     """
-    entry = zoo.entry(choice.model)
-    model = embedded_network.build() if entry.builder is None else _zoo_model(entry, choice)
-    net = network.split(model)
-    [last] = [call.operation for call in net.body if net.target in call.outputs]
+    entry = zoo.find_entry(choice.model)
+    model = embedded_network.build_embedded_network() if entry.builder is None else _load_zoo_model(entry, choice)
+    net = network.split_model(model)
+    [last] = [call.operation for call in net.body if net.cam_tensor in call.outputs]
     cut = keras.Model(model.input, last.output, name=entry.name)
     if cut.input.shape[1:3] == (None, None):
         return cut
@@ -140,23 +136,23 @@ def build_base(choice: ModelChoice) -> keras.Model:
     return base
 
 
-def fetch(entry: zoo.Entry) -> str:
+def fetch_weights(entry: zoo.ZooEntry) -> str:
     """Bring a model's weights to this machine; returns where they lie. Raises ModelError when they cannot be downloaded."""
     if entry.builder is None:
-        return f"{embedded_network.weights_path()} (embedded)"
+        return f"{embedded_network.embedded_weights_path()} (embedded)"
     build_zoo_model(entry)
-    return str(zoo.weights_cache(entry))
+    return str(zoo.cached_weights_path(entry))
 
 
-def open_model(choice: ModelChoice) -> keras.Model:
+def open_keras_model(choice: ModelChoice) -> keras.Model:
     """The Keras model, to look at: one of the zoo without its weights, or a file's. Raises as load_classifier does."""
-    if zoo.is_file(choice.model):
+    if zoo.is_model_file(choice.model):
         return _read_model(Path(choice.model), choice)
-    entry = zoo.entry(choice.model)
-    return embedded_network.build() if entry.builder is None else build_zoo_model(entry, weights=None)
+    entry = zoo.find_entry(choice.model)
+    return embedded_network.build_embedded_network() if entry.builder is None else build_zoo_model(entry, weights=None)
 
 
-def _zoo_model(entry: zoo.Entry, choice: ModelChoice) -> keras.Model:
+def _load_zoo_model(entry: zoo.ZooEntry, choice: ModelChoice) -> keras.Model:
     if choice.weights is None:
         return build_zoo_model(entry)
     if not choice.weights.is_file():
@@ -170,27 +166,24 @@ def _zoo_model(entry: zoo.Entry, choice: ModelChoice) -> keras.Model:
     return model
 
 
-# ------------------------------------------------------------------------------------------------ models of one's own
-
-
-def _own(choice: ModelChoice) -> Classifier:
+def _load_file(choice: ModelChoice) -> Classifier:
     path = Path(choice.model)
-    card = metadata.read_metadata(path)
-    networks = _split(_read_model(path, choice), choice)
+    trained = metadata.read_metadata(path)
+    networks = _split_and_fold(_read_model(path, choice), choice)
     first, warnings = networks[0], []
-    classes, assumed = _classes(choice, first.class_count, card)
+    classes, assumed = _name_classes(choice, first.class_count, trained)
     if assumed:
         warnings.append(f"{path}: 1000 classes, taken to be those of ImageNet; --labels says otherwise")
-    if card is not None:
-        return _trained(choice, card, networks)
+    if trained is not None:
+        return _load_trained(choice, trained, networks)
     height, width = (size or 224 for size in first.source.shape[1:3])
     pixels = choice.pixels or "none"
     if choice.pixels is None and not first.scales_pixels:
         warnings.append(f"{path}: no layer scales its pixels, so it gets RGB in 0 to 255; --preprocess if it was trained on something else")
-    networks = _windowed(networks, (width, height))
+    networks = _add_windows(networks, (width, height))
     if None in first.source.shape[1:3] and networks[0].window is not None:
         warnings.append(f"{path}: does not say what size it was trained on; scores are of parts of {width}x{height} pixels, as if on that")
-    stride = _stride(networks[0], height)
+    stride = _find_stride(networks[0], height)
     return Classifier(
         name=path.name,
         networks=networks,
@@ -200,25 +193,25 @@ def _own(choice: ModelChoice) -> Classifier:
         short_side_px=min(width, height),
         stride=stride,
         any_size=first.takes_any_size,
-        identity=_identity(choice),
+        identity=_identify(choice),
         warnings=warnings,
     )
 
 
-def _trained(choice: ModelChoice, card: metadata.ModelMetadata, networks: Sequence[network.Network]) -> Classifier:
+def _load_trained(choice: ModelChoice, trained: metadata.ModelMetadata, networks: Sequence[network.Network]) -> Classifier:
     path = Path(choice.model)
-    input_px = (card.input_px, card.input_px)
+    input_px = (trained.input_px, trained.input_px)
     return Classifier(
         name=path.name,
-        networks=_windowed(networks, input_px, card.stride) if card.pooling == "window" else networks,
-        classes=_classes(choice, networks[0].class_count, card)[0],
+        networks=_add_windows(networks, input_px, trained.stride) if trained.pooling == "window" else networks,
+        classes=_name_classes(choice, networks[0].class_count, trained)[0],
         pixels=choice.pixels or "none",
         input_px=input_px,
-        short_side_px=card.short_side_px,
-        stride=card.stride,
+        short_side_px=trained.short_side_px,
+        stride=trained.stride,
         any_size=networks[0].takes_any_size,
-        identity=_identity(choice),
-        warnings=() if card.finished else (f"{path}: its training was interrupted; this is the best it had come to",),
+        identity=_identify(choice),
+        warnings=() if trained.finished else (f"{path}: its training was interrupted; this is the best it had come to",),
     )
 
 
@@ -234,13 +227,13 @@ def _read_model(path: Path, choice: ModelChoice) -> keras.Model:
     try:
         model = keras.models.load_model(path, custom_objects=custom, compile=False, safe_mode=not choice.allow_unsafe)
     except Exception as error:
-        raise _unreadable(path, error) from error
+        raise _explain_failure(path, error) from error
     if not isinstance(model, keras.Model):
         raise ModelError(f"--model {path}: holds a {type(model).__name__}, not a model")
     return model
 
 
-def _unreadable(path: Path, error: Exception) -> ModelError:
+def _explain_failure(path: Path, error: Exception) -> ModelError:
     reason = str(error)
     if "Lambda" in reason and ("safe" in reason or "unsafe" in reason):
         message = f"--model {path}: has a Lambda layer, which is code that runs when it is loaded"
@@ -269,52 +262,21 @@ def _custom_objects(module: Path | None) -> dict[str, Any]:
     return {name: value for name, value in found.items() if callable(value) and not name.startswith("_")}
 
 
-def _stride(net: network.Network, height_px: int) -> int:
+def _find_stride(net: network.Network, height_px: int) -> int:
     """How many pixels one cell of the map stands for, in a picture of that height."""
-    cells = net.target.shape[1] or (net.window[0] if net.window else None)
+    cells = net.cam_tensor.shape[1] or (net.window[0] if net.window else None)
     return max(1, round(height_px / cells)) if cells else 32
 
 
-# ------------------------------------------------------------------------------------------------ class names
-
-
-def _classes(choice: ModelChoice, count: int, card: metadata.ModelMetadata | None = None) -> tuple[Sequence[ClassName], bool]:
+def _name_classes(choice: ModelChoice, count: int, trained: metadata.ModelMetadata | None = None) -> tuple[Sequence[ClassName], bool]:
     """The names of the model's classes, and whether they are only assumed to be ImageNet's."""
     if choice.labels is not None:
         names = class_names.read_labels(choice.labels)
         if len(names) != count:
             raise ModelError(f"--labels {choice.labels}: {len(names)} names, and the model has {count} classes")
         return names, False
-    if card is not None and len(card.labels) == count:
-        return tuple(ClassName(index=i, wnid=None, label=label) for i, label in enumerate(card.labels)), False
+    if trained is not None and len(trained.labels) == count:
+        return tuple(ClassName(index=i, wnid=None, label=label) for i, label in enumerate(trained.labels)), False
     if count == 1000:
-        return class_names.imagenet_classes(), zoo.is_file(choice.model)
+        return class_names.imagenet_classes(), zoo.is_model_file(choice.model)
     return tuple(ClassName(index=i, wnid=None, label=f"class {i}") for i in range(count)), False
-
-
-# ------------------------------------------------------------------------------------------------ where it runs
-
-
-def use_device(device: str, *, cores: int | None = None, at_once: int = 1) -> str:
-    """Choose where TensorFlow computes: `auto`, `cpu`, `gpu` or `gpu:N`. Call it before the first tensor is made.
-
-    Of the CPU it takes `cores` cores (None: all), for so many batches `at_once`, each brought by a thread of its own.
-
-    Returns the device's name. GPU memory is taken as it is needed and not all at once. Raises CommandError when there is no such GPU.
-    """
-    gpus = tf.config.list_physical_devices("GPU")
-    kind, _, number = device.partition(":")
-    if kind not in ("auto", "cpu", "gpu") or (number and not (kind == "gpu" and number.isascii() and number.isdecimal())):
-        raise CommandError(f"--device {device}: not auto, cpu, gpu or gpu:N")
-    index = int(number or 0)
-    if kind == "gpu" and index >= len(gpus):
-        raise CommandError(
-            f"--device {device}: TensorFlow sees {len(gpus)} GPUs here", remedy="use --device cpu; `visualize doctor` tells more"
-        )
-    chosen = [] if kind == "cpu" or not gpus else [gpus[index]]
-    tf.config.set_visible_devices(chosen, "GPU")
-    for gpu in chosen:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    # The thread that runs a batch's graph computes too. With one besides on two cores, each has a batch to itself: 8 % less processor time.
-    tf.config.threading.set_intra_op_parallelism_threads(max(1, (cores or processes.count_cores()) - at_once + 1))
-    return f"gpu:{index}" if chosen else "cpu"

@@ -1,7 +1,7 @@
 """What belongs to a model that was trained here, inside its own .keras file: class names, what it wants to see, what it learned from.
 
 A .keras file is a ZIP archive (https://keras.io/guides/serialization_and_saving/); Keras reads the members that it knows and passes over
-others, so that a file with a card is a plain Keras model to everybody else.
+others, so that a file with metadata is a plain Keras model to everybody else.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any, Literal
 
 from pipeline.errors import ModelError
 
-MEMBER = "heatreel.json"
-VERSION = 1
+METADATA_MEMBER = "heatreel.json"
+METADATA_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learned:
+class LearnedPicture:
     """One picture that a model was trained ("train") or validated ("val") on.
 
-    `sha256` is the first 16 hex digits of its file's; `fingerprint` that of `duplicates.fingerprint`, in hex.
+    `sha256` is the first 16 hex digits of its file's; `fingerprint` that of `near_duplicates.fingerprint`, in hex.
     """
 
     name: str
@@ -51,28 +51,28 @@ class ModelMetadata:
     pooling: Literal["mean", "window"] = "mean"
     facts: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
-    learned: Sequence[Learned] = ()
+    learned: Sequence[LearnedPicture] = ()
 
 
-def add_metadata(path: Path, card: ModelMetadata) -> None:
-    """Put a card into a .keras file that has none."""
+def add_metadata(path: Path, metadata: ModelMetadata) -> None:
+    """Put the metadata into a .keras file that has none."""
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(MEMBER, json.dumps({"version": VERSION, **asdict(card)}))
+        archive.writestr(METADATA_MEMBER, json.dumps({"version": METADATA_VERSION, **asdict(metadata)}))
 
 
 def read_metadata(path: Path) -> ModelMetadata | None:
-    """The card of a model file; None where there is none, such as in every file that was not made here.
+    """The metadata of a model file; None where there is none, such as in every file that was not made here.
 
     Raises ModelError when there is one and it cannot be understood.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            if MEMBER not in archive.namelist():
+            if METADATA_MEMBER not in archive.namelist():
                 return None
-            content = json.loads(archive.read(MEMBER))
-        if content.pop("version") != VERSION:
+            content = json.loads(archive.read(METADATA_MEMBER))
+        if content.pop("version") != METADATA_VERSION:
             raise ModelError(f"--model {path}: was trained by another version of this program", remedy="update heatreel")
-        learned = [Learned(**each) for each in content.pop("learned")]
+        learned = [LearnedPicture(**each) for each in content.pop("learned")]
         return ModelMetadata(**content, learned=learned)
     except (OSError, zipfile.BadZipFile):
         return None  # no .keras file; what is wrong with it is said where it is loaded

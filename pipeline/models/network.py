@@ -1,17 +1,13 @@
-"""A Keras model as a flat list of calls, cut at the tensor that its pooling reads.
+"""A classifier cut in two at the tensor that maps are taken from: the body, from pixels to there, and the head, from there to the logits.
 
-Keras models nest (a zoo model as one layer of a transfer-learning model), and a nested model's inner tensors are not part of
-the outer graph. So the graph is walked and flattened: every call of every layer, in order, nested models replaced by what
-is in them. Running part of that list gives the body (pixels to target tensor) and the head (target tensor to logits) of
-any model, without building a new one and without touching the user's layers.
+`split_model` finds that tensor, the logits and the pooling in the flattened graph; the model is not changed.
 """
 
 from __future__ import annotations
 
 import difflib
 import functools
-import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -21,6 +17,7 @@ import tensorflow as tf
 
 from pipeline.arrays import Array
 from pipeline.errors import CommandError, ModelError
+from pipeline.models.graph import Call, Slot, _Flattener, calls_between, has_graph, is_spatial, run_calls, variables_of
 
 Activation = Literal["softmax", "sigmoid", "linear"]
 LARGEST_CONSTANT_ELEMENTS = 4_000_000
@@ -28,35 +25,9 @@ _PASSING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout)
 _GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 
 
-@dataclass(frozen=True)
-class Slot:
-    """The place of one tensor in a run of the calls."""
-
-    number: int
-    shape: tuple[int | None, ...]
-    name: str
-
-
-@dataclass(frozen=True)
-class Call:
-    """One layer or operation applied once. `arguments` and `keywords` hold Slots where tensors go."""
-
-    operation: Any
-    arguments: tuple[Any, ...]
-    keywords: Mapping[str, Any]
-    inputs: tuple[Slot, ...]
-    outputs: tuple[Slot, ...]
-    linear: bool = False  # run without the layer's own activation
-
-    @property
-    def layer(self) -> Any:
-        """The operation, or the layer that a folded convolution stands for."""
-        return getattr(self.operation, "stands_for", self.operation)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Pooling:
-    """The part of a head that pools globally: `before` leads from the target tensor to the feature map `source`, which each of `calls`
+    """The part of a head that pools globally: `before` leads from the CAM tensor to the feature map `source`, which each of `calls`
     pools (usually there is one); `after` leads from what they give to the logits, and reads nothing else.
     """
 
@@ -68,7 +39,7 @@ class Pooling:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A classifier split for explanation: body from pixels to the target tensor, head from there to the logits.
+    """A classifier split for explanation: body from pixels to the CAM tensor, head from there to the logits.
 
     `activation` makes scores of logits. `class_weights` is the kernel (channels, classes) where the head is global average pooling
     and one Dense layer, so that a map is a matrix product; None elsewhere. `pooled` is the feature map that global pooling reads; None
@@ -79,7 +50,7 @@ class Network:
     body: tuple[Call, ...]
     head: tuple[Call, ...]
     source: Slot
-    target: Slot
+    cam_tensor: Slot
     logits: Slot
     activation: Activation
     class_weights: Array | None
@@ -94,11 +65,11 @@ class Network:
             return None
         calls = tuple(call for call in self.head if self.pooled in call.inputs)
         outputs = {call.outputs[0].number for call in calls}
-        after = _between(self.head, outputs, self.logits)
+        after = calls_between(self.head, outputs, self.logits)
         known = outputs | {slot.number for call in after for slot in call.outputs}
         if not calls or any(slot.number not in known for call in after for slot in call.inputs):
             return None
-        return Pooling(before=_between(self.head, {self.target.number}, self.pooled), source=self.pooled, calls=calls, after=after)
+        return Pooling(before=calls_between(self.head, {self.cam_tensor.number}, self.pooled), source=self.pooled, calls=calls, after=after)
 
     @property
     def units(self) -> int:
@@ -107,6 +78,7 @@ class Network:
 
     @property
     def class_count(self) -> int:
+        """How many classes it tells apart."""
         return max(self.units, 2)  # one unit tells two classes apart
 
     @property
@@ -130,7 +102,7 @@ class Network:
         """Whether pictures of any size go through: no call on a feature map knows its size, and the pooling is global."""
         if self.source.shape[1:3] == (None, None):
             return True  # it was built so
-        return all(_knows_no_size(call) for call in (*self.body, *self.head) if any(map(_spatial, call.inputs)))
+        return all(_knows_no_size(call) for call in (*self.body, *self.head) if any(map(is_spatial, call.inputs)))
 
     def weights(self) -> list[tuple[Any, Array]]:
         """The variables with their values now, but for the very large ones.
@@ -141,20 +113,20 @@ class Network:
         return [(v, np.asarray(v.numpy())) for v in self.variables if np.prod(v.shape) <= LARGEST_CONSTANT_ELEMENTS]
 
     def run_body(self, pixels: tf.Tensor) -> tf.Tensor:
-        """Pixels (batch, height, width, 3) as the model takes them -> the target tensor (batch, h, w, channels)."""
-        return run(self.body, {self.source.number: pixels}, self.target)
+        """Pixels (batch, height, width, 3) as the model takes them -> the CAM tensor (batch, h, w, channels)."""
+        return run_calls(self.body, {self.source.number: pixels}, self.cam_tensor)
 
     def run_head(self, activations: tf.Tensor, pixels: tf.Tensor | None = None) -> tf.Tensor:
-        """The target tensor -> logits float32 (batch, classes); a one-unit sigmoid head gives minus the logit and the logit.
+        """The CAM tensor -> logits float32 (batch, classes); a one-unit sigmoid head gives minus the logit and the logit.
 
-        `pixels` is needed where something goes round the target (a layer inside a residual branch): that way begins at the pixels.
+        `pixels` is needed where something goes round the CAM tensor (a layer inside a residual branch): that way begins at the pixels.
         """
-        return self._logits(run(self.head, self._values(activations, pixels), self.logits))
+        return _shape_logits(self, run_calls(self.head, _known_values(self, activations, pixels), self.logits))
 
     def run_before_pooling(self, activations: tf.Tensor, pixels: tf.Tensor | None = None) -> tf.Tensor:
-        """The target tensor -> the feature map that is pooled (batch, h, w, channels); the same where maps are taken from that one."""
+        """The CAM tensor -> the feature map that is pooled (batch, h, w, channels); the same where maps are taken from that one."""
         assert self.pooling is not None, "it pools globally"
-        return run(self.pooling.before, self._values(activations, pixels), self.pooling.source)
+        return run_calls(self.pooling.before, _known_values(self, activations, pixels), self.pooling.source)
 
     def run_after_pooling(self, features: Sequence[tf.Tensor]) -> tf.Tensor:
         """What each of `pooling.calls` gives, (n, channels), -> logits as run_head gives them, (n, classes)."""
@@ -163,14 +135,7 @@ class Network:
         for call, feature in zip(self.pooling.calls, features, strict=True):
             slot = call.outputs[0]
             values[slot.number] = tf.reshape(feature, (-1, 1, 1, feature.shape[-1])) if len(slot.shape) == 4 else feature
-        return self._logits(run(self.pooling.after, values, self.logits))
-
-    def _values(self, activations: tf.Tensor, pixels: tf.Tensor | None) -> dict[int, tf.Tensor]:
-        return {self.target.number: activations} | ({} if pixels is None else {self.source.number: pixels})
-
-    def _logits(self, output: tf.Tensor) -> tf.Tensor:
-        logits = tf.reshape(tf.cast(output, tf.float32), (-1, self.units))
-        return tf.concat([-logits, logits], axis=1) if self.units == 1 else logits
+        return _shape_logits(self, run_calls(self.pooling.after, values, self.logits))
 
     @property
     def has_exclusive_classes(self) -> bool:
@@ -182,104 +147,28 @@ class Network:
         return tf.sigmoid(logits) if self.activation == "sigmoid" or self.units == 1 else tf.nn.softmax(logits)
 
 
-def run(calls: Iterable[Call], values: Mapping[int, Any], result: Slot) -> Any:
-    """Make the calls in order, in inference mode; `values` holds tensors by slot number. Returns the tensor of `result`."""
-    known = dict(values)
-    for call in calls:
-        arguments, keywords = keras.tree.map_structure(
-            lambda v: known[v.number] if isinstance(v, Slot) else v, (call.arguments, call.keywords)
-        )
-        outputs = _apply_linearly(call.operation, arguments[0]) if call.linear else call.operation(*arguments, **keywords)
-        for slot, value in zip(call.outputs, keras.tree.flatten(outputs), strict=True):
-            known[slot.number] = value
-    return known[result.number]
+def _known_values(network: Network, activations: tf.Tensor, pixels: tf.Tensor | None) -> dict[int, tf.Tensor]:
+    """By slot number, what the head begins with."""
+    return {network.cam_tensor.number: activations} | ({} if pixels is None else {network.source.number: pixels})
 
 
-def _apply_linearly(layer: Any, x: Any) -> Any:
-    x = keras.ops.cast(x, layer.compute_dtype)
-    kernel = keras.ops.cast(layer.kernel, layer.compute_dtype)
-    y = keras.ops.matmul(x, kernel) if isinstance(layer, keras.layers.Dense) else layer.convolution_op(x, kernel)
-    return y + keras.ops.cast(layer.bias, layer.compute_dtype) if layer.use_bias else y
+def _shape_logits(network: Network, output: tf.Tensor) -> tf.Tensor:
+    """Logits float32 (batch, classes); of one unit minus the logit and the logit."""
+    logits = tf.reshape(tf.cast(output, tf.float32), (-1, network.units))
+    return tf.concat([-logits, logits], axis=1) if network.units == 1 else logits
 
 
-# ------------------------------------------------------------------------------------------------ flattening
-
-
-class _Flattener:
-    """Walks the graph of a model once, numbering tensors; a scope is one use of one (possibly nested) model."""
-
-    def __init__(self) -> None:
-        self.calls: list[Call] = []
-        self._count = 0
-
-    def slot(self, tensor: Any, name: str) -> Slot:
-        self._count += 1
-        return Slot(self._count, tuple(tensor.shape), name)
-
-    def flatten(self, model: keras.Model, inputs: Sequence[Slot]) -> list[Slot]:
-        scope = {id(tensor): slot for tensor, slot in zip(model.inputs, inputs, strict=True)}
-        for node in _nodes_in_order(model):
-            arguments, keywords = keras.tree.map_structure(
-                lambda value: scope[id(value)] if isinstance(value, keras.KerasTensor) else value,
-                (node.arguments.args, dict(node.arguments.kwargs)),
-            )
-            sources = tuple(scope[id(tensor)] for tensor in node.input_tensors)
-            operation = node.operation
-            if isinstance(operation, keras.Model) and _has_graph(operation):
-                outputs = self.flatten(operation, sources)
-            else:
-                outputs = [self.slot(tensor, operation.name) for tensor in node.output_tensors]
-                keywords |= {"training": False} if _has_training(operation) else {}
-                self.calls.append(Call(operation, arguments, keywords, sources, tuple(outputs)))
-            scope.update({id(tensor): slot for tensor, slot in zip(node.output_tensors, outputs, strict=True)})
-        return [scope[id(tensor)] for tensor in model.outputs]
-
-
-def _has_training(operation: Any) -> bool:
-    # Augmentation layers act as in training unless they are told otherwise.
-    return isinstance(operation, keras.Layer) and "training" in inspect.signature(operation.call).parameters
-
-
-def _has_graph(model: keras.Model) -> bool:
-    try:
-        return bool(model.inputs) and bool(model.outputs)
-    except (AttributeError, ValueError):
-        return False
-
-
-def _nodes_in_order(model: keras.Model) -> list[Any]:
-    """The calls between a model's inputs and outputs, each after those it depends on (depth first, without recursion)."""
-    ordered: list[Any] = []
-    seen = {id(tensor) for tensor in model.inputs}
-    stack = [(tensor, False) for tensor in reversed(model.outputs)]
-    while stack:
-        tensor, ready = stack.pop()
-        if id(tensor) in seen:
-            continue
-        history = tensor._keras_history
-        node = history.operation._inbound_nodes[history.node_index]
-        if ready:
-            ordered.append(node)
-            seen.update(id(output) for output in node.output_tensors)
-        else:
-            stack.append((tensor, True))
-            stack.extend((source, False) for source in reversed(node.input_tensors) if id(source) not in seen)
-    return ordered
-
-
-# ------------------------------------------------------------------------------------------------ splitting
-
-
-def split(model: keras.Model, *, layer: str | None = None) -> Network:
+def split_model(model: keras.Model, *, layer: str | None = None) -> Network:
     """Find where the map is taken and cut there. The model is not changed.
 
-    The target is the tensor that feeds the last operation which collapses space; in front of a Flatten, the one before the max pooling too.
+    The CAM tensor is the one that feeds the last operation which collapses space, and in front of a Flatten the one before the
+    max pooling too.
     `layer` names another one: the output of the layer of that name, in nested models too.
 
     Raises ModelError when the model is not one picture in and one list of class scores out, when it has its channels first, or when
     space collapses in more than one place; CommandError when there is no such layer, or its output is no feature map.
     """
-    if not _has_graph(model) or len(model.inputs) != 1 or len(model.outputs) != 1:
+    if not has_graph(model) or len(model.inputs) != 1 or len(model.outputs) != 1:
         message = f"model {model.name}: not a classifier with one picture as input and one output"
         raise ModelError(message, remedy="give a functional or Sequential model")
     flattener = _Flattener()
@@ -287,24 +176,24 @@ def split(model: keras.Model, *, layer: str | None = None) -> Network:
     [output] = flattener.flatten(model, [source])
     _refuse_channels_first(flattener.calls, model.name)
     producers = {slot.number: call for call in flattener.calls for slot in call.outputs}
-    target = _find_layer(layer, flattener.calls) if layer else _find_target(output, producers, model.name)
+    cam_tensor = _find_layer(layer, flattener.calls) if layer else _find_cam_tensor(output, producers, model.name)
     logits, activation, fused = _find_logits(output, producers)
     calls = [replace(call, linear=True) if call is fused else call for call in flattener.calls]
-    body, head = _between(calls, {source.number}, target), _between(calls, {target.number}, logits)
+    body, head = calls_between(calls, {source.number}, cam_tensor), calls_between(calls, {cam_tensor.number}, logits)
     return Network(
         body=body,
         head=head,
         source=source,
-        target=target,
+        cam_tensor=cam_tensor,
         logits=logits,
         activation=activation,
         class_weights=_class_weights(head),
-        variables=_variables((*body, *head)),
+        variables=variables_of((*body, *head)),
         pooled=_find_pooled(output, flattener.calls, producers, model.name),
     )
 
 
-def with_window(network: Network, *, input_px: tuple[int, int], stride: int | None = None) -> Network:
+def add_window(network: Network, *, input_px: tuple[int, int], stride: int | None = None) -> Network:
     """The same network, pooling over windows of as many cells as pictures of the size (width, height) give that it was trained on.
 
     Where the network does not say how many those are, it is by `stride`, or without one by a picture of that size that is put through.
@@ -325,19 +214,15 @@ def with_window(network: Network, *, input_px: tuple[int, int], stride: int | No
 def _find_pooled(output: Slot, calls: Sequence[Call], producers: Mapping[int, Call], name: str) -> Slot | None:
     """The feature map that global pooling reads, and nothing else does; None where space collapses in another way."""
     try:
-        slot = _find_target(output, producers, name)
+        slot = _find_cam_tensor(output, producers, name)
     except ModelError:  # in more than one place; `--layer` names one of them
         return None
     readers = [call for call in calls if slot in call.inputs]
     return slot if readers and all(isinstance(call.operation, _GLOBAL_POOLING) for call in readers) else None
 
 
-def _spatial(slot: Slot) -> bool:
-    return len(slot.shape) == 4 and slot.shape[1:3] != (1, 1)
-
-
-def _find_target(output: Slot, producers: Mapping[int, Call], name: str) -> Slot:
-    if _spatial(output):
+def _find_cam_tensor(output: Slot, producers: Mapping[int, Call], name: str) -> Slot:
+    if is_spatial(output):
         raise ModelError(f"model {name}: its output {output.shape} is a picture, not a list of class scores")
     found: dict[int, Slot] = {}
     seen: set[int] = set()
@@ -348,9 +233,9 @@ def _find_target(output: Slot, producers: Mapping[int, Call], name: str) -> Slot
             continue
         seen.add(slot.number)
         call = producers[slot.number]
-        spatial = [source for source in call.inputs if _spatial(source)]
+        spatial = [source for source in call.inputs if is_spatial(source)]
         found.update({s.number: s for s in (_before_max_pooling(source, call, producers) for source in spatial)})
-        waiting.extend(source for source in call.inputs if not _spatial(source))
+        waiting.extend(source for source in call.inputs if not is_spatial(source))
     if len(found) != 1:
         places = ", ".join(slot.name for slot in found.values()) or "nowhere"
         raise ModelError(f"model {name}: no single place where its feature maps are pooled (found: {places})")
@@ -376,13 +261,13 @@ def _refuse_channels_first(calls: Sequence[Call], name: str) -> None:
 
 def _find_layer(name: str, calls: Sequence[Call]) -> Slot:
     found = [call.outputs[0] for call in calls if call.operation.name == name]
-    maps = [call.operation.name for call in calls if _spatial(call.outputs[0])]
+    maps = [call.operation.name for call in calls if is_spatial(call.outputs[0])]
     last = f"the last ones are {', '.join(maps[-4:])}"
     if not found:
         near = difflib.get_close_matches(name, maps, n=4)
         hint = f"near to it: {', '.join(near)}" if near else last
         raise CommandError(f"--layer {name}: the model has no such layer", remedy=f"{hint}; `visualize models show` lists all")
-    if not _spatial(found[-1]):
+    if not is_spatial(found[-1]):
         raise CommandError(f"--layer {name}: its output {found[-1].shape} is not a feature map", remedy=last)
     return found[-1]
 
@@ -403,23 +288,13 @@ def _knows_no_size(call: Call) -> bool:
     """Whether the call works at any height and width: it slides, acts on single values or channels, or pools all positions."""
     operation = call.layer
     kind = type(operation)
-    if not _spatial(call.outputs[0]) and not isinstance(operation, keras.layers.Reshape):
+    if not is_spatial(call.outputs[0]) and not isinstance(operation, keras.layers.Reshape):
         return isinstance(operation, _GLOBAL_POOLING)  # any other one that ends in one position has been made for one size
     if isinstance(operation, keras.layers.Reshape):  # squeeze-and-excitation: channels at one position
         return call.outputs[0].shape[1:3] == (1, 1)
     if isinstance(operation, keras.layers.Dense):  # on a feature map it is a 1x1 convolution
         return len(call.outputs[0].shape) == 4
     return isinstance(operation, _SIZELESS) or (kind.__module__.startswith("keras.") and kind.__name__ in _SIZELESS_NAMES)
-
-
-def _between(calls: Sequence[Call], start: set[int], end: Slot) -> tuple[Call, ...]:
-    """The calls that `end` needs once the slots of these numbers are known, in order."""
-    needed, kept = {end.number}, []
-    for call in reversed(calls):
-        if start.isdisjoint(slot.number for slot in call.outputs) and any(slot.number in needed for slot in call.outputs):
-            needed.update(slot.number for slot in call.inputs)
-            kept.append(call)
-    return tuple(reversed(kept))
 
 
 def _find_logits(output: Slot, producers: Mapping[int, Call]) -> tuple[Slot, Activation, Call | None]:
@@ -456,11 +331,3 @@ def _class_weights(head: Sequence[Call]) -> Array | None:
         return None
     kernel = np.asarray(dense[0].operation.kernel.numpy(), np.float32)
     return np.concatenate([-kernel, kernel], axis=1) if kernel.shape[1] == 1 else kernel
-
-
-def _variables(calls: Iterable[Call]) -> tuple[Any, ...]:
-    found: dict[int, Any] = {}
-    for call in calls:
-        for variable in getattr(call.operation, "variables", ()):
-            found[id(variable)] = variable
-    return tuple(found.values())

@@ -1,4 +1,4 @@
-"""Pixels on their way into a network: the scalings that published networks were trained with, and datasets that end at once."""
+"""Pixels on their way into a network: the ranges that published networks were trained with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
-def scale_pixels(pixels: tf.Tensor, mode: Pixels) -> tf.Tensor:
+def normalize_pixels(pixels: tf.Tensor, mode: Pixels) -> tf.Tensor:
     """RGB float32 (batch, height, width, 3) in [0, 255] -> what a network of that mode takes, same shape.
 
     "none" leaves it, "unit" gives [0, 1], "tf" [-1, 1], "torch" standardises each channel, "caffe" swaps to BGR and subtracts the mean; the
@@ -26,14 +26,3 @@ def scale_pixels(pixels: tf.Tensor, mode: Pixels) -> tf.Tensor:
     if mode == "caffe":
         return pixels[..., ::-1] - tf.constant(CAFFE_MEAN_BGR)
     return pixels
-
-
-def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """The same dataset, and all that is made of it, without tf.data's tuner, for which nothing here is left to choose.
-
-    The tuner's thread wakes after 10 ms, 20 ms, and so on up to a minute; now and then it misses that the iterator has gone, and whoever
-    drops the iterator waits until it wakes: in a third of all runs on a clip of 20 seconds the finished video came three seconds late.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)

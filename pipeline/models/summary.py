@@ -9,17 +9,18 @@ import tensorflow as tf
 
 from pipeline.errors import ModelError
 from pipeline.models import loading, metadata, zoo
-from pipeline.models.network import Network, run, split
+from pipeline.models.graph import run_calls
+from pipeline.models.network import Network, split_model
 from pipeline.records import ModelChoice, printable
 
 
-def describe(choice: ModelChoice, size: tuple[int, int] | None) -> dict[str, Any]:
+def summarize_model(choice: ModelChoice, size: tuple[int, int] | None) -> dict[str, Any]:
     """Layers with output shapes and parameters for pictures of `size` (height, width), the model's own where None; of a model that was
     trained here also its labels, and how it was trained.
 
     Raises ModelError when the model cannot be explained, or does not take that size.
     """
-    network = split(loading.open_model(choice))
+    network = split_model(loading.open_keras_model(choice))
     height, width = size or (side or 224 for side in network.source.shape[1:3])
     shapes = output_shapes(network, height, width)
     calls = [*network.body, *network.head]
@@ -37,16 +38,16 @@ def describe(choice: ModelChoice, size: tuple[int, int] | None) -> dict[str, Any
         "input": f"{height}x{width}" + (", any size" if network.takes_any_size else ", no other size"),
         "parameters": sum(layer["parameters"] for layer in layers),
         "classes": network.class_count,
-        "map": f"{network.target.name}, {'x'.join(str(side) for side in shapes[network.target.number][1:])}",
+        "map": f"{network.cam_tensor.name}, {'x'.join(str(side) for side in shapes[network.cam_tensor.number][1:])}",
         "head": "closed form: one matrix product" if network.class_weights is not None else "gradient of the head",
-        **_learned(choice),
+        **_describe_training(choice),
     }
 
 
-def _learned(choice: ModelChoice) -> dict[str, Any]:
+def _describe_training(choice: ModelChoice) -> dict[str, Any]:
     """What the file of a model that was trained here says of that."""
-    card = metadata.read_metadata(Path(choice.model)) if zoo.is_file(choice.model) else None
-    return {} if card is None else {"labels": ", ".join(map(printable, card.labels)), "base": card.base, **card.facts}
+    trained = metadata.read_metadata(Path(choice.model)) if zoo.is_model_file(choice.model) else None
+    return {} if trained is None else {"labels": ", ".join(map(printable, trained.labels)), "base": trained.base, **trained.facts}
 
 
 def output_shapes(network: Network, height: int, width: int) -> dict[int, tuple[int, ...]]:
@@ -57,7 +58,7 @@ def output_shapes(network: Network, height: int, width: int) -> dict[int, tuple[
         values = {network.source.number: pixels}
         for call in (*network.body, *network.head):
             for slot in call.outputs:
-                values[slot.number] = run((call,), values, slot)
+                values[slot.number] = run_calls((call,), values, slot)
                 shapes[slot.number] = tuple(values[slot.number].shape)
         return values[network.logits.number]
 

@@ -1,4 +1,8 @@
-"""The models that come by name, as data."""
+"""The models that come by name, as data.
+
+A network of Keras Applications is added as a row of `_ZOO`. One with weights of another origin needs a builder of its own, such as
+`embedded_network`, and an entry beside `EMBEDDED_MODEL`; `loading` calls it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from pipeline.records import ModelChoice, Pixels
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class ZooEntry:
     """A model that comes by name, as data.
 
     `builder` is its function in keras.applications, None for the embedded model. `short_side_px` is the short side of a frame for which
@@ -41,9 +45,9 @@ class Entry:
     stride: int = 32
 
 
-DEFAULT = "efficientnet_lite0"
-EMBEDDED = Entry(
-    name=DEFAULT,
+DEFAULT_MODEL = "efficientnet_lite0"
+EMBEDDED_MODEL = ZooEntry(
+    name=DEFAULT_MODEL,
     builder=None,
     input_px=224,
     short_side_px=256,
@@ -157,9 +161,9 @@ def _short_side(builder: str, input_px: int) -> int:
     return input_px + 32 if builder.startswith("EfficientNet") else round(input_px / 0.875)
 
 
-def _zoo() -> Iterator[Entry]:
+def _make_entries() -> Iterator[ZooEntry]:
     for name, builder, input_px, pixels, weights_file, licence, size_mb, top1, top5, parameters, depth in _ZOO:
-        yield Entry(
+        yield ZooEntry(
             name=name,
             builder=builder,
             input_px=input_px,
@@ -175,12 +179,12 @@ def _zoo() -> Iterator[Entry]:
         )
 
 
-ENTRIES = {entry.name: entry for entry in (EMBEDDED, *_zoo())}
+ZOO_ENTRIES = {entry.name: entry for entry in (EMBEDDED_MODEL, *_make_entries())}
 
 
-def entry(name: str) -> Entry:
+def find_entry(name: str) -> ZooEntry:
     """The entry of that name in any spelling (`ResNet-50`, `resnet50`). Raises ModelError for an unknown one, with the nearest."""
-    plain = {_plain(known): found for known, found in ENTRIES.items()}
+    plain = {_plain(known): found for known, found in ZOO_ENTRIES.items()}
     if _plain(name) in plain:
         return plain[_plain(name)]
     near = difflib.get_close_matches(_plain(name), plain, n=3)
@@ -188,19 +192,19 @@ def entry(name: str) -> Entry:
     raise ModelError(f"--model {name}: no such model", remedy=hint)
 
 
-def is_model(text: str) -> bool:
+def is_known_model(text: str) -> bool:
     """Whether that is a name of the zoo, or means a file."""
-    return is_file(text) or _plain(text) in map(_plain, ENTRIES)
+    return is_model_file(text) or _plain(text) in map(_plain, ZOO_ENTRIES)
 
 
-def is_file(model: str) -> bool:
+def is_model_file(model: str) -> bool:
     """Whether `--model` means a file or folder and not a name of the zoo."""
     return model.endswith((".keras", ".h5", ".hdf5")) or os.sep in model or Path(model).is_dir()
 
 
-def identity(choice: ModelChoice) -> dict[str, str | None]:
+def identify_model(choice: ModelChoice) -> dict[str, str | None]:
     """What a model's answers depend on: its published weights by their name, files by their content (SHA-256). Raises ModelError."""
-    named = None if is_file(choice.model) else entry(choice.model)
+    named = None if is_model_file(choice.model) else find_entry(choice.model)
     return {
         "model": _sha256(Path(choice.model)) if named is None else named.name,
         "weights": named.weights_file if named and not choice.weights else _sha256(choice.weights),
@@ -224,23 +228,25 @@ def _sha256(path: Path | None) -> str | None:
 
 def check_choice(choice: ModelChoice, targets: Sequence[str]) -> None:
     """What can be known of a model without loading it. Raises ModelError or CommandError for names, files and targets that cannot be."""
-    for option, path in (("--model", Path(choice.model) if is_file(choice.model) else None), ("--weights", choice.weights)):
+    for option, path in (("--model", Path(choice.model) if is_model_file(choice.model) else None), ("--weights", choice.weights)):
         if path is not None and not path.exists():
             raise ModelError(f"{option} {path}: no such file")
-    if not is_file(choice.model):
-        found = entry(choice.model)
+    if not is_model_file(choice.model):
+        found = find_entry(choice.model)
         if choice.custom_objects or choice.pixels:
             raise ModelError(
                 f"--model {found.name}: comes with its own classes and pixel scaling", remedy="leave out --custom-objects and --preprocess"
             )
-    known = class_names.read_labels(choice.labels) if choice.labels else () if is_file(choice.model) else class_names.imagenet_classes()
+    known = (
+        class_names.read_labels(choice.labels) if choice.labels else () if is_model_file(choice.model) else class_names.imagenet_classes()
+    )
     for wanted in targets if known else ():
-        class_names.find_target(wanted, known)
+        class_names.find_target_class(wanted, known)
 
 
-def describe(entry: Entry) -> dict[str, Any]:
+def describe_entry(entry: ZooEntry) -> dict[str, Any]:
     """What is published of a model, for a table or JSON; `weights` says whether they are on this machine."""
-    cached = "embedded" if entry.builder is None else "cached" if weights_cache(entry).is_file() else "not here"
+    cached = "embedded" if entry.builder is None else "cached" if cached_weights_path(entry).is_file() else "not here"
     return {
         "name": entry.name,
         "input": entry.input_px,
@@ -255,7 +261,7 @@ def describe(entry: Entry) -> dict[str, Any]:
     }
 
 
-def weights_cache(entry: Entry) -> Path:
+def cached_weights_path(entry: ZooEntry) -> Path:
     """Where Keras keeps, or would keep, the ImageNet weights of a model of its zoo."""
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / entry.weights_file
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from pipeline.arrays import Array
 from pipeline.records import ClassGroup, ClassName, Frame, Geometry, Options, Thumbnail
-from pipeline.rendering import compositing, scenes
+from pipeline.rendering import compositing, heat_blending, heat_stabilization, label_box, scenes
+from pipeline.rendering.layouts import Canvas
 from pipeline.results.explanations import top_predictions
 
 THUMBNAIL_PX = 180
@@ -62,14 +63,14 @@ class FrameRenderer:
         options: Options,
         classes: Sequence[ClassName],
         geometry: Geometry,
-        canvas: compositing.Canvas,
+        canvas: Canvas,
         *,
         targets: Sequence[ClassGroup] | None,
         map_of: Callable[[Explanation, int], Array],
     ) -> None:
         self._options, self._classes, self._region, self.canvas = options, classes, geometry.region, canvas
-        self._look = compositing.make_look(options.colormap, options.alpha, canvas.colour)
-        self._ranges = compositing.PanelRanges(len(targets or [0]), shared=options.shares_scale)
+        self._look = heat_blending.make_style(options.colormap, options.alpha, canvas.colour)
+        self._ranges = heat_stabilization.PanelRanges(len(targets or [0]), shared=options.shares_scale)
         self._targets = targets
         self._means = {name: scenes.SceneMean(options.smooth) for name in ("maps", "scores", "target_scores")}
         self._title = scenes.SteadyTitle() if options.holds_title else None
@@ -79,7 +80,7 @@ class FrameRenderer:
         self.cut = False  # whether a scene begins with what was seen last
         self.shown: ShownTitle | None = None
         self._heats: list[Array] = []
-        self._captions: list[compositing.Caption] = []
+        self._captions: list[label_box.Caption] = []
         self._painted: Array | None = None
 
     def paint(self, frame: Frame, seen: Explanation, *, fresh: bool) -> Array:
@@ -107,7 +108,7 @@ class FrameRenderer:
             targets, target_scores = np.array([title]), scores[[title]]
         maps = self._means["maps"].add(raw, time_seconds, cut=anew)
         if self.cut:
-            self._ranges.begin_anew()
+            self._ranges.reset()
         scales = self._ranges.scales(maps.max(axis=(1, 2)), target_scores, time_seconds)
         self._seen, self.shown = seen._replace(features=()), ShownTitle(targets, target_scores, maps, scales, scores)
         return self.shown
@@ -120,7 +121,7 @@ class FrameRenderer:
     def thumbnail(self, painted: Array, time_seconds: float, *, heat_alone: bool = False) -> Thumbnail:
         """Of a finished picture, or of its first panel with heat, THUMBNAIL_PX high at most."""
         height = min(THUMBNAIL_PX, self.canvas.cell_height if heat_alone else self.canvas.height)
-        return as_thumbnail(compositing.shrunk(painted, self.canvas, height, heat_alone=heat_alone), time_seconds)
+        return as_thumbnail(compositing.shrink_picture(painted, self.canvas, height, heat_alone=heat_alone), time_seconds)
 
     def _prepare(self, shown: ShownTitle) -> None:
         self._heats = [self._levels(m, scale) for m, scale in zip(shown.maps, shown.scales, strict=True)]
@@ -130,16 +131,16 @@ class FrameRenderer:
 
     def _levels(self, raw: Array, scale: float) -> Array:
         size = self.canvas.panel_width, self.canvas.panel_height
-        return compositing.heat_levels(raw / scale if scale > 0 else raw, *size, self._region)
+        return heat_blending.heat_levels(raw / scale if scale > 0 else raw, *size, self._region)
 
-    def _caption(self, scores: Array, asked: ClassGroup | None, target: int, score: float, *, cold: bool) -> compositing.Caption:
+    def _caption(self, scores: Array, asked: ClassGroup | None, target: int, score: float, *, cold: bool) -> label_box.Caption:
         """What was asked for, or the best, with its score, then the best classes: those of a kind too, which say what it is made of."""
         top_k, several = self._options.top_k, asked is not None and len(asked.members) > 1
         # One more than is shown, so that there are as many rows whether or not the class asked for is among them.
         top = [p for p in top_predictions(scores, self._classes, top_k + 1) if several or p.name.index != target]
         keep = top_k if asked else top_k - 1
         rows = [(asked.label if asked else self._classes[target].label, score), *((p.name.label, p.score) for p in top[: max(keep, 0)])]
-        return compositing.Caption(rows=rows if top_k or asked else (), note="no heat: nothing here speaks for it" if cold else "")
+        return label_box.Caption(rows=rows if top_k or asked else (), note="no heat: nothing here speaks for it" if cold else "")
 
     def state(self) -> dict[str, Array]:
         """All that is remembered, for `restore`."""

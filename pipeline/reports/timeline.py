@@ -5,17 +5,15 @@ Pages and files draw the same numbers. Pure NumPy and Pillow; nothing is read bu
 
 from __future__ import annotations
 
-import functools
-import io
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from pipeline.arrays import Array
+from pipeline.rendering.fonts import Weight, load_font
 
 BINS, LANES = 600, 8
 LANE_PX, GAP_PX = 26, 8  # a ribbon at full score, and the room above it
@@ -49,10 +47,11 @@ class Timeline:
 
     @property
     def height_px(self) -> int:
+        """Of all ribbons with the room above each."""
         return max(1, len(self.ribbons)) * (LANE_PX + GAP_PX)
 
 
-def timeline(times_seconds: Array, indices: Array, scores: Array, *, duration_seconds: float, lanes: int = LANES) -> Timeline:
+def build_timeline(times_seconds: Array, indices: Array, scores: Array, *, duration_seconds: float, lanes: int = LANES) -> Timeline:
     """From each frame's time in the output, float64 (frames,), and its top k: classes int32 and scores float32 (frames, k).
 
     A frame counts for as long as it is shown: until the next, the last until the end.
@@ -159,29 +158,37 @@ WIDTH_PX, LEFT_PX, RIGHT_PX, TOP_PX, FOOT_PX = 1200, 230, 30, 60, 56
 
 
 def colour_of(ribbon: Ribbon, number: int) -> int:
+    """The index in COLOURS for the ribbon of that number."""
     return len(COLOURS) - 1 if ribbon.index is None else number % (len(COLOURS) - 1)
 
 
-def fitted_label(text: str) -> str:
-    return fitted(text, size_px=13, weight="Medium", width_px=LEFT_PX - 24)
+def fit_label(text: str) -> str:
+    """As much of a ribbon's label as fits beside the chart."""
+    return _fit(text, size_px=13, weight="plain", width_px=LEFT_PX - 24)
 
 
-def fitted_title(text: str) -> str:
-    return fitted(text, size_px=18, weight="SemiBold", width_px=WIDTH_PX - LEFT_PX - RIGHT_PX)
+def fit_title(text: str) -> str:
+    """As much of the title as fits above the chart."""
+    return _fit(text, size_px=18, weight="bold", width_px=WIDTH_PX - LEFT_PX - RIGHT_PX)
 
 
-def draw(chart: Timeline, *, title: str, labels: Sequence[str], note: str, cuts_seconds: Sequence[float]) -> Image.Image:
+def chart_note(chart: Timeline) -> str:
+    """The line below a chart that says how to read it."""
+    return f"Height is the score, full height {100 * chart.full_score:.0f} %. Solid: mean over time; pale: highest frame."
+
+
+def draw_timeline(chart: Timeline, *, title: str, labels: Sequence[str], note: str, cuts_seconds: Sequence[float]) -> Image.Image:
     """The chart as a picture for print, RGB, two pixels for each of the layout's; `labels` has one for each ribbon."""
     picture = Image.new("RGB", (2 * WIDTH_PX, 2 * (TOP_PX + chart.height_px + FOOT_PX)), "white")
     pen = ImageDraw.Draw(picture)
     plot = WIDTH_PX - LEFT_PX - RIGHT_PX
     foot = TOP_PX + chart.height_px
-    _write(pen, fitted_title(title), (LEFT_PX, 30), size_px=18, weight="SemiBold", colour=INK)
-    _write(pen, note, (LEFT_PX, foot + 40), size_px=11, weight="Medium", colour=SOFT)
+    _write(pen, fit_title(title), (LEFT_PX, 30), size_px=18, weight="bold", colour=INK)
+    _write(pen, note, (LEFT_PX, foot + 40), size_px=11, weight="plain", colour=SOFT)
     for tick in chart.ticks_seconds:
         x = LEFT_PX + plot * tick / chart.span_seconds
         pen.line([2 * x, 2 * TOP_PX, 2 * x, 2 * foot + 8], fill=LINE, width=2)
-        _write(pen, tick_text(tick, chart.span_seconds), (x, foot + 18), size_px=11, weight="Medium", colour=SOFT, anchor="ms")
+        _write(pen, tick_text(tick, chart.span_seconds), (x, foot + 18), size_px=11, weight="plain", colour=SOFT, anchor="ms")
     for cut in cuts_seconds:
         if 0 <= cut <= chart.span_seconds:
             x = 2 * (LEFT_PX + plot * cut / chart.span_seconds)
@@ -190,7 +197,7 @@ def draw(chart: Timeline, *, title: str, labels: Sequence[str], note: str, cuts_
         bottom = TOP_PX + bottom_px(number)
         pen.line([2 * LEFT_PX, 2 * bottom, 2 * (LEFT_PX + plot), 2 * bottom], fill=LINE, width=2)
         _fill(pen, chart, ribbon, bottom, plot, COLOURS[colour_of(ribbon, number)])
-        _write(pen, fitted_label(label), (LEFT_PX - 12, bottom - 6), size_px=13, weight="Medium", colour=INK, anchor="rs")
+        _write(pen, fit_label(label), (LEFT_PX - 12, bottom - 6), size_px=13, weight="plain", colour=INK, anchor="rs")
     return picture
 
 
@@ -209,23 +216,17 @@ def _write(
     where_px: tuple[float, float],
     *,
     size_px: int,
-    weight: str,
+    weight: Weight,
     colour: str,
     anchor: str = "ls",
 ) -> None:
-    pen.text((2 * where_px[0], 2 * where_px[1]), text, fill=colour, font=_font(weight, 2 * size_px), anchor=anchor)
+    pen.text((2 * where_px[0], 2 * where_px[1]), text, fill=colour, font=load_font(weight, 2 * size_px), anchor=anchor)
 
 
-def fitted(text: str, *, size_px: int, weight: str, width_px: float) -> str:
+def _fit(text: str, *, size_px: int, weight: Weight, width_px: float) -> str:
     """What does not fit into the width ends in an ellipsis."""
-    font, shown = _font(weight, 2 * size_px), text
+    font, shown = load_font(weight, 2 * size_px), text
     while text and font.getlength(shown) > 2 * width_px:
         text = text[:-1]
         shown = f"{text.rstrip()}…"
     return shown
-
-
-@functools.cache
-def _font(weight: str, size_px: int) -> ImageFont.FreeTypeFont:
-    content = files("pipeline.rendering").joinpath("fonts", f"Inter-{weight}.otf").read_bytes()
-    return ImageFont.truetype(io.BytesIO(content), size_px)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.arrays import Array
-from pipeline.cam import maps
+from pipeline.cam import explainer
 from pipeline.datasets.pixel_cache import PixelCache
 from pipeline.models import batch_norm_folding, network
 from pipeline.training.checkpoint import TrainingState, save_checkpoint
@@ -49,7 +49,7 @@ def extract_features(setup: TrainingSetup) -> Features:
 
 def make_extractor(net: TrainableNetwork) -> Extract:
     """From pixels uint8 (batch, height, width, 3) to features float32 (batch, channels): each channel's mean over the base's output."""
-    describe = maps.describer(batch_norm_folding.fold(network.split(net.whole)))
+    describe = explainer.make_feature_extractor(batch_norm_folding.fold_batch_norms(network.split_model(net.whole)))
     return lambda pixels: describe(pixels)[1]
 
 

@@ -24,12 +24,12 @@ class TrainableNetwork(NamedTuple):
     augment: keras.Sequential | None
 
 
-def build_network(entry: zoo.Entry, recipe: Recipe, classes: int) -> TrainableNetwork:
+def build_network(entry: zoo.ZooEntry, recipe: Recipe, classes: int) -> TrainableNetwork:
     """A network for so many classes with a frozen base. It takes pixels (batch, height, width, 3) in [0, 255], and gives probabilities.
 
     Raises ModelError as load_classifier does.
     """
-    base = loading.build_base(ModelChoice(model=entry.name, weights=recipe.weights))
+    base = loading.build_backbone(ModelChoice(model=entry.name, weights=recipe.weights))
     base.trainable = False
     dense = _make_classifier_layers(classes, recipe.seed)
     classifier = keras.Sequential([keras.Input((base.output.shape[-1],)), *dense])

@@ -45,9 +45,9 @@ def plan_training(root: Path, *, output: Path | None, recipe: Recipe, resume: bo
 
 
 def _check_base(recipe: Recipe) -> None:
-    if zoo.is_file(recipe.base):
+    if zoo.is_model_file(recipe.base):
         raise CommandError(f"--base {recipe.base}: is a file", remedy="name a model of the zoo; `visualize models` lists them")
-    if zoo.entry(recipe.base).builder is None and recipe.weights:
+    if zoo.find_entry(recipe.base).builder is None and recipe.weights:
         raise CommandError(f"--weights {recipe.weights}: the embedded model has its own weights")
 
 

@@ -43,7 +43,7 @@ class TrainingSetup:
     """`class_weights` float32 (classes,) weigh the loss; in `folder` lie the checkpoint and the cached pixels."""
 
     plan: TrainingPlan
-    entry: zoo.Entry
+    entry: zoo.ZooEntry
     pictures: CachedDataset
     network: TrainableNetwork
     class_weights: Array
@@ -55,7 +55,7 @@ class TrainingSetup:
         """What a training that goes on must have in common with the interrupted one. More epochs may be asked for."""
         recipe = asdict(self.plan.recipe)
         del recipe["epochs"], recipe["max_megapixels"]
-        recipe["weights"] = zoo.identity(ModelChoice(model=self.entry.name, weights=self.plan.recipe.weights))["weights"]
+        recipe["weights"] = zoo.identify_model(ModelChoice(model=self.entry.name, weights=self.plan.recipe.weights))["weights"]
         return {**recipe, "base": self.entry.name, "data": self.pictures.digest(), "keras": keras.__version__}
 
     def targets(self, part: Part) -> tuple[Array, Array]:

@@ -52,7 +52,7 @@ class TrainingResult:
         return {
             "input": str(self.plan.data.root),
             "output": str(self.plan.output),
-            "base": zoo.entry(self.plan.recipe.base).name,
+            "base": zoo.find_entry(self.plan.recipe.base).name,
             "labels": list(self.plan.data.labels),
             "train": self.train,
             "val": self.val,
@@ -106,7 +106,7 @@ def _open_folder(plan: TrainingPlan) -> Iterator[Path]:
 
 
 def _cache_pictures(plan: TrainingPlan, folder: Path, watcher: Watcher) -> CachedDataset:
-    entry = zoo.entry(plan.recipe.base)
+    entry = zoo.find_entry(plan.recipe.base)
     size = (entry.input_px, entry.input_px)
     fit_whole = functools.partial(
         input_geometry.frame_geometry, fit="whole", input_px=size, short_side_px=entry.short_side_px, stride=entry.stride
@@ -116,7 +116,7 @@ def _cache_pictures(plan: TrainingPlan, folder: Path, watcher: Watcher) -> Cache
 
 
 def _set_up(plan: TrainingPlan, pictures: CachedDataset, folder: Path, watcher: Watcher) -> TrainingSetup:
-    entry = zoo.entry(plan.recipe.base)
+    entry = zoo.find_entry(plan.recipe.base)
     return TrainingSetup(
         plan=plan,
         entry=entry,

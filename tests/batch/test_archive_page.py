@@ -40,7 +40,7 @@ def test_without_a_page_of_its_own_a_batch_opens_its_folder(tmp_path: Path, opti
     opener.write_text(f'#!/bin/sh\necho "$1" >> "{tmp_path}/opened"\n')
     opener.chmod(0o755)
     request = archive.Request(
-        sources=["given"], output=out, choice=ModelChoice(model=zoo.DEFAULT), options=Options(), rules=scanning.Rules()
+        sources=["given"], output=out, choice=ModelChoice(model=zoo.DEFAULT_MODEL), options=Options(), rules=scanning.Rules()
     )
     with open_ledger(archive.ledger_file(out, None)) as book:
         number = book.settings(request.settings)

@@ -33,7 +33,8 @@ from pipeline.explain import image_job
 from pipeline.explain.planning import plan_task
 from pipeline.models import class_names
 from pipeline.records import Found, KindInterval, LabelInterval, Options
-from pipeline.results import explanations
+from pipeline.results import intervals
+from pipeline.results.intervals import PAUSE_SECONDS
 
 AT_ONCE = "from pipeline.batch import scheduler\nscheduler.BACKOFF_SECONDS = (0.1, 0.1)\nscheduler.BUSY_SECONDS = 0.2\n"
 SOON_STALLED = "from pipeline.media import ffmpeg_process\nffmpeg_process.STALL_SECONDS = 2.0\n"
@@ -231,10 +232,10 @@ def stretches_of(rows: Sequence[dict[str, Any]], end_seconds: float) -> list[tup
     ends = dict(zip(times, [*times[1:], end_seconds], strict=True))
     found = []
     for label in {row["label"] for row in rows}:
-        mine = sorted((r for r in rows if r["label"] == label and r["score"] >= explanations.SHOWN_SCORE), key=lambda r: r["time_seconds"])
+        mine = sorted((r for r in rows if r["label"] == label and r["score"] >= intervals.SHOWN_SCORE), key=lambda r: r["time_seconds"])
         groups: list[list[dict[str, Any]]] = [mine[:1]] if mine else []
         for before, row in pairwise(mine):
-            if row["time_seconds"] - ends[before["time_seconds"]] > explanations.PAUSE_SECONDS:
+            if row["time_seconds"] - ends[before["time_seconds"]] > PAUSE_SECONDS:
                 groups.append([])
             groups[-1].append(row)
         for group in groups:
@@ -267,8 +268,8 @@ def test_the_index_has_every_kind_of_what_was_seen(archive: Path, made: Ended) -
     shown = f"SELECT relative, wnid, start_seconds, stretch.end_seconds, best_score FROM stretch JOIN class ON class.id = class {where}"
     kinds = sql(out, f"SELECT relative, wnid, start_seconds, kind_stretch.end_seconds, best_score FROM kind_stretch {where}")
     classes = class_names.imagenet_classes()
-    known = {group.wnid: {classes[index].wnid for index in group.members} for group in class_names.groups_of(classes)}
-    seen = [row for row in sql(out, shown) if row[4] >= explanations.SHOWN_SCORE]
+    known = {group.wnid: {classes[index].wnid for index in group.members} for group in class_names.find_kinds(classes)}
+    seen = [row for row in sql(out, shown) if row[4] >= intervals.SHOWN_SCORE]
     count = 0
     for file, wnid, first, last, score in seen:
         for kind in (kind for kind, below in known.items() if wnid in below):

@@ -21,11 +21,12 @@ from PIL import Image
 from support.embedded_reference import PICTURES, REFERENCE, draw_picture
 
 from pipeline.arrays import Array
-from pipeline.cam import maps
+from pipeline.cam.explainer import BatchExplanation, make_explainer, make_scorer
+from pipeline.cam.methods import closed_form
 from pipeline.explain.sessions import explain_within_memory
 from pipeline.models import embedded_network
-from pipeline.models.class_names import find_target
-from pipeline.models.network import Network, split
+from pipeline.models.class_names import find_target_class
+from pipeline.models.network import Network, split_model
 
 if TYPE_CHECKING:
     from pipeline.models.loading import Classifier
@@ -63,13 +64,13 @@ def by_hand(head: Sequence[keras.Layer], kernel: Any, bias: Any) -> Network:
     filters[0, 0, 1, 1], filters[1, 1, 1, 1] = 1, -1
     convolution.set_weights([filters, np.zeros(2)])
     dense.set_weights([np.array(kernel, np.float32), np.array(bias, np.float32)])
-    return split(model)
+    return split_model(model)
 
 
 def test_an_average_and_one_dense_by_hand() -> None:
     network = by_hand([layers.GlobalAveragePooling2D()], [[1, -2], [-3, 5]], [-20, 44])
     # y = 20 - 3 * 5/4 - 20 = -3.75 and -2 * 20 + 5 * 5/4 + 44 = 10.25, so the second class leads by 14.
-    scores, targets, found, *_ = maps.explainer(network, targets=[0, 1])(PICTURE)
+    scores, targets, found, *_ = make_explainer(network, targets=[0, 1])(PICTURE)
     np.testing.assert_allclose(scores, [[1 / (1 + np.exp(14)), 1 / (1 + np.exp(-14))]], rtol=1e-5)
     assert targets.numpy().tolist() == [[0, 1]]
     # G of the first class is 1/4 and -3/4 everywhere: ReLU(A1 - 3 A2) / 4, and ReLU(-2 A1 + 5 A2) / 4 for the second.
@@ -81,22 +82,22 @@ def test_flattened_maps_by_hand() -> None:
     first, second = [1, 0, 2, -1, 3, 1, -2, 4], [0, 1, 0, 1, 0, 1, 0, -7]
     network = by_hand([layers.Flatten()], np.transpose([first, second]), [0, 0])
     # The means of G over positions: (1 + 2 + 3 - 2) / 4 = 1 and (0 - 1 + 1 + 4) / 4 = 1; for the second class 0 and -1.
-    found = maps.explainer(network, targets=[0, 1])(PICTURE).maps
+    found = make_explainer(network, targets=[0, 1])(PICTURE).maps
     np.testing.assert_allclose(found, [[[[20, 16], [24, 25]], [[0, 0], [0, 3]]]], rtol=1e-6)
 
 
 def test_one_sigmoid_unit_by_hand() -> None:
     network = by_hand([layers.GlobalAveragePooling2D()], [[1], [-3]], [-17.25])  # y = 20 - 3.75 - 17.25 = -1
-    scores, _, found, *_ = maps.explainer(network, targets=[1, 0])(PICTURE)
+    scores, _, found, *_ = make_explainer(network, targets=[1, 0])(PICTURE)
     np.testing.assert_allclose(scores, [[1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1))]], rtol=1e-6)
     # ReLU(A1 - 3 A2) / 4 speaks for the class, ReLU(3 A2 - A1) / 4 against it.
     np.testing.assert_allclose(found, [[[[0, 4], [6, 9.25]], [[3, 0], [0, 0]]]], rtol=1e-6)
-    assert maps.explainer(network)(PICTURE).targets.numpy().tolist() == [[0]]
+    assert make_explainer(network)(PICTURE).targets.numpy().tolist() == [[0]]
 
 
 def test_a_map_that_speaks_for_nothing_is_zero() -> None:
     network = by_hand([layers.GlobalAveragePooling2D()], [[-1, 1], [0, 0]], [0, 0])
-    found = maps.explainer(network, targets=[0])(PICTURE).maps.numpy()
+    found = make_explainer(network, targets=[0])(PICTURE).maps.numpy()
     np.testing.assert_array_equal(found, np.zeros((1, 1, 2, 2)))
 
 
@@ -148,7 +149,7 @@ def by_tape(both: keras.Model, pixels: Array, target: int, of: Callable[[Any], A
 def test_maps_are_those_of_the_whole_models_gradient(head: str, nested: bool) -> None:
     model, both = net(head, nested=nested)
     x = pictures(3)
-    found = maps.explainer(split(model), targets=[0, 1, 2, 3])(x).maps
+    found = make_explainer(split_model(model), targets=[0, 1, 2, 3])(x).maps
     assert_same_maps(found, np.stack([by_tape(both, x, target) for target in range(4)], axis=1))
 
 
@@ -156,7 +157,7 @@ def test_maps_are_those_of_the_whole_models_gradient(head: str, nested: bool) ->
 def test_the_negative_class_of_one_unit_is_minus_the_logit(head: str) -> None:
     model, both = net(head, units=1, activation="sigmoid")
     x = pictures(3)
-    scores, _, found, *_ = maps.explainer(split(model), targets=[0, 1])(x)
+    scores, _, found, *_ = make_explainer(split_model(model), targets=[0, 1])(x)
     positive = np.asarray(model(x.astype(np.float32)))
     np.testing.assert_allclose(scores, np.concatenate([1 - positive, positive], 1), rtol=0, atol=1e-6)
     assert_same_maps(found, np.stack([by_tape(both, x, 0), by_tape(both, x, 1)], axis=1))
@@ -164,10 +165,10 @@ def test_the_negative_class_of_one_unit_is_minus_the_logit(head: str) -> None:
 
 @pytest.mark.parametrize(("units", "activation"), [(4, "softmax"), (4, "sigmoid"), (1, "sigmoid")])
 def test_the_closed_form_is_the_gradient(units: int, activation: str) -> None:
-    network = split(net(units=units, activation=activation)[0])
+    network = split_model(net(units=units, activation=activation)[0])
     assert network.class_weights is not None
     targets, x = list(range(network.class_count)), pictures(3)
-    closed, derived = (maps.explainer(n, targets=targets)(x) for n in (network, replace(network, class_weights=None)))
+    closed, derived = (make_explainer(n, targets=targets)(x) for n in (network, replace(network, class_weights=None)))
     assert_same_maps(closed.maps, derived.maps)
     np.testing.assert_allclose(closed.scores, derived.scores, rtol=0, atol=1e-7)
 
@@ -176,10 +177,10 @@ def test_the_average_map_of_a_class_is_its_logit_less_the_bias() -> None:
     # Behind one Dense with weights and features that are not negative no ReLU acts, and y = sum over positions of the map + bias.
     model, both = net()
     model.layers[-1].set_weights([np.abs(model.layers[-1].get_weights()[0]), model.layers[-1].get_weights()[1]])
-    network = split(model)
+    network = split_model(model)
     positive = np.abs(np.asarray(both(pictures(2).astype(np.float32))[0]))
     assert network.class_weights is not None
-    found = maps.closed_form(tf.constant(positive), tf.gather(network.class_weights.T, [[0, 3], [2, 1]])).numpy()
+    found = closed_form(tf.constant(positive), tf.gather(network.class_weights.T, [[0, 3], [2, 1]])).numpy()
     logits = network.run_head(tf.constant(positive)).numpy() - model.layers[-1].get_weights()[1]
     np.testing.assert_allclose(found.sum((2, 3)), [logits[0, [0, 3]], logits[1, [2, 1]]], rtol=1e-5)
 
@@ -188,7 +189,7 @@ def test_the_average_map_of_a_class_is_its_logit_less_the_bias() -> None:
 def test_logits_are_explained_and_not_probabilities(head: str) -> None:
     model, both = net(head, strength=150)
     x = pictures(8)
-    scores, targets, found, *_ = maps.explainer(split(model))(x)
+    scores, targets, found, *_ = make_explainer(split_model(model))(x)
     assert scores.numpy().max(1).min() > 0.999
     of_logit = np.stack([by_tape(both, x[i : i + 1], int(t))[0] for i, t in enumerate(targets[:, 0])])
     of_score = np.stack([by_tape(both, x[i : i + 1], int(t), tf.nn.softmax)[0] for i, t in enumerate(targets[:, 0])])
@@ -201,19 +202,19 @@ def test_logits_are_explained_and_not_probabilities(head: str) -> None:
 
 @pytest.mark.slow
 def test_the_embedded_models_maps_are_those_of_its_whole_gradient() -> None:
-    model = embedded_network.build()
+    model = embedded_network.build_embedded_network()
     plain = layers.Dense(1000)
     both = keras.Model(model.input, [model.get_layer("top_activation").output, plain(model.get_layer("avg_pool").output)])
     plain.set_weights(model.get_layer("predictions").get_weights())
     x = np.stack([draw_picture(seed, 96, 160) for seed in (20, 21)])
-    found = maps.explainer(split(model), targets=[281, 954, 539])(x).maps
+    found = make_explainer(split_model(model), targets=[281, 954, 539])(x).maps
     assert_same_maps(found, np.stack([by_tape(both, x, target) for target in (281, 954, 539)], axis=1), 1e-4)
 
 
 def test_the_embedded_models_maps_are_those_of_pytorch(classifier: Classifier) -> None:
     reference = np.load(REFERENCE)
     classes = sorted({int(index) for seed, *_ in PICTURES for index in reference[f"{seed}_classes"]})
-    explain = maps.explainer(classifier.networks[0], targets=classes)
+    explain = make_explainer(classifier.networks[0], targets=classes)
     for seed, height, width in PICTURES:
         scores, _, found, *_ = explain(draw_picture(seed, height, width)[None])
         top, second = (int(index) for index in reference[f"{seed}_classes"])
@@ -230,29 +231,29 @@ def network(request: pytest.FixtureRequest) -> Network:
     model, both = net(request.param, side=None)
     kernel, bias = model.layers[-1].get_weights()
     model.layers[-1].set_weights([kernel, bias - np.asarray(both(pictures(16).astype(np.float32))[1]).mean(0)])
-    return split(model)
+    return split_model(model)
 
 
 def test_several_targets_are_each_alone(network: Network) -> None:
     x = pictures(3)
-    together = maps.explainer(network, targets=[3, 0, 2])(x)
+    together = make_explainer(network, targets=[3, 0, 2])(x)
     assert together.maps.shape == (3, 3, 8, 8) and together.targets.numpy().tolist() == [[3, 0, 2]] * 3
     for place, target in enumerate([3, 0, 2]):
-        alone = maps.explainer(network, targets=[target])(x)
+        alone = make_explainer(network, targets=[target])(x)
         assert_same_maps(together.maps[:, place], alone.maps[:, 0], 1e-6)
         np.testing.assert_allclose(together.scores, alone.scores, rtol=0, atol=1e-7)
 
 
 def test_without_targets_each_picture_explains_its_top_class(network: Network) -> None:
     x = pictures(16)
-    explanation, every = maps.explainer(network)(x), maps.explainer(network, targets=[0, 1, 2, 3])(x)
+    explanation, every = make_explainer(network)(x), make_explainer(network, targets=[0, 1, 2, 3])(x)
     top = every.scores.numpy().argmax(1)
     assert len(set(top)) > 1 and explanation.targets.numpy().tolist() == top[:, None].tolist()
     assert_same_maps(explanation.maps[:, 0], every.maps.numpy()[np.arange(16), top], 1e-6)
 
 
 def test_a_batch_gives_what_single_pictures_give_in_any_order(network: Network) -> None:
-    x, explain = pictures(6), maps.explainer(network, targets=[1, 2])
+    x, explain = pictures(6), make_explainer(network, targets=[1, 2])
     order = np.random.default_rng(0).permutation(6)
     whole, permuted = explain(x), explain(x[order])
     assert_same_maps(permuted.maps, whole.maps.numpy()[order], 1e-6)
@@ -265,7 +266,7 @@ def test_a_batch_gives_what_single_pictures_give_in_any_order(network: Network) 
 
 def test_one_trace_serves_every_batch_and_picture_size(network: Network) -> None:
     traced: list[Any] = []
-    explain = maps.explainer(network, preprocess=lambda pixels: traced.append(pixels) or pixels)
+    explain = make_explainer(network, preprocess=lambda pixels: traced.append(pixels) or pixels)
     for count in (1, 4, 7, 1):
         assert explain(pictures(count)).maps.shape == (count, 1, 8, 8)
     for height, width, grid in ((16, 16, (8, 8)), (33, 20, (17, 10)), (5, 64, (3, 32))):
@@ -277,7 +278,7 @@ def test_several_networks_are_not_taken_for_one_that_is_traced_anew(caplog: pyte
     tf.get_logger().addHandler(caplog.handler)
     try:
         for _ in range(8):
-            maps.scorer(split(net()[0]))(pictures(1))
+            make_scorer(split_model(net()[0]))(pictures(1))
     finally:
         tf.get_logger().removeHandler(caplog.handler)
     assert not caplog.records
@@ -285,7 +286,7 @@ def test_several_networks_are_not_taken_for_one_that_is_traced_anew(caplog: pyte
 
 def test_the_first_call_of_a_graph_is_made_alone_and_those_behind_it_together() -> None:
     """TensorFlow optimises a graph at its first call, and would do so in each thread that makes one."""
-    network = split(net()[0])
+    network = split_model(net()[0])
     together, lock = threading.Barrier(2), threading.Lock()
     calls, most_before = 0, 0
 
@@ -304,18 +305,18 @@ def test_the_first_call_of_a_graph_is_made_alone_and_those_behind_it_together() 
     def preprocess(pixels: tf.Tensor) -> tf.Tensor:
         return tf.ensure_shape(tf.numpy_function(watched, [pixels], tf.float32), pixels.shape)
 
-    explain = maps.explainer(network, preprocess=preprocess)
+    explain = make_explainer(network, preprocess=preprocess)
     with ThreadPoolExecutor(3) as threads:
         found = list(threads.map(explain, [pictures(1, seed=seed) for seed in range(3)]))
     assert (calls, most_before) == (3, 1)
-    whole = maps.explainer(network)
+    whole = make_explainer(network)
     for seed, each in enumerate(found):
         assert_same_maps(each.maps, whole(pictures(1, seed=seed)).maps)
 
 
 @pytest.mark.parametrize(("gpus", "sizes"), [([], [4, 4, 3]), (["GPU:0"], [11])])
 def test_a_large_batch_is_computed_in_small_ones_two_at_once(gpus: list[str], sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    network, lock = split(net()[0]), threading.Lock()
+    network, lock = split_model(net()[0]), threading.Lock()
     here, most, seen = 0, 0, []
 
     def watched(pixels: Array) -> Array:
@@ -332,8 +333,8 @@ def test_a_large_batch_is_computed_in_small_ones_two_at_once(gpus: list[str], si
     def preprocess(pixels: tf.Tensor) -> tf.Tensor:
         return tf.ensure_shape(tf.numpy_function(watched, [pixels], tf.float32), pixels.shape)
 
-    x, explain = pictures(11), maps.explainer(network, preprocess=preprocess)
-    whole = maps.explainer(network)
+    x, explain = pictures(11), make_explainer(network, preprocess=preprocess)
+    whole = make_explainer(network)
     singles = [whole(x[i : i + 1]) for i in range(11)]
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda _kind: gpus)
     found = explain(x)
@@ -363,8 +364,8 @@ def test_a_core_computes_as_many_pictures_at_a_time_as_its_caches_hold(
     policy = "mixed_bfloat16" if computed == "bfloat16" else "float32"
     small = layers.Rescaling(1 / 255)(source)  # or the logits are in the hundreds, and their last bits are in the scores
     pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(64, 8, strides=8, activation="relu", dtype=policy)(small))
-    network = split(keras.Model(source, layers.Dense(classes)(pooled)))
-    x, whole = pictures(4, *size), maps.explainer(network)
+    network = split_model(keras.Model(source, layers.Dense(classes)(pooled)))
+    x, whole = pictures(4, *size), make_explainer(network)
     singles = [whole(x[i : i + 1]) for i in range(4)]
 
     def watched(pixels: Array) -> Array:
@@ -373,7 +374,7 @@ def test_a_core_computes_as_many_pictures_at_a_time_as_its_caches_hold(
 
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda _kind: ["GPU:0"] if computed == "on a GPU" else [])
     monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: threads)
-    found = maps.explainer(
+    found = make_explainer(
         network, preprocess=lambda pixels: tf.ensure_shape(tf.numpy_function(watched, [pixels], tf.float32), pixels.shape)
     )(x)
     assert seen == sizes
@@ -385,7 +386,7 @@ def test_a_core_computes_as_many_pictures_at_a_time_as_its_caches_hold(
 
 
 def test_maps_and_scores_are_what_they_are_said_to_be(network: Network) -> None:
-    scores, targets, found = (tensor.numpy() for tensor in maps.explainer(network)(pictures(5))[:3])
+    scores, targets, found = (tensor.numpy() for tensor in make_explainer(network)(pictures(5))[:3])
     assert (scores.dtype, targets.dtype, found.dtype) == (np.float32, np.int32, np.float32)
     assert found.min() == 0 and (scores >= 0).all()
     np.testing.assert_allclose(scores.sum(1), 1, rtol=1e-6)
@@ -394,7 +395,7 @@ def test_maps_and_scores_are_what_they_are_said_to_be(network: Network) -> None:
 def test_the_network_is_left_as_it_was_and_explained_as_it_was() -> None:
     model, _ = net("several dense")
     before, said, x = [variable.numpy() for variable in model.variables], model(pictures(2).astype(np.float32)), pictures(2)
-    explain = maps.explainer(split(model), targets=[0])
+    explain = make_explainer(split_model(model), targets=[0])
     first, given = explain(x), x.copy()
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
@@ -408,15 +409,15 @@ def test_the_network_is_left_as_it_was_and_explained_as_it_was() -> None:
 def test_pixels_are_preprocessed_on_the_way_in() -> None:
     model, both = net()
     inner = keras.Model(model.layers[2].input, model.output)  # without its scaling
-    explain = maps.explainer(split(inner), targets=[2], preprocess=lambda pixels: pixels / 64 - 2)
+    explain = make_explainer(split_model(inner), targets=[2], preprocess=lambda pixels: pixels / 64 - 2)
     assert_same_maps(explain(pictures(2)).maps[:, 0], by_tape(both, pictures(2), 2))
 
 
 # ------------------------------------------------------------------------------------------------ memory
 
 
-def limited(explain: Callable[[Any], maps.BatchExplanation], most: int, sizes: list[int]) -> Callable[[Any], maps.BatchExplanation]:
-    def attempt(pixels: Array) -> maps.BatchExplanation:
+def limited(explain: Callable[[Any], BatchExplanation], most: int, sizes: list[int]) -> Callable[[Any], BatchExplanation]:
+    def attempt(pixels: Array) -> BatchExplanation:
         sizes.append(len(pixels))
         if len(pixels) > most:
             raise tf.errors.ResourceExhaustedError(None, None, f"OOM when allocating tensor with shape {pixels.shape}")
@@ -430,7 +431,7 @@ def limited(explain: Callable[[Any], maps.BatchExplanation], most: int, sizes: l
     [(7, [7]), (4, [7, 3, 4]), (2, [7, 3, 1, 2, 4, 2, 2]), (1, [7, 3, 1, 2, 1, 1, 4, 2, 1, 1, 2, 1, 1])],
 )
 def test_a_batch_that_does_not_fit_is_halved(network: Network, most: int, sizes: list[int]) -> None:
-    explain, x, tried = maps.explainer(network), pictures(7), []
+    explain, x, tried = make_explainer(network), pictures(7), []
     whole, parts = explain(x), explain_within_memory(limited(explain, most, tried), x)
     assert tried == sizes
     np.testing.assert_array_equal(parts.targets, whole.targets)
@@ -441,7 +442,7 @@ def test_a_batch_that_does_not_fit_is_halved(network: Network, most: int, sizes:
 def test_a_single_picture_that_does_not_fit_is_an_error(network: Network) -> None:
     tried: list[int] = []
     with pytest.raises(tf.errors.ResourceExhaustedError, match="OOM when allocating"):
-        explain_within_memory(limited(maps.explainer(network), 0, tried), pictures(4))
+        explain_within_memory(limited(make_explainer(network), 0, tried), pictures(4))
     assert tried == [4, 2, 1]
 
 
@@ -453,7 +454,7 @@ def test_flipping_the_picture_of_a_symmetric_net_flips_the_map() -> None:
     for layer in model.layers:
         if isinstance(layer, layers.Conv2D):
             layer.kernel.assign((layer.kernel + layer.kernel[:, ::-1]) / 2)
-    x, explain = pictures(3, 33, 33), maps.explainer(split(model), targets=[0, 1, 2, 3])
+    x, explain = pictures(3, 33, 33), make_explainer(split_model(model), targets=[0, 1, 2, 3])
     found, mirrored = explain(x).maps.numpy(), explain(x[:, :, ::-1]).maps.numpy()
     assert_same_maps(mirrored, found[..., ::-1])
     assert np.abs(found - found[..., ::-1]).max() > 0.1 * found.max()
@@ -505,7 +506,7 @@ def inside(points: Array, boxes: Array) -> float:
 
 def peaks(model: keras.Model, x: Array, classes: Array) -> Array:
     """Where the map of each picture's own class is highest, (x, y) in pixels; a map without heat has its peak outside."""
-    every = maps.explainer(split(model), targets=list(range(SHAPES)))(x).maps.numpy()
+    every = make_explainer(split_model(model), targets=list(range(SHAPES)))(x).maps.numpy()
     found = every[np.arange(len(x)), classes]
     rows, columns = np.unravel_index(found.reshape(len(x), -1).argmax(1), found.shape[1:])
     points = (np.stack([columns, rows], 1) + 0.5) * SIDE / np.array(found.shape[:0:-1])
@@ -564,7 +565,9 @@ def test_the_map_of_a_mirrored_photograph_is_the_mirrored_map(classifier: Classi
         "motorcycle_left.png": "moped",
         "astronaut.png": "football helmet",
     }
-    explain = maps.explainer(classifier.networks[0], targets=[find_target(label, classifier.classes).members for label in shown.values()])
+    explain = make_explainer(
+        classifier.networks[0], targets=[find_target_class(label, classifier.classes).members for label in shown.values()]
+    )
     moved = []
     for place, name in enumerate(shown):
         x = np.asarray(photograph(name).resize((768, 512), Image.Resampling.BICUBIC))
@@ -584,7 +587,7 @@ def test_the_heat_of_a_cat_lies_on_the_cat(classifier: Classifier, axis: int) ->
         top, left = (middle, corner) if axis else (corner, middle)
         for picture, pasted in ((x[2 * i], cat), (x[2 * i + 1], cat[:, ::-1])):
             picture[top : top + size, left : left + size] = pasted
-    heat = maps.explainer(classifier.networks[0], targets=[281])(x).maps.numpy()[:, 0].sum(2 - axis)
+    heat = make_explainer(classifier.networks[0], targets=[281])(x).maps.numpy()[:, 0].sum(2 - axis)
     centres = heat @ ((np.arange(long // 32) + 0.5) * 32) / heat.sum(1)
     off = (centres - np.repeat([corner + size / 2 for corner in corners], 2)) / 32
     assert abs(off.mean()) < 0.25 and np.abs(off).max() < 1.5

@@ -13,8 +13,11 @@ import tensorflow as tf
 from keras import layers
 
 from pipeline.arrays import Array
-from pipeline.cam import maps
-from pipeline.models.network import Network, split
+from pipeline.cam.explainer import BatchExplanation, make_explainer
+from pipeline.cam.layer_fusion import fuse_explainers
+from pipeline.cam.methods import FORMULAS, eigencam, gradcam, hirescam
+from pipeline.cam.score_cam import SCORECAM_CHANNELS, scorecam_pass_counter
+from pipeline.models.network import Network, split_model
 from pipeline.records import Method
 
 METHODS: tuple[str, ...] = get_args(Method)
@@ -152,7 +155,7 @@ def arrays(case: str) -> tuple[Array, Array]:
 
 
 def test_every_method_of_the_options_is_tested() -> None:
-    assert set(METHODS) == {*BY_LOOPS, "eigencam", "scorecam"} and set(WITH_GRADIENT) == set(BY_LOOPS) == set(maps.FORMULAS)
+    assert set(METHODS) == {*BY_LOOPS, "eigencam", "scorecam"} and set(WITH_GRADIENT) == set(BY_LOOPS) == set(FORMULAS)
 
 
 @pytest.mark.parametrize("case", ["mixed signs", "not negative", "some gradients zero", "a dead channel", "one place"])
@@ -160,7 +163,7 @@ def test_every_method_of_the_options_is_tested() -> None:
 def test_the_formula_is_the_papers(method: str, case: str) -> None:
     a, g = arrays(case)
     wanted = [BY_LOOPS[method](one, slope) for one, slope in zip(a.astype(np.float64), g.astype(np.float64), strict=True)]
-    assert_close(maps.FORMULAS[method](tf.constant(a), tf.constant(g)), wanted, 1e-4)
+    assert_close(FORMULAS[method](tf.constant(a), tf.constant(g)), wanted, 1e-4)
 
 
 @pytest.mark.parametrize("zero", ["gradients", "activations", "both"])
@@ -168,12 +171,12 @@ def test_the_formula_is_the_papers(method: str, case: str) -> None:
 def test_nothing_to_explain_is_zero_and_not_nan(method: str, zero: str) -> None:
     a, g = arrays("mixed signs")
     a, g = (a * (zero == "gradients"), g * (zero == "activations"))
-    np.testing.assert_array_equal(maps.FORMULAS[method](tf.constant(a), tf.constant(g)), np.zeros(a.shape[:3]))
+    np.testing.assert_array_equal(FORMULAS[method](tf.constant(a), tf.constant(g)), np.zeros(a.shape[:3]))
 
 
 def test_eigencam_of_nothing_is_zero_and_not_nan() -> None:
     for shape in ((2, 3, 3, 20), (2, 5, 5, 4)):
-        np.testing.assert_array_equal(maps.eigencam(tf.zeros(shape)), np.zeros(shape[:3]))
+        np.testing.assert_array_equal(eigencam(tf.zeros(shape)), np.zeros(shape[:3]))
 
 
 # ------------------------------------------------------------------------------------------------ by hand
@@ -207,9 +210,9 @@ def test_by_hand(method: str) -> None:
     filters[0, 0, 1, 1], filters[1, 1, 1, 1] = 1, -1
     convolution.set_weights([filters, np.zeros(2)])
     dense.set_weights([np.stack([np.stack([G1, G2], 2).ravel(), np.zeros(8)], 1), np.array([3, 0])])
-    network = split(model)
+    network = split_model(model)
     np.testing.assert_array_equal(network.run_body(PICTURE.astype(np.float32))[0], np.stack([A1, A2], 2))
-    np.testing.assert_allclose(maps.explainer(network, method=method, targets=[0])(PICTURE).maps[0, 0], BY_HAND[method], rtol=1e-5)
+    np.testing.assert_allclose(make_explainer(network, method=method, targets=[0])(PICTURE).maps[0, 0], BY_HAND[method], rtol=1e-5)
 
 
 def test_scorecam_by_hand() -> None:
@@ -222,9 +225,9 @@ def test_scorecam_by_hand() -> None:
     # Masks: red / 16 = [[0, 1/2], [1, 1]], and minus green, stretched, [[0, 1], [1, 1]]. Red under them has the means (4 + 16 + 16) / 4 = 9
     # and 10; so the gains are 9 ln 3 and 10 ln 3, their softmax 1/4 and 3/4, and the map ReLU(red - 3 green) / 4.
     # The second class gains nothing from either: ReLU(red - green) / 2.
-    before = int(maps.scorecam_passes().numpy())
-    found = maps.explainer(split(model), method="scorecam", targets=[0, 1])(picture).maps
-    assert int(maps.scorecam_passes().numpy()) - before == maps.SCORECAM_CHANNELS  # the two channels are filled up to one pass
+    before = int(scorecam_pass_counter().numpy())
+    found = make_explainer(split_model(model), method="scorecam", targets=[0, 1])(picture).maps
+    assert int(scorecam_pass_counter().numpy()) - before == SCORECAM_CHANNELS  # the two channels are filled up to one pass
     np.testing.assert_allclose(found, [[[[0, 2], [4, 4]], [[0, 4], [8, 8]]]], rtol=1e-5)
 
 
@@ -234,14 +237,14 @@ def test_scorecam_by_hand() -> None:
 @pytest.mark.parametrize("method", ["gradcam", "hirescam", "xgradcam"])
 def test_three_methods_are_one_behind_an_average(method: str) -> None:
     model, both = net()
-    network, x = split(model), pictures(3)
+    network, x = split_model(model), pictures(3)
     assert network.class_weights is not None
-    found = maps.explainer(network, method=method, targets=[0, 1, 2, 3])(x).maps
-    closed = maps.explainer(network, targets=[0, 1, 2, 3])(x).maps
+    found = make_explainer(network, method=method, targets=[0, 1, 2, 3])(x).maps
+    closed = make_explainer(network, targets=[0, 1, 2, 3])(x).maps
     np.testing.assert_array_equal(found, closed)
     for target in range(4):
         a, g, _ = by_tape(both, x, target)
-        derived = tf.nn.relu(maps.FORMULAS[method](tf.constant(a), tf.constant(g)))
+        derived = tf.nn.relu(FORMULAS[method](tf.constant(a), tf.constant(g)))
         assert_close(found[:, target], derived, 1e-4 if method == "xgradcam" else 1e-5)  # its denominator loses digits
 
 
@@ -250,7 +253,7 @@ def test_three_methods_are_one_behind_an_average(method: str) -> None:
 def test_the_explainers_map_is_the_formula_of_the_whole_models_gradient(method: str, head: str) -> None:
     model, both = net(head)
     x = pictures(3)
-    found = maps.explainer(split(model), method=method, targets=[2, 0])(x).maps
+    found = make_explainer(split_model(model), method=method, targets=[2, 0])(x).maps
     for place, target in enumerate([2, 0]):
         a, g, _ = (values.astype(np.float64) for values in by_tape(both, x, target))
         wanted = [np.maximum(BY_LOOPS[method](one, slope), 0) for one, slope in zip(a, g, strict=True)]
@@ -263,9 +266,9 @@ def test_the_sum_of_hirescam_is_the_logit_less_the_bias(head: str) -> None:
     x, bias = pictures(4), model.layers[-1].get_weights()[1]
     for target in range(4):
         a, g, logit = by_tape(both, x, target)
-        plain = maps.hirescam(tf.constant(a), tf.constant(g)).numpy()
+        plain = hirescam(tf.constant(a), tf.constant(g)).numpy()
         np.testing.assert_allclose(plain.sum((1, 2)), logit - bias[target], rtol=1e-4, atol=1e-5)
-        shown = maps.explainer(split(model), method="hirescam", targets=[target])(x).maps[:, 0]
+        shown = make_explainer(split_model(model), method="hirescam", targets=[target])(x).maps[:, 0]
         assert plain.min() < 0
         assert_close(shown, np.maximum(plain, 0))
 
@@ -287,7 +290,7 @@ def test_eigencam_is_the_first_singular_vector(shape: tuple[int, int, int], offs
     rng = np.random.default_rng(6)
     common = 2 * rng.normal(offset, 1, (6, *shape[:2], 1)) * rng.normal(0.3, 1, (6, 1, 1, shape[2]))  # keeps the first value apart
     a = (common + rng.normal(0, 1, (6, *shape))).astype(np.float32)
-    assert_close(maps.eigencam(tf.constant(a)), [eigencam_by_svd(one) for one in a], 1e-4)
+    assert_close(eigencam(tf.constant(a)), [eigencam_by_svd(one) for one in a], 1e-4)
 
 
 def test_eigencam_does_not_depend_on_the_sign_that_was_found() -> None:
@@ -295,14 +298,14 @@ def test_eigencam_does_not_depend_on_the_sign_that_was_found() -> None:
     a = np.random.default_rng(1).normal(0.5, 1, (4, 5, 5, 12)).astype(np.float32)
     flat = a.reshape(4, 25, 12)
     projected = np.abs([one @ np.linalg.svd(one)[2][0] for one in flat]).reshape(4, 5, 5)
-    assert_close(maps.eigencam(tf.constant(a)) + maps.eigencam(tf.constant(-a)), projected, 1e-4)
+    assert_close(eigencam(tf.constant(a)) + eigencam(tf.constant(-a)), projected, 1e-4)
 
 
 def test_eigencam_is_the_same_for_every_class() -> None:
     for head in ("average", "flatten"):
         model, both = net(head)
         x = pictures(3)
-        found = maps.explainer(split(model), method="eigencam", targets=[3, 0, 1])(x).maps.numpy()
+        found = make_explainer(split_model(model), method="eigencam", targets=[3, 0, 1])(x).maps.numpy()
         for place in range(3):
             np.testing.assert_array_equal(found[:, place], found[:, 0])
         assert_close(found[:, 0], [eigencam_by_svd(one) for one in np.asarray(both(x.astype(np.float32))[0])], 1e-4)
@@ -338,7 +341,7 @@ def test_scorecam_is_the_model_called_for_every_channel(channels: int, head: str
     kernel[..., 3], bias[3] = 0, 0.7  # a channel that is the same everywhere, and not 0
     model.get_layer("features").set_weights([kernel, bias])
     x = pictures(2)
-    found = maps.explainer(split(model), method="scorecam", targets=[2, 0])(x).maps
+    found = make_explainer(split_model(model), method="scorecam", targets=[2, 0])(x).maps
     assert np.ptp(both(x.astype(np.float32))[0].numpy()[..., 3]) == 0
     assert_close(found, [[scorecam_by_loops(both, picture, target) for target in (2, 0)] for picture in x], 1e-4)
 
@@ -346,7 +349,7 @@ def test_scorecam_is_the_model_called_for_every_channel(channels: int, head: str
 def test_scorecam_masks_pixels_before_they_are_scaled() -> None:
     model, both = net()
     inner = keras.Model(model.layers[2].input, model.output)  # without its scaling
-    found = maps.explainer(split(inner), method="scorecam", targets=[1], preprocess=lambda pixels: pixels / 64 - 2)(pictures(2)).maps
+    found = make_explainer(split_model(inner), method="scorecam", targets=[1], preprocess=lambda pixels: pixels / 64 - 2)(pictures(2)).maps
     assert_close(found[:, 0], [scorecam_by_loops(both, picture, 1) for picture in pictures(2)], 1e-4)
 
 
@@ -356,12 +359,12 @@ def test_scorecam_masks_pixels_before_they_are_scaled() -> None:
 @pytest.fixture(scope="module", params=["average", pytest.param("max pooling", marks=pytest.mark.slow)])
 def network(request: pytest.FixtureRequest) -> Network:
     """One whose map is a matrix product and that takes any size, and one that has neither."""
-    return split(net(request.param, side=None if request.param == "average" else 16)[0])
+    return split_model(net(request.param, side=None if request.param == "average" else 16)[0])
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_batch_gives_what_single_pictures_give_in_any_order(network: Network, method: str) -> None:
-    x, explain = pictures(5), maps.explainer(network, method=method, targets=[1, 2])
+    x, explain = pictures(5), make_explainer(network, method=method, targets=[1, 2])
     order = [3, 0, 4, 2, 1]
     whole, permuted = explain(x), explain(x[order])
     assert whole.maps.shape == (5, 2, 8, 8) and whole.maps.dtype == tf.float32 and whole.maps.numpy().min() == 0
@@ -374,10 +377,10 @@ def test_a_batch_gives_what_single_pictures_give_in_any_order(network: Network, 
 @pytest.mark.parametrize("method", ONE_OF_A_KIND)
 def test_several_targets_are_each_alone(network: Network, method: str) -> None:
     x = pictures(3)
-    together = maps.explainer(network, method=method, targets=[3, 0, 2])(x)
+    together = make_explainer(network, method=method, targets=[3, 0, 2])(x)
     assert together.targets.numpy().tolist() == [[3, 0, 2]] * 3
     for place, target in enumerate([3, 0, 2]):
-        alone = maps.explainer(network, method=method, targets=[target])(x)
+        alone = make_explainer(network, method=method, targets=[target])(x)
         assert_close(together.maps[:, place], alone.maps[:, 0])
         np.testing.assert_allclose(together.scores, alone.scores, rtol=0, atol=1e-6)
 
@@ -385,7 +388,7 @@ def test_several_targets_are_each_alone(network: Network, method: str) -> None:
 @pytest.mark.parametrize("method", ONE_OF_A_KIND)
 def test_without_targets_each_picture_explains_its_top_class(network: Network, method: str) -> None:
     x = pictures(12)
-    explanation, every = (maps.explainer(network, method=method, targets=targets)(x) for targets in (None, [0, 1, 2, 3]))
+    explanation, every = (make_explainer(network, method=method, targets=targets)(x) for targets in (None, [0, 1, 2, 3]))
     top = every.scores.numpy().argmax(1)
     assert len(set(top)) > 1 and explanation.targets.numpy().tolist() == top[:, None].tolist()
     assert_close(explanation.maps[:, 0], every.maps.numpy()[np.arange(12), top])
@@ -394,7 +397,7 @@ def test_without_targets_each_picture_explains_its_top_class(network: Network, m
 @pytest.mark.parametrize("method", METHODS)
 def test_one_trace_serves_every_batch_and_picture_size(network: Network, method: str) -> None:
     preprocessed: list[Any] = []
-    explain = maps.explainer(network, method=method, preprocess=lambda pixels: preprocessed.append(pixels) or pixels)
+    explain = make_explainer(network, method=method, preprocess=lambda pixels: preprocessed.append(pixels) or pixels)
     explain(pictures(2))
     by_one_trace = len(preprocessed)
     for count in (1, 4, 3):
@@ -410,7 +413,7 @@ def test_one_trace_serves_every_batch_and_picture_size(network: Network, method:
 def test_nothing_that_is_given_is_changed(method: str) -> None:
     model, _ = net("flatten")
     x, before = pictures(2), [variable.numpy() for variable in model.variables]
-    maps.explainer(split(model), method=method)(x)
+    make_explainer(split_model(model), method=method)(x)
     np.testing.assert_array_equal(x, pictures(2))
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
@@ -421,29 +424,27 @@ def test_a_layer_that_something_goes_round_is_explained() -> None:
     x = layers.Conv2D(6, 3, padding="same")(layers.Rescaling(1 / 255)(pixels))
     branch = layers.Conv2D(6, 3, padding="same", activation="relu", name="branch")(x)
     logits = layers.Dense(4)(layers.Flatten()(layers.Add()([x, branch])))
-    explain = maps.explainer(split(keras.Model(pixels, logits), layer="branch"), targets=[1])
+    explain = make_explainer(split_model(keras.Model(pixels, logits), layer="branch"), targets=[1])
     a, g, _ = by_tape(keras.Model(pixels, [branch, logits]), pictures(2), 1)
-    assert_close(explain(pictures(2)).maps[:, 0], maps.gradcam(tf.constant(a), tf.constant(g)))
+    assert_close(explain(pictures(2)).maps[:, 0], gradcam(tf.constant(a), tf.constant(g)))
 
 
 # ------------------------------------------------------------------------------------------------ several layers
 
 
-def giving(*of_targets: Any) -> Callable[[Any], maps.BatchExplanation]:
+def giving(*of_targets: Any) -> Callable[[Any], BatchExplanation]:
     """An explainer that finds these maps, one for each target, in every picture."""
 
-    def explain(pixels: Array) -> maps.BatchExplanation:
+    def explain(pixels: Array) -> BatchExplanation:
         found = tf.tile(tf.constant([of_targets], tf.float32), (len(pixels), 1, 1, 1))
-        return maps.BatchExplanation(
-            tf.zeros((len(pixels), 4)), tf.zeros((len(pixels), len(of_targets)), tf.int32), found, found[:, :, 0, 0]
-        )
+        return BatchExplanation(tf.zeros((len(pixels), 4)), tf.zeros((len(pixels), len(of_targets)), tf.int32), found, found[:, :, 0, 0])
 
     return explain
 
 
 def test_maps_of_two_layers_by_hand() -> None:
     coarse, fine = giving([[4]], [[1]]), giving([[0, 2], [4, 8]], [[5, 0], [0, 0]])
-    found = maps.fused([coarse, fine])(pictures(2)).maps
+    found = fuse_explainers([coarse, fine])(pictures(2)).maps
     once = [[[0.5, 0.625], [0.75, 1]], [[1, 0.5], [0.5, 0.5]]]
     np.testing.assert_allclose(found, [once, once], rtol=1e-6)
 
@@ -451,15 +452,15 @@ def test_maps_of_two_layers_by_hand() -> None:
 def test_the_finest_height_and_width_count_each_by_itself() -> None:
     # Enlarged with half-pixel centres [0, 4] becomes [0, 1, 3, 4], in both rows; the tall map is [2, 4] in every column.
     wide, tall = giving([[0, 0.1, 0.1, 0]]), giving([[2], [4]])
-    np.testing.assert_allclose(maps.fused([wide, tall])(pictures(1)).maps, [[[[0.25, 0.75, 0.75, 0.25], [0.5, 1, 1, 0.5]]]], rtol=1e-6)
+    np.testing.assert_allclose(fuse_explainers([wide, tall])(pictures(1)).maps, [[[[0.25, 0.75, 0.75, 0.25], [0.5, 1, 1, 0.5]]]], rtol=1e-6)
     narrow = giving([[0, 4]])
-    np.testing.assert_allclose(maps.fused([narrow, giving([[1, 1, 1, 1]])])(pictures(1)).maps, [[[[0.5, 0.625, 0.875, 1]]]], rtol=1e-6)
+    np.testing.assert_allclose(fuse_explainers([narrow, giving([[1, 1, 1, 1]])])(pictures(1)).maps, [[[[0.5, 0.625, 0.875, 1]]]], rtol=1e-6)
 
 
 def test_a_map_without_heat_adds_none() -> None:
     nothing, something = giving([[0, 0], [0, 0]]), giving([[0, 1], [2, 4]])
-    np.testing.assert_array_equal(maps.fused([nothing, nothing])(pictures(2)).maps, np.zeros((2, 1, 2, 2)))
-    np.testing.assert_allclose(maps.fused([nothing, something])(pictures(1)).maps, [[[[0, 0.125], [0.25, 0.5]]]], rtol=1e-6)
+    np.testing.assert_array_equal(fuse_explainers([nothing, nothing])(pictures(2)).maps, np.zeros((2, 1, 2, 2)))
+    np.testing.assert_allclose(fuse_explainers([nothing, something])(pictures(1)).maps, [[[[0, 0.125], [0.25, 0.5]]]], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -467,8 +468,8 @@ def test_a_map_without_heat_adds_none() -> None:
 )
 def test_one_layer_fused_is_itself_at_a_peak_of_one(method: str) -> None:
     model, _ = net("flatten")
-    explain = maps.explainer(split(model), method=method, targets=[1, 3])
-    alone, fused = explain(pictures(3)), maps.fused([explain])(pictures(3))
+    explain = make_explainer(split_model(model), method=method, targets=[1, 3])
+    alone, fused = explain(pictures(3)), fuse_explainers([explain])(pictures(3))
     assert_close(fused.maps, alone.maps / tf.reduce_max(alone.maps, (2, 3), True), 1e-6)
     np.testing.assert_array_equal(fused.scores, alone.scores)
     np.testing.assert_array_equal(fused.targets, alone.targets)
@@ -487,4 +488,4 @@ def test_maps_are_those_of_tf_keras_vis(method: str, theirs: str) -> None:
     found = visualiser(keras.Model(both.input, both.outputs[1]), clone=False)(
         lambda output: output[:, 2], x.astype(np.float32), penultimate_layer="features", expand_cam=False, normalize_cam=False
     )
-    assert_close(maps.explainer(split(model), method=method, targets=[2])(x).maps[:, 0], found, 1e-4)
+    assert_close(make_explainer(split_model(model), method=method, targets=[2])(x).maps[:, 0], found, 1e-4)

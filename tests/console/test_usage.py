@@ -27,7 +27,7 @@ from pipeline.explain import planning
 from pipeline.files import file_types
 from pipeline.models import class_names, metadata, zoo
 from pipeline.records import Method, Options
-from pipeline.rendering import compositing
+from pipeline.rendering import heat_blending
 from pipeline.training import training_plan
 
 ROOT_COMMAND: Any = root_command()
@@ -277,12 +277,12 @@ def test_every_command_refuses_them_as_such(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_completers_know_what_the_program_knows() -> None:
-    assert list(completion.COLORMAPS) == compositing.colormap_names()
+    assert list(completion.COLORMAPS) == heat_blending.colormap_names()
     assert completion.methods("grad") == ["gradcam", "gradcam++"] and completion.layouts("s") == ["side-by-side", "stacked"]
     assert completion.codecs("h") == ["h264", "hevc"] and completion.models("VGG") == ["vgg16", "vgg19"]
     context: Any = ROOT_COMMAND.make_context("visualize", ["a.jpg"], resilient_parsing=True)
     assert completion.classes(context, "egyp") == ["egyptian_cat"] and completion.classes(context, "EGYP") == ["EGYPtian_cat"]
-    assert class_names.find_target(*completion.classes(context, "great_wh"), class_names.imagenet_classes()).members == (2,)
+    assert class_names.find_target_class(*completion.classes(context, "great_wh"), class_names.imagenet_classes()).members == (2,)
     assert "bird" in completion.classes(context, "bi")  # a kind
 
 
@@ -296,7 +296,7 @@ def test_class_names_are_completed_as_a_shell_takes_them_and_kinds_with_them() -
     changed = [name for name in known if name.label.replace(" ", "_") not in completed]
     assert len(changed) == 13 and completed[:2] == ["tench", "goldfish"]
     for name in changed:
-        assert class_names.find_target(completed[name.index], known).members == (name.index,)
+        assert class_names.find_target_class(completed[name.index], known).members == (name.index,)
 
 
 def test_class_names_are_those_of_the_model_that_is_named(tmp_path: Path) -> None:

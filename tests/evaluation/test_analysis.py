@@ -82,7 +82,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def carrying(model: Path, path: Path, learned: list[metadata.Learned]) -> Path:
+def carrying(model: Path, path: Path, learned: list[metadata.LearnedPicture]) -> Path:
     """The same model with what it learned from in its card."""
     import zipfile
 
@@ -90,17 +90,17 @@ def carrying(model: Path, path: Path, learned: list[metadata.Learned]) -> Path:
     assert card is not None
     with zipfile.ZipFile(model) as archive, zipfile.ZipFile(path, "w") as copy:
         for name in archive.namelist():
-            if name != metadata.MEMBER:
+            if name != metadata.METADATA_MEMBER:
                 copy.writestr(name, archive.read(name))
     metadata.add_metadata(path, replace(card, learned=learned))
     return path
 
 
-def learned_from(root: Path, name: str, part: Any) -> metadata.Learned:
+def learned_from(root: Path, name: str, part: Any) -> metadata.LearnedPicture:
     path = root / name
     fingerprint = near_duplicates.difference_hash(np.asarray(images.read_image(path))).hex()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return metadata.Learned(name=name, label=SHAPES.index(path.parent.name), part=part, sha256=digest, fingerprint=fingerprint)
+    return metadata.LearnedPicture(name=name, label=SHAPES.index(path.parent.name), part=part, sha256=digest, fingerprint=fingerprint)
 
 
 def analyzed(

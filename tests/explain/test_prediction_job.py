@@ -22,12 +22,13 @@ from PIL import Image
 from pyarrow import parquet
 from support.commands import COMMAND, call, visualize
 
-from pipeline.cam import batching, maps
+from pipeline.cam import batching, explainer, tracing
 from pipeline.console.terminal import Terminal
 from pipeline.explain import demo_clip, planning, prediction_job
 from pipeline.media import images, resizing
 from pipeline.records import ClassName, Options, Outcome, Prediction
-from pipeline.results.explanations import Explanations, write_predictions
+from pipeline.results.explanations import Explanations
+from pipeline.results.tables import write_predictions
 
 Clip = Callable[[str], Path]
 
@@ -75,7 +76,11 @@ def test_two_small_batches_are_at_the_network_at_once(given: str, photographs: P
     answers = prediction_job.predict(
         [job for job in planning.plan_predictions([path]) if isinstance(job, planning.Job)], replace(scorer, score=score)
     )
-    assert most == batching.AT_ONCE and max(sizes) == maps.batch_size() and sum(sizes) == sum(a.outcome.frames or 0 for a in answers)
+    assert (
+        most == batching.AT_ONCE
+        and max(sizes) == tracing.default_batch_size()
+        and sum(sizes) == sum(a.outcome.frames or 0 for a in answers)
+    )
 
 
 def test_batches_give_what_single_pictures_give_in_natural_order(photographs: Path, classifier: Any) -> None:
@@ -84,7 +89,7 @@ def test_batches_give_what_single_pictures_give_in_natural_order(photographs: Pa
     assert names == [f"{n}.jpg" for n in range(0, 70, 2)] + [f"{n}.jpg" for n in range(1, 70, 2)]
     failed = [answer.outcome for answer in answers if answer.outcome.error]
     assert [outcome.input.name for outcome in failed] == ["33.jpg"] and "damaged" in (failed[0].error or "")
-    explain = maps.explainer(classifier.networks[0])
+    explain = explainer.make_explainer(classifier.networks[0])
     geometry = prediction_job.make_scorer(classifier, Options()).geometry
     for answer in (answers[1], answers[5], answers[40]):  # of both sizes, from different batches
         image = images.read_image(answer.outcome.input)

@@ -19,6 +19,7 @@ from pipeline.errors import CommandError, OutputError
 from pipeline.explain import demo_clip, image_job, planning, result_pages, sessions, video_job, video_parts
 from pipeline.records import Options
 from pipeline.results.explanations import Explanations
+from pipeline.results.tables import prediction_rows
 
 Open = Callable[..., sessions.Session]
 QUICK: dict[str, Any] = {"segment_seconds": 0.5, "preset": "ultrafast", "report": True}
@@ -43,7 +44,7 @@ def test_a_videos_page_is_made_with_it(tmp_path: Path, open_session: Open) -> No
     data = data_of(tmp_path / "o.html")
     assert (data["frames"], data["ranks"]) == (60, 3) and "visualize &lt;video&gt;" in (tmp_path / "o.html").read_text()
     indices, scores = track.top
-    rows = list(track.rows(session.classifier.classes))
+    rows = list(prediction_rows(track, session.classifier.classes))
     assert [row["index"] for row in rows] == indices.ravel().tolist()
     np.testing.assert_allclose([row["score"] for row in rows], scores.ravel(), atol=1e-6)
     # A thumbnail for each 24th of 2.4 seconds: the first frame behind each tenth of a second, and each shows that frame.

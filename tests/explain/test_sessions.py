@@ -25,15 +25,15 @@ from support.decoding import audio_packets, decoded
 from support.jobs import job_for
 
 from pipeline.arrays import Array
-from pipeline.cam import batching, maps
+from pipeline.cam import batching, explainer
 from pipeline.errors import InputError, OutputError, Stopped, ToolError
 from pipeline.explain import demo_clip, image_job, planning, prediction_job, sessions, video_job
 from pipeline.files import atomic
 from pipeline.media import encoders, images, resizing
 from pipeline.models import class_names
 from pipeline.records import Colour, Options
-from pipeline.rendering import compositing
-from pipeline.results.explanations import write_predictions
+from pipeline.rendering import heat_blending
+from pipeline.results.tables import prediction_rows, write_predictions
 
 Clip = Callable[[str], Path]
 Open = Callable[..., sessions.Session]
@@ -70,7 +70,7 @@ def test_several_classes_are_shown_on_one_scale(cat: Path, open_session: Open) -
     peaks = {}
     for scale, each in painted.items():  # bone's green rises without a break, so it says the level
         greens = np.split(each.planes.reshape(3, canvas.height, canvas.width)[1], 3, axis=1)
-        levels = compositing.colormap("bone")[:, 1]
+        levels = heat_blending.colormap("bone")[:, 1]
         peaks[scale] = [int(np.searchsorted(levels, green.max())) for green in greens]
     assert peaks["frame"] == [pytest.approx(255, abs=2)] * 3 and peaks[None] == peaks["shared"]
     assert scores.max() > 10 * scores[2]
@@ -138,7 +138,7 @@ def test_pictures_go_on_while_the_disk_takes_its_time(
     session, flush, seen, enough = open_session(), atomic.flush, [], threading.Event()
     waited = []
 
-    def explain(pixels: Any) -> maps.BatchExplanation:
+    def explain(pixels: Any) -> explainer.BatchExplanation:
         seen.extend(pixels)
         if len(seen) >= 12:
             enough.set()
@@ -162,7 +162,7 @@ def test_no_more_than_some_pictures_wait_for_the_disk(
     session, flush, seen, too_many = open_session(), atomic.flush, [], threading.Event()
     waited = []
 
-    def explain(pixels: Any) -> maps.BatchExplanation:
+    def explain(pixels: Any) -> explainer.BatchExplanation:
         seen.extend(pixels)
         if len(seen) > image_job.MAX_UNFLUSHED + 1 + image_job.THREADS + 1:
             too_many.set()
@@ -202,7 +202,7 @@ def test_pictures_that_nobody_waits_for_any_more_have_their_name_or_are_gone(
     monkeypatch.setattr(image_job, "MAX_UNFLUSHED", 2)
     session = open_session()
 
-    def explain(pixels: Any) -> maps.BatchExplanation:
+    def explain(pixels: Any) -> explainer.BatchExplanation:
         time.sleep(0.2)  # so that some are at the network when nobody waits any more
         return session.explain(pixels)
 
@@ -218,7 +218,7 @@ def test_pictures_that_nobody_waits_for_any_more_have_their_name_or_are_gone(
 def test_two_batches_are_at_the_network_at_once_and_come_out_in_order(open_session: Open) -> None:
     session, together, drawn = open_session(), threading.Barrier(2, timeout=20), []
 
-    def explain(pixels: Any) -> maps.BatchExplanation:
+    def explain(pixels: Any) -> explainer.BatchExplanation:
         together.wait()  # one by one, they would wait here for good
         time.sleep(0 if pixels[0, 0, 0, 0] % 2 else 0.05)  # the second of two is done first
         return session.explain(pixels)
@@ -238,7 +238,7 @@ def test_two_batches_are_at_the_network_at_once_and_come_out_in_order(open_sessi
 def test_an_error_of_one_batch_is_raised_and_no_further_one_is_begun(open_session: Open) -> None:
     begun: list[int] = []
 
-    def explain(pixels: Any) -> maps.BatchExplanation:
+    def explain(pixels: Any) -> explainer.BatchExplanation:
         begun.append(int(pixels[0, 0, 0, 0]))
         raise tf.errors.InternalError(None, None, "broken")
 
@@ -252,14 +252,14 @@ def test_saved_maps_hold_what_the_contract_says(cat: Path, tmp_path: Path, open_
     options = {"targets": ("banana", "n02123045"), "save_maps": tmp_path / "m.npz"}
     image_job.visualize_image(job_for(cat, tmp_path / "out.png", **options), open_session(**options))
     saved = np.load(tmp_path / "m.npz")
-    banana, tabby = (class_names.find_target(name, class_names.imagenet_classes()).members[0] for name in ("banana", "tabby"))
+    banana, tabby = (class_names.find_target_class(name, class_names.imagenet_classes()).members[0] for name in ("banana", "tabby"))
     geometry = open_session().geometry(451, 300)
     assert (geometry.width_px, geometry.height_px) == (384, 256)
     assert saved["maps"].shape == (1, 2, 8, 12) and saved["maps"].dtype == np.float32 and (saved["maps"] >= 0).all()
     assert saved["targets"].tolist() == [[banana, tabby]]
     assert saved["region"].tolist() == [0, 0, 1, 1] and saved["time_seconds"].tolist() == [0]
     pixels = resizing.resize_for_network(resizing.image_to_frame(images.read_image(cat)), geometry)[None]
-    alone = [maps.explainer(open_session().classifier.networks[0], targets=[target])(pixels) for target in (banana, tabby)]
+    alone = [explainer.make_explainer(open_session().classifier.networks[0], targets=[target])(pixels) for target in (banana, tabby)]
     np.testing.assert_allclose(saved["maps"][0, 1], alone[1].maps.numpy()[0, 0], atol=1e-5)
     np.testing.assert_allclose(saved["scores"][0], [each.target_scores.numpy()[0, 0] for each in alone], atol=1e-6)
 
@@ -310,7 +310,7 @@ def test_every_frame_shows_the_explanation_of_that_frame(tmp_path: Path, open_se
         (first if number % 2 == 0 else second).save(folder / f"{number}.png")
     options = {"save_maps": tmp_path / "m.npz", "predictions": tmp_path / "p.csv", "label": "none"}
     _, track = video_job.visualize_video(job_for(folder, tmp_path / "out.mp4", **options), open_session(**options))
-    rows = [row for row in track.rows(class_names.imagenet_classes()) if row["rank"] == 1]
+    rows = [row for row in prediction_rows(track, class_names.imagenet_classes()) if row["rank"] == 1]
     assert ["cat" in row["label"] for row in rows] == [number % 2 == 0 for number in range(21)]
     assert [row["time_seconds"] for row in rows] == [number / 25 for number in range(21)]
     saved = np.load(tmp_path / "m.npz")["maps"]
@@ -335,7 +335,7 @@ def test_an_animated_webp_keeps_its_times_and_a_part_of_it_too(tmp_path: Path, o
         times, pictures = decoded(output)
         np.testing.assert_allclose(times, np.array(begins_ms[first:last]) / 1000 - begins_ms[first] / 1000, atol=1.1e-3)
         assert [clips.read_number(picture) for picture in pictures] == list(range(first, last))
-        assert [row["time_seconds"] for row in track.rows(class_names.imagenet_classes()) if row["rank"] == 1] == [
+        assert [row["time_seconds"] for row in prediction_rows(track, class_names.imagenet_classes()) if row["rank"] == 1] == [
             t / 1000 for t in begins_ms[first:last]
         ]
         end_ms = 840 if first == 0 else 720
@@ -349,7 +349,7 @@ def test_frames_between_show_the_nearest_earlier_map(clip: Clip, tmp_path: Path,
     times, pictures = decoded(tmp_path / "out.mp4")
     assert [clips.read_number(p) for p in pictures] == list(range(30)) and len(times) == 30
     assert np.load(tmp_path / "m.npz")["time_seconds"].tolist() == pytest.approx([n / 25 for n in range(0, 30, every)])
-    scores = [row["score"] for row in track.rows(class_names.imagenet_classes()) if row["rank"] == 1]
+    scores = [row["score"] for row in prediction_rows(track, class_names.imagenet_classes()) if row["rank"] == 1]
     assert all(scores[n] == scores[n // every * every] for n in range(30)) and len(scores) == 30
 
 
@@ -381,7 +381,7 @@ def test_the_ranking_of_a_video_is_by_mean_score(clip: Clip, tmp_path: Path, ope
     outcome, track = video_job.visualize_video(job, open_session(**options), progress=reached.append)
     assert [each.joining for each in reached] == [False] * 30 + [True]
     sums = np.zeros(1000)
-    for row in track.rows(class_names.imagenet_classes()):
+    for row in prediction_rows(track, class_names.imagenet_classes()):
         sums[row["index"]] += row["score"] / 30
     assert [p.name.index for p in outcome.top[:5]] == np.argsort(-sums)[:5].tolist()
     assert outcome.top[0].score == pytest.approx(sums.max(), abs=1e-5)

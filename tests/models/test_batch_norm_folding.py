@@ -12,9 +12,9 @@ import tensorflow as tf
 from keras import layers
 
 from pipeline.arrays import Array
-from pipeline.cam import maps
-from pipeline.models.batch_norm_folding import Folded, fold
-from pipeline.models.network import Network, split
+from pipeline.cam.explainer import make_explainer
+from pipeline.models.batch_norm_folding import FoldedConvolution, fold_batch_norms
+from pipeline.models.network import Network, split_model
 
 SIDE, CHANNELS = 13, 4
 
@@ -50,11 +50,11 @@ def calls(network: Network) -> list[Any]:
 def assert_folded(model: keras.Model, times: int, *, layer: str | None = None) -> Network:
     """That many pairs became one call each, and nothing else changed: neither what comes out nor the model."""
     before = [variable.numpy() for variable in model.variables]
-    said, plain = np.asarray(model(pictures())), split(model, layer=layer)
-    folded = fold(plain)
+    said, plain = np.asarray(model(pictures())), split_model(model, layer=layer)
+    folded = fold_batch_norms(plain)
     assert len(calls(folded)) == len(calls(plain)) - times
-    assert sum(isinstance(operation, Folded) for operation in calls(folded)) == times
-    assert (folded.source, folded.target, folded.logits) == (plain.source, plain.target, plain.logits)
+    assert sum(isinstance(operation, FoldedConvolution) for operation in calls(folded)) == times
+    assert (folded.source, folded.cam_tensor, folded.logits) == (plain.source, plain.cam_tensor, plain.logits)
     targets = [np.asarray(network.run_body(pictures())) for network in (plain, folded)]
     logits = [np.asarray(network.run_head(network.run_body(pictures()))) for network in (plain, folded)]
     for first, second in (targets, logits, (said, np.asarray(folded.scores(logits[1])))):
@@ -77,11 +77,11 @@ def test_by_hand() -> None:
     convolution.set_weights([np.full((1, 1, 1, 1), 2), np.array([1])])
     norm.set_weights([np.array([value]) for value in (3, 5, 4, 0.2)])  # gamma, beta, mean, variance
     # 3 * (2 x + 1 - 4) / sqrt(0.2 + 0.05) + 5 = 6 * (2 x - 3) + 5 = 12 x - 13
-    [folded] = [operation for operation in calls(fold(split(model))) if isinstance(operation, Folded)]
+    [folded] = [operation for operation in calls(fold_batch_norms(split_model(model))) if isinstance(operation, FoldedConvolution)]
     np.testing.assert_allclose(folded.weights[0].ravel(), [12], rtol=1e-6)
     np.testing.assert_allclose(folded.bias, [-13], rtol=1e-6)
     picture = np.array([[0, 1], [2, -1]], np.float32).reshape(1, 2, 2, 1)
-    np.testing.assert_allclose(fold(split(model)).run_body(picture).numpy().ravel(), [-13, -1, 11, -25], rtol=1e-6)
+    np.testing.assert_allclose(fold_batch_norms(split_model(model)).run_body(picture).numpy().ravel(), [-13, -1, 11, -25], rtol=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------ what is folded
@@ -144,12 +144,12 @@ def test_the_head_is_folded_too() -> None:
     x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 1)(x)))
     model = randomised(keras.Model(source, layers.Dense(5, activation="softmax")(layers.Flatten()(x))))
     folded = assert_folded(model, 1)
-    assert any(isinstance(call.operation, Folded) for call in folded.head)
+    assert any(isinstance(call.operation, FoldedConvolution) for call in folded.head)
 
 
 def test_a_target_inside_the_body_can_be_a_batch_norm() -> None:
     model = classifier(layers.Conv2D(6, 3), layers.BatchNormalization(name="norm"), layers.ReLU(), layers.Conv2D(6, 3))
-    assert fold(split(model, layer="norm")).target.name == "norm"
+    assert fold_batch_norms(split_model(model, layer="norm")).cam_tensor.name == "norm"
     assert_folded(model, 1, layer="norm")
 
 
@@ -181,7 +181,7 @@ def test_two_batch_norms_of_one_output_are_left() -> None:
 def test_a_convolution_that_is_the_target_is_left() -> None:
     model = classifier(layers.Conv2D(6, 3, name="here"), layers.BatchNormalization(), layers.ReLU(), layers.Conv2D(6, 3))
     folded = assert_folded(model, 0, layer="here")
-    np.testing.assert_array_equal(folded.run_body(pictures()), split(model, layer="here").run_body(pictures()))
+    np.testing.assert_array_equal(folded.run_body(pictures()), split_model(model, layer="here").run_body(pictures()))
 
 
 def test_a_target_that_is_read_by_the_body_too_is_left() -> None:
@@ -215,12 +215,12 @@ def test_a_kind_of_convolution_that_is_ones_own_is_left() -> None:
 
 def test_a_folded_network_is_known_for_what_it_is() -> None:
     model = classifier(layers.Rescaling(1 / 3), layers.Conv2D(6, 3), layers.BatchNormalization(), layers.Dropout(0.5))
-    plain = split(model)
-    folded = fold(plain)
+    plain = split_model(model)
+    folded = fold_batch_norms(plain)
     assert folded.takes_any_size and folded.scales_pixels and folded.activation == "softmax"
     assert folded.class_weights is not None and plain.class_weights is not None
     np.testing.assert_array_equal(folded.class_weights, plain.class_weights)
-    assert len(calls(fold(folded))) == len(calls(folded))
+    assert len(calls(fold_batch_norms(folded))) == len(calls(folded))
     assert {variable.name for variable, _ in folded.weights()} >= {"kernel", "bias"}
     assert not {id(v) for v in model.get_layer(index=2).variables} & {id(v) for v, _ in folded.weights()}
     for side in (9, 20):
@@ -230,7 +230,7 @@ def test_a_folded_network_is_known_for_what_it_is() -> None:
 
 def test_a_size_that_matters_still_matters() -> None:
     model = classifier(layers.Conv2D(4, 3, padding="same"), layers.BatchNormalization(), layers.Resizing(8, 8))
-    assert not split(model).takes_any_size and not fold(split(model)).takes_any_size
+    assert not split_model(model).takes_any_size and not fold_batch_norms(split_model(model)).takes_any_size
 
 
 @pytest.mark.slow
@@ -242,7 +242,8 @@ def test_folded_maps_are_the_maps() -> None:
     picture = np.random.default_rng(2).integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
     for method in ("gradcam", "layercam", "scorecam"):
         plain, folded = (
-            maps.explainer(network, method=method, targets=[1])(picture).maps for network in (split(model), fold(split(model)))
+            make_explainer(network, method=method, targets=[1])(picture).maps
+            for network in (split_model(model), fold_batch_norms(split_model(model)))
         )
         assert tf.reduce_max(plain) > 0
         np.testing.assert_allclose(folded, plain, rtol=1e-4, atol=1e-4 * float(tf.reduce_max(plain)))
@@ -254,8 +255,8 @@ def test_a_folded_convolution_counts_as_its_layer_does() -> None:
         source = keras.Input((None, None, CHANNELS))
         x = layers.BatchNormalization(dtype="float32")(layers.Conv2D(6, 3, use_bias=False, dtype=policy)(source))
         x = layers.GlobalAveragePooling2D(dtype="float32")(layers.ReLU(dtype="float32")(x))
-        plain = split(keras.Model(source, layers.Dense(5, dtype="float32")(x)))
-        folded = fold(plain)
-        assert any(isinstance(operation, Folded) for operation in calls(folded))
+        plain = split_model(keras.Model(source, layers.Dense(5, dtype="float32")(x)))
+        folded = fold_batch_norms(plain)
+        assert any(isinstance(operation, FoldedConvolution) for operation in calls(folded))
         assert (plain.weight_count, folded.weight_count) == (216 + 4 * 6 + 30 + 5, 216 + 30 + 5)
         assert plain.computes_in_half == folded.computes_in_half == half

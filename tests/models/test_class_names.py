@@ -22,7 +22,7 @@ def own(*labels: str) -> list[ClassName]:
 
 def found(query: str, classes: list[ClassName] | tuple[ClassName, ...] = CLASSES) -> tuple[str, list[list[str]]] | None:
     """The stage that finds something first, and the labels of what it finds."""
-    match = next(class_names.matches(query, classes), None)
+    match = next(class_names.find_matches(query, classes), None)
     return None if match is None else (match.stage, [[classes[i].label for i in group.members] for group in match.groups])
 
 
@@ -81,13 +81,13 @@ def test_only_those_have_words_behind_their_name() -> None:
     ],
 )
 def test_kinds_join_as_many_classes_as_wordnet_says(wnid: str, label: str, count: int) -> None:
-    [kind] = [group for group in class_names.groups_of(CLASSES) if group.wnid == wnid]
+    [kind] = [group for group in class_names.find_kinds(CLASSES) if group.wnid == wnid]
     assert (kind.label, len(kind.members)) == (label, count)
     assert list(kind.members) == sorted(kind.members)
 
 
 def test_kinds_are_neither_single_nor_of_nearly_everything_nor_there_twice() -> None:
-    kinds = class_names.groups_of(CLASSES)
+    kinds = class_names.find_kinds(CLASSES)
     assert all(2 <= len(kind.members) <= 500 for kind in kinds)
     assert len({kind.members for kind in kinds}) == len({kind.wnid for kind in kinds}) == len(kinds) == 391
     # "chordate" joins the same as "vertebrate", which is nearer; "artifact" joins 522 classes.
@@ -97,9 +97,9 @@ def test_kinds_are_neither_single_nor_of_nearly_everything_nor_there_twice() -> 
 
 def test_of_some_classes_kinds_have_those_alone() -> None:
     some = [CLASSES[263], CLASSES[954], *own("mine")]
-    kinds = {kind.label: kind.members for kind in class_names.groups_of(some)}
+    kinds = {kind.label: kind.members for kind in class_names.find_kinds(some)}
     assert kinds["corgi"] == kinds["dog"] == (0,) and "bird" not in kinds
-    assert class_names.groups_of(own("dog", "cat")) == ()
+    assert class_names.find_kinds(own("dog", "cat")) == ()
 
 
 @pytest.mark.process
@@ -171,14 +171,14 @@ def test_the_tables_are_read_when_they_are_asked_for() -> None:
     ],
 )
 def test_what_a_word_means(query: str, stage: str, label: str, count: int, among: str) -> None:
-    match = next(class_names.matches(query, CLASSES))
+    match = next(class_names.find_matches(query, CLASSES))
     assert match.stage == stage and len(match.groups) == 1
     [group] = match.groups
     assert (group.label, len(group.members)) == (label, count) and among in {CLASSES[i].label for i in group.members}
 
 
 def test_what_is_only_like_a_word_comes_behind_it() -> None:
-    matches = class_names.matches("cat", CLASSES)
+    matches = class_names.find_matches("cat", CLASSES)
     stages = [(match.stage, {CLASSES[i].label for group in match.groups for i in group.members}) for match in matches]
     assert [stage for stage, _ in stages] == ["name", "name", "word", "kind", "part"]
     assert "lion" in stages[1][1] and "lion" not in stages[0][1]  # the word's seventh sense
@@ -203,13 +203,15 @@ def test_what_means_nothing_finds_nothing(query: str) -> None:
 )
 def test_a_class_is_found_by_index_id_and_label(index: int, wnid: str, label: str) -> None:
     spellings = [str(index), wnid, wnid.upper(), label, label.upper(), label.lower(), label.replace(" ", "_"), f" {label} ", f"{label}s"]
-    assert {class_names.find_target(wanted, CLASSES) for wanted in spellings} == {ClassGroup(label=label, wnid=wnid, members=(index,))}
+    assert {class_names.find_target_class(wanted, CLASSES) for wanted in spellings} == {
+        ClassGroup(label=label, wnid=wnid, members=(index,))
+    }
 
 
 def test_every_label_and_id_leads_to_its_class() -> None:
     for name in CLASSES:
         one = ClassGroup(label=name.label, wnid=name.wnid, members=(name.index,))
-        assert class_names.find_target(name.wnid or "", CLASSES) == one == class_names.find_target(name.label, CLASSES)
+        assert class_names.find_target_class(name.wnid or "", CLASSES) == one == class_names.find_target_class(name.label, CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +223,7 @@ def test_every_label_and_id_leads_to_its_class() -> None:
 )
 def test_a_name_of_two_things_is_answered_with_both_ids(wanted: str, first: str, second: str) -> None:
     with pytest.raises(CommandError) as refused:
-        class_names.find_target(wanted, CLASSES)
+        class_names.find_target_class(wanted, CLASSES)
     assert str(refused.value) == f"--target {wanted}: several classes have this name; give one by its id: {first}, {second}"
     assert refused.value.exit_code == 2
 
@@ -238,25 +240,25 @@ def test_a_name_of_two_things_is_answered_with_both_ids(wanted: str, first: str,
 )
 def test_an_unknown_name_is_answered_with_near_ones(wanted: str, near: list[str]) -> None:
     with pytest.raises(CommandError, match=f"--target {wanted}: the model has no such class; near to it: ") as refused:
-        class_names.find_target(wanted, CLASSES)
+        class_names.find_target_class(wanted, CLASSES)
     assert set(near) <= set(refused.value.remedy.removeprefix("near to it: ").split(", "))
 
 
 def test_a_label_like_no_other_is_answered_with_what_to_give() -> None:
     with pytest.raises(CommandError, match="--target qqqqqqqq: the model has no such class; give a class name, wnid or index"):
-        class_names.find_target("qqqqqqqq", CLASSES)
+        class_names.find_target_class("qqqqqqqq", CLASSES)
 
 
 @pytest.mark.parametrize("wanted", ["1000", "99999999999999999999"])
 def test_an_index_beyond_the_last_class_is_refused(wanted: str) -> None:
     with pytest.raises(CommandError, match=f"--target {wanted}: the model has 1000 classes, 0 to 999"):
-        class_names.find_target(wanted, CLASSES)
+        class_names.find_target_class(wanted, CLASSES)
 
 
 @pytest.mark.parametrize("wanted", ["-1", "1.5", "n0012345", "", "²"])
 def test_what_is_neither_index_nor_name_is_refused(wanted: str) -> None:
     with pytest.raises(CommandError, match="no such class"):
-        class_names.find_target(wanted, CLASSES)
+        class_names.find_target_class(wanted, CLASSES)
 
 
 # ------------------------------------------------------------------------------------------------ a model's own labels
@@ -278,9 +280,9 @@ def test_own_labels_without_letters_are_found_too() -> None:
 
 def test_classes_without_wordnet_ids_are_told_apart_by_index() -> None:
     mine = own("left", "right", "Left")
-    assert class_names.find_target("right", mine).members == (1,)
+    assert class_names.find_target_class("right", mine).members == (1,)
     with pytest.raises(CommandError, match=r"several classes have this name; give one by its id: left: 0, Left: 2"):
-        class_names.find_target("LEFT", mine)
+        class_names.find_target_class("LEFT", mine)
 
 
 # ------------------------------------------------------------------------------------------------ folders' names
@@ -302,9 +304,9 @@ def test_classes_without_wordnet_ids_are_told_apart_by_index() -> None:
     ],
 )
 def test_labels_name_folders_as_they_are_and_as_they_were(folder: str, indices: list[int]) -> None:
-    assert [name.index for name in class_names.classes_called(folder, CLASSES)] == indices
+    assert [name.index for name in class_names.find_classes(folder, CLASSES)] == indices
 
 
 def test_a_folder_is_the_class_of_that_label_before_one_that_had_it() -> None:
     mine = [CLASSES[726], ClassName(index=1, wnid="n02690373", label="plane")]  # the carpenter's was "plane" too
-    assert class_names.classes_called("plane", mine) == [mine[1]]
+    assert class_names.find_classes("plane", mine) == [mine[1]]

@@ -18,12 +18,13 @@ from PIL import Image
 
 import cli
 from pipeline.batch.executors import local_executor
-from pipeline.cam import maps
+from pipeline.cam.tracing import default_batch_size
 from pipeline.errors import CommandError
 from pipeline.explain import planning
 from pipeline.explain.planning import Job
 from pipeline.media import encoders
 from pipeline.models import loading
+from pipeline.models.device import use_device
 from pipeline.records import Options
 
 
@@ -46,21 +47,21 @@ class Devices:
 def test_one_gpu_is_taken_with_memory_as_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     for device, wanted in (("auto", 0), ("gpu", 0), ("gpu:1", 1)):
         devices = Devices(monkeypatch, (7, 5), (8, 0))
-        assert loading.use_device(device) == f"gpu:{wanted}"
+        assert use_device(device) == f"gpu:{wanted}"
         assert devices.visible == devices.growing == [devices.gpus[wanted]]
 
 
 def test_the_cpu_is_taken_where_it_is_asked_for_or_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     devices = Devices(monkeypatch, (8, 0))
-    assert loading.use_device("cpu") == "cpu" and devices.visible == []
+    assert use_device("cpu") == "cpu" and devices.visible == []
     devices = Devices(monkeypatch)
-    assert loading.use_device("auto") == "cpu" and devices.visible == devices.growing == []
+    assert use_device("auto") == "cpu" and devices.visible == devices.growing == []
 
 
 def test_a_gpu_gets_larger_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     Devices(monkeypatch, (8, 0))
-    assert loading.use_device("gpu") == "gpu:0" and maps.batch_size() == 32
-    assert loading.use_device("cpu") == "cpu" and maps.batch_size() == 4
+    assert use_device("gpu") == "gpu:0" and default_batch_size() == 32
+    assert use_device("cpu") == "cpu" and default_batch_size() == 4
 
 
 @pytest.mark.media
@@ -76,9 +77,9 @@ def test_only_a_picture_by_itself_has_all_cores(clip: Callable[[str], Path], tmp
 @pytest.mark.parametrize(("cores", "at_once", "threads"), [(2, 1, 2), (2, 2, 1), (1, 2, 1), (4, 2, 3)])
 def test_who_brings_a_batch_is_one_of_the_threads(cores: int, at_once: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     devices = Devices(monkeypatch)
-    loading.use_device("cpu", cores=cores, at_once=at_once)
+    use_device("cpu", cores=cores, at_once=at_once)
     assert devices.threads == threads
-    loading.use_device("cpu", at_once=at_once)
+    use_device("cpu", at_once=at_once)
     assert devices.threads == max(1, len(os.sched_getaffinity(0)) - at_once + 1)
 
 
@@ -88,7 +89,7 @@ def test_who_brings_a_batch_is_one_of_the_threads(cores: int, at_once: int, thre
 def test_a_device_that_is_not_there_is_refused(device: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Devices(monkeypatch, (8, 0), (8, 0))
     with pytest.raises(CommandError, match=said):
-        loading.use_device(device)
+        use_device(device)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_half_the_bits_by_device(
     source = keras.Input((None, None, 3))
     inner = keras.Sequential([keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(2, 3)])
     model = keras.Model(source, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(inner(source))))
-    loading._compute_in(model, precision)
+    loading._set_precision(model, precision)
     scaling, convolution = inner.layers
     assert (scaling.compute_dtype, convolution.compute_dtype, model.layers[-1].compute_dtype) == ("float32", expected, expected)
     assert convolution.kernel.dtype == "float32"
@@ -135,9 +136,10 @@ def test_a_hardware_encoder_that_does_not_work_makes_way(monkeypatch: pytest.Mon
 
 SEEN_BY_ONEDNN = """
 import numpy as np
-from pipeline.cam import maps
-from pipeline.models import embedded_network, network
-maps.scorer(network.split(embedded_network.build()))(np.zeros((1, 64, 64, 3), np.uint8))
+from pipeline.cam.explainer import make_scorer
+from pipeline.models.embedded_network import build_embedded_network
+from pipeline.models.network import split_model
+make_scorer(split_model(build_embedded_network()))(np.zeros((1, 64, 64, 3), np.uint8))
 """
 
 

@@ -23,7 +23,7 @@ from pipeline.models import class_names, embedded_network, network
 
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
-    return embedded_network.build()
+    return embedded_network.build_embedded_network()
 
 
 def softmax(logits: Array) -> Array:
@@ -46,7 +46,7 @@ def test_says_what_pytorch_says(model: keras.Model, seed: int, height: int, widt
     picture, reference = draw_picture(seed, height, width), np.load(REFERENCE)
     assert checksum(picture) == reference[f"{seed}_checksum"]  # else numpy draws another picture, and the next lines say nothing
     pixels, logits = picture[None].astype(np.float32), reference[f"{seed}_logits"]
-    split = network.split(model)
+    split = network.split_model(model)
     np.testing.assert_allclose(model(pixels)[0], softmax(logits), rtol=0, atol=1e-4)
     np.testing.assert_allclose(split.run_head(split.run_body(pixels))[0], logits, rtol=0, atol=1e-4)
 
@@ -63,7 +63,7 @@ def test_names_what_a_photograph_shows(model: keras.Model, name: str, wanted: se
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 31), (96, 160), (257, 300)])
 def test_takes_any_size(model: keras.Model, height: int, width: int) -> None:
     pixels = draw_picture(9, height, width)[None].astype(np.float32)
-    assert network.split(model).run_body(pixels).shape == (1, math.ceil(height / 32), math.ceil(width / 32), 1280)
+    assert network.split_model(model).run_body(pixels).shape == (1, math.ceil(height / 32), math.ceil(width / 32), 1280)
     scores = np.asarray(model(pixels))
     assert scores.shape == (1, 1000) and scores.sum() == pytest.approx(1, abs=1e-5) and scores.max() > 2e-3
 
@@ -71,7 +71,7 @@ def test_takes_any_size(model: keras.Model, height: int, width: int) -> None:
 def test_has_the_published_number_of_weights(model: keras.Model) -> None:
     # Counted from the table of arXiv 1905.11946: convolutions without bias, one bias a channel where the batch norm is folded in.
     weights, channels = 3 * 3 * 3 * 32 + 32, 32
-    for repeats, kernel, _, expansion, filters in embedded_network.BLOCKS:
+    for repeats, kernel, _, expansion, filters in embedded_network._BLOCKS:
         for _ in range(repeats):
             wide = channels * expansion
             weights += (channels * wide + wide) * (expansion != 1) + kernel * kernel * wide + wide + wide * filters + filters
@@ -95,14 +95,14 @@ def flipped(content: bytes) -> bytes:
 )
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "weights.pth"
-    path.write_bytes(damage(embedded_network.weights_path().read_bytes()))
+    path.write_bytes(damage(embedded_network.embedded_weights_path().read_bytes()))
     with pytest.raises(ModelError, match=r"weights\.pth.*damaged.*sha256.*reinstall"):
-        embedded_network.read_weights(path)
+        embedded_network.read_embedded_weights(path)
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nowhere\.pth.*cannot be read: No such file"):
-        embedded_network.read_weights(tmp_path / "nowhere.pth")
+        embedded_network.read_embedded_weights(tmp_path / "nowhere.pth")
 
 
 # ------------------------------------------------------------------------------------------------ checkpoints written here

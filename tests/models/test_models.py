@@ -14,11 +14,11 @@ import pytest
 from keras import layers
 
 from pipeline.arrays import Array
-from pipeline.cam import maps
+from pipeline.cam.explainer import make_explainer
 from pipeline.errors import CommandError, ModelError
 from pipeline.explain import demo_clip
 from pipeline.models import class_names, loading, summary, zoo
-from pipeline.models.pixel_normalization import scale_pixels
+from pipeline.models.pixel_normalization import normalize_pixels
 from pipeline.records import ModelChoice
 
 
@@ -62,7 +62,7 @@ def load(model: str, **more: Any) -> loading.Classifier:
 
 
 def explained(classifier: loading.Classifier, x: Array, **more: Any) -> tuple[Array, Array]:
-    explain = maps.explainer(classifier.networks[0], preprocess=lambda p: scale_pixels(p, classifier.pixels), **more)
+    explain = make_explainer(classifier.networks[0], preprocess=lambda p: normalize_pixels(p, classifier.pixels), **more)
     explanation = explain(x)
     return explanation.scores.numpy(), explanation.maps.numpy()
 
@@ -105,7 +105,7 @@ def test_a_model_inside_a_model_is_seen_through(tmp_path: Path) -> None:
     wrapped = keras.Sequential([keras.Input((32, 32, 3)), base, *average()])
     outer = keras.Sequential([keras.Input((32, 32, 3)), layers.RandomFlip(), wrapped])
     classifier = load(saved(outer, tmp_path / "m.keras"))
-    assert classifier.networks[0].target.name == "last" and classifier.networks[0].class_weights is not None
+    assert classifier.networks[0].cam_tensor.name == "last" and classifier.networks[0].class_weights is not None
     scores, heat = explained(classifier, pixels(), targets=[2])
     np.testing.assert_allclose(scores, outer.predict(pixels().astype(np.float32), verbose=0), atol=1e-5)
     kernel = wrapped.layers[-1].kernel.numpy()
@@ -117,7 +117,7 @@ def test_several_layers_and_layers_by_name(tmp_path: Path) -> None:
     path = saved(small(*average()), tmp_path / "m.keras")
     names = [layer.name for layer in keras.models.load_model(path).layers if isinstance(layer, layers.ReLU)]
     classifier = load(path, layers=(names[0], "last"))
-    assert [net.target.name for net in classifier.networks] == [names[0], "last"]
+    assert [net.cam_tensor.name for net in classifier.networks] == [names[0], "last"]
     with pytest.raises(CommandError, match="--layer lost: the model has no such layer; near to it: last"):
         load(path, layers=("lost",))
     dense = keras.models.load_model(path).layers[-1].name
@@ -213,18 +213,18 @@ def test_channels_first_is_refused_with_its_reason(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_half_the_bits_say_the_same(classifier: loading.Classifier) -> None:
-    mixed = loading.load_classifier(ModelChoice(model=zoo.DEFAULT, precision="mixed"))
-    photos = [cv2.resize(demo_clip.read_photograph(shot[0]), (352, 256), interpolation=cv2.INTER_AREA) for shot in demo_clip.SHOTS]
-    full, half = (maps.explainer(each.networks[0])(np.stack(photos)) for each in (classifier, mixed))
+    mixed = loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL, precision="mixed"))
+    photos = [cv2.resize(demo_clip.photograph(shot[0]), (352, 256), interpolation=cv2.INTER_AREA) for shot in demo_clip.SHOTS]
+    full, half = (make_explainer(each.networks[0])(np.stack(photos)) for each in (classifier, mixed))
     np.testing.assert_array_equal(half.targets, full.targets)
     difference = np.abs(half.scores - full.scores).max()
     assert 1e-5 < difference < 0.05  # bfloat16 has 8 bits: it was really used, and it is near
     for one, other in zip(half.maps, full.maps, strict=True):
         assert np.corrcoef(np.ravel(one), np.ravel(other))[0, 1] > 0.99
-    plain = loading.load_classifier(ModelChoice(model=zoo.DEFAULT, precision="float32"))
-    np.testing.assert_array_equal(maps.explainer(plain.networks[0])(np.stack(photos)).scores, full.scores)
+    plain = loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL, precision="float32"))
+    np.testing.assert_array_equal(make_explainer(plain.networks[0])(np.stack(photos)).scores, full.scores)
     with pytest.raises(CommandError, match="--precision half: not one of"):
-        ModelChoice(model=zoo.DEFAULT, precision="half")  # type: ignore[arg-type]
+        ModelChoice(model=zoo.DEFAULT_MODEL, precision="half")  # type: ignore[arg-type]
 
 
 def test_a_mixed_precision_model_gives_its_own_scores(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_mixed_precision_model_gives_its_own_scores(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_zoo_weights_come_from_a_file_of_ones_own(tmp_path: Path) -> None:
-    entry = zoo.entry("mobilenet_v3_small")
+    entry = zoo.find_entry("mobilenet_v3_small")
     keras.utils.set_random_seed(5)
     model = loading.build_zoo_model(entry, weights=None)
     model.save_weights(tmp_path / "w.weights.h5")
@@ -280,15 +280,15 @@ def test_options_that_a_named_model_cannot_take_are_refused_before_it_is_loaded(
 
 def test_anatomy_tells_shapes_for_any_size_and_where_the_map_is(tmp_path: Path) -> None:
     path = saved(small(*average()), tmp_path / "m.keras")
-    shown = summary.describe(ModelChoice(model=path), None)
+    shown = summary.summarize_model(ModelChoice(model=path), None)
     assert shown["map"] == "last, 16x16x12" and shown["input"] == "32x32, any size" and shown["classes"] == 4
     # By hand: 3*3*3*8+8, 4*8, 3*3*8*12+12, 12*4+4
     assert [layer["parameters"] for layer in shown["layers"]] == [0, 224, 32, 0, 0, 876, 0, 52] and shown["parameters"] == 1184
-    wide = summary.describe(ModelChoice(model=path), (64, 100))
+    wide = summary.summarize_model(ModelChoice(model=path), (64, 100))
     assert [layer["output"] for layer in wide["layers"]][1] == "64x100x8" and wide["map"] == "last, 32x50x12"
     fixed = saved(small(*HEADS["flatten"]()), tmp_path / "f.keras")
     with pytest.raises(ModelError, match="--input-size 64x64: the model does not take pictures of this size"):
-        summary.describe(ModelChoice(model=fixed), (64, 64))
+        summary.summarize_model(ModelChoice(model=fixed), (64, 64))
 
 
 def test_a_model_of_no_certain_size_is_taken_for_one_of_224_pixels(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from keras import layers
 
 from pipeline.arrays import Array
 from pipeline.errors import CommandError, ModelError
-from pipeline.models.network import Network, split
+from pipeline.models.network import Network, split_model
 
 SIDE = 16
 
@@ -246,13 +246,13 @@ def scores_by_split(network: Network, x: Array) -> Array:
 
 
 def test_the_target_is_what_the_pooling_reads(place: keras.Model) -> None:
-    network = split(place)
-    assert (network.target.name, network.target.shape) == ("last", (None, 8, 8, 6))
+    network = split_model(place)
+    assert (network.cam_tensor.name, network.cam_tensor.shape) == ("last", (None, 8, 8, 6))
     assert network.run_body(pixels()).shape == (3, 8, 8, 6)
 
 
 def test_body_and_head_are_the_model(request: pytest.FixtureRequest, place: keras.Model) -> None:
-    said, network = np.asarray(place(pixels())), split(place)
+    said, network = np.asarray(place(pixels())), split_model(place)
     assert network.activation == PLACES[request.node.callspec.params["place"]]
     assert network.class_count == max(2, said.shape[1]) and said.std(0).max() > 1e-3
     if network.activation == "linear":
@@ -262,7 +262,7 @@ def test_body_and_head_are_the_model(request: pytest.FixtureRequest, place: kera
 
 
 def test_the_logits_are_those_before_the_activation(place: keras.Model) -> None:
-    said, network = np.asarray(place(pixels()), np.float64), split(place)
+    said, network = np.asarray(place(pixels()), np.float64), split_model(place)
     logits = np.asarray(network.run_head(network.run_body(pixels())))
     if network.activation == "softmax":
         said, logits = (values - values.mean(1, keepdims=True) for values in (np.log(said), logits))
@@ -275,7 +275,7 @@ def test_the_logits_are_those_before_the_activation(place: keras.Model) -> None:
 @pytest.mark.parametrize("build", [*PLACES, one_unit_and_nothing_else], ids=lambda build: build.__name__)
 def test_the_map_is_a_matrix_product_where_one_dense_reads_an_average(build: Callable[[], keras.Model]) -> None:
     model = weighted(build())
-    network = split(model)
+    network = split_model(model)
     assert (network.class_weights is not None) == (build in ONE_DENSE_BEHIND_AVERAGE)
     if network.class_weights is not None:
         activations, bias = np.asarray(network.run_body(pixels())), model.trainable_variables[-1].numpy()
@@ -299,7 +299,7 @@ def state(model: keras.Model) -> tuple[Any, ...]:
 
 def test_the_model_is_left_as_it_was(place: keras.Model) -> None:
     before = state(place)
-    scores_by_split(split(place), pixels())
+    scores_by_split(split_model(place), pixels())
     assert state(place) == before
 
 
@@ -307,23 +307,23 @@ def test_the_model_is_left_as_it_was(place: keras.Model) -> None:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own saving, with numpy 2
 def test_a_saved_model_is_cut_like_the_one_that_was_saved(place: keras.Model, tmp_path: Path) -> None:
     place.save(tmp_path / "model.keras")
-    reloaded = split(keras.models.load_model(tmp_path / "model.keras"))
-    assert (reloaded.target.name, reloaded.target.shape) == ("last", (None, 8, 8, 6))
-    np.testing.assert_allclose(scores_by_split(reloaded, pixels()), scores_by_split(split(place), pixels()), rtol=0, atol=1e-6)
+    reloaded = split_model(keras.models.load_model(tmp_path / "model.keras"))
+    assert (reloaded.cam_tensor.name, reloaded.cam_tensor.shape) == ("last", (None, 8, 8, 6))
+    np.testing.assert_allclose(scores_by_split(reloaded, pixels()), scores_by_split(split_model(place), pixels()), rtol=0, atol=1e-6)
 
 
 def test_any_size_goes_through_a_model_without_one() -> None:
     pixels_of_any_size = keras.Input((None, None, 3))
     x = convolution(layers.MaxPooling2D()(pixels_of_any_size), name="last")
     model = keras.Model(pixels_of_any_size, layers.Dense(5, activation="softmax")(layers.GlobalAveragePooling2D()(x)))
-    network = split(model)
-    assert network.target.shape == (None, None, None, 6)
+    network = split_model(model)
+    assert network.cam_tensor.shape == (None, None, None, 6)
     for side in (8, 23, 40):
         np.testing.assert_allclose(scores_by_split(network, pixels(2, side)), model(pixels(2, side)), rtol=0, atol=2e-6)
 
 
 def test_what_says_it_takes_any_size_does(place: keras.Model) -> None:
-    network = split(place)
+    network = split_model(place)
     if network.takes_any_size:
         activations = network.run_body(np.random.default_rng(0).normal(0, 1, (2, 24, 40, 3)).astype(np.float32))
         assert activations.shape == (2, 12, 20, 6)
@@ -332,26 +332,26 @@ def test_what_says_it_takes_any_size_does(place: keras.Model) -> None:
 
 def test_global_pooling_takes_any_size_and_a_head_that_flattens_does_not() -> None:
     for build in (pooled_and_dense, several_dense, max_pooled, convolution_reshape_softmax, squeeze_and_excitation, nested_in_functional):
-        assert split(build()).takes_any_size, build.__name__
+        assert split_model(build()).takes_any_size, build.__name__
     for build in (flattened, flattened_after_max_pooling, reshaped):
-        assert not split(build()).takes_any_size, build.__name__
+        assert not split_model(build()).takes_any_size, build.__name__
 
 
 def test_the_map_is_taken_from_a_layer_that_is_named() -> None:
     model = weighted(pooled_and_dense())
     first = model.layers[1].layers[1].name  # inside the nested model
-    network = split(model, layer=first)
-    assert (network.target.name, network.target.shape) == (first, (None, 16, 16, 6))
-    assert network.class_weights is None and split(model, layer="last").class_weights is not None
+    network = split_model(model, layer=first)
+    assert (network.cam_tensor.name, network.cam_tensor.shape) == (first, (None, 16, 16, 6))
+    assert network.class_weights is None and split_model(model, layer="last").class_weights is not None
     np.testing.assert_allclose(scores_by_split(network, pixels()), model(pixels()), rtol=0, atol=2e-6)
 
 
 def test_a_named_layer_that_gives_no_map_is_refused() -> None:
     model = pooled_and_dense()
     with pytest.raises(CommandError, match="--layer lasts: the model has no such layer; near to it: last"):
-        split(model, layer="lasts")
+        split_model(model, layer="lasts")
     with pytest.raises(CommandError, match=r"its output \(None, 6\) is not a feature map; the last ones are .*last"):
-        split(model, layer=model.layers[2].name)
+        split_model(model, layer=model.layers[2].name)
 
 
 def test_a_batch_norm_told_to_train_is_in_inference_mode() -> None:
@@ -359,7 +359,7 @@ def test_a_batch_norm_told_to_train_is_in_inference_mode() -> None:
     norm = layers.BatchNormalization()
     x = norm(layers.Conv2D(6, 3)(x_any), training=True)
     model = weighted(keras.Model(x_any, layers.Dense(5)(layers.GlobalAveragePooling2D()(layers.ReLU(name="last")(x)))))
-    network = split(model)
+    network = split_model(model)
     before = [variable.numpy() for variable in norm.variables]
     np.testing.assert_allclose(network.run_body(pixels()[:1]), network.run_body(pixels())[:1], rtol=0, atol=1e-5)
     for variable, value in zip(norm.variables, before, strict=True):
@@ -368,15 +368,15 @@ def test_a_batch_norm_told_to_train_is_in_inference_mode() -> None:
 
 def test_a_picture_that_is_flattened_is_its_own_target() -> None:
     model = keras.Sequential([picture(), layers.Flatten(), layers.Dense(5, activation="softmax")])
-    network = split(model)
-    assert network.target == network.source and network.body == ()
+    network = split_model(model)
+    assert network.cam_tensor == network.source and network.body == ()
     np.testing.assert_allclose(scores_by_split(network, pixels()), model(pixels()), rtol=0, atol=2e-6)
 
 
 def test_inference_changes_no_batch_norm_and_drops_nothing_out() -> None:
     base = features()
     x = layers.GlobalAveragePooling2D()(layers.BatchNormalization()(base.output))
-    network = split(keras.Model(base.input, layers.Dense(5, activation="softmax")(layers.Dropout(0.9)(x))))
+    network = split_model(keras.Model(base.input, layers.Dense(5, activation="softmax")(layers.Dropout(0.9)(x))))
     before = [value.copy() for _, value in network.weights()]
     first, second = scores_by_split(network, pixels()), scores_by_split(network, pixels())
     np.testing.assert_array_equal(first, second)
@@ -387,7 +387,9 @@ def test_inference_changes_no_batch_norm_and_drops_nothing_out() -> None:
 def test_one_unit_without_activation_is_a_logit() -> None:
     model = weighted(one_unit_and_nothing_else())
     positive = 1 / (1 + np.exp(-np.asarray(model(pixels()))))
-    np.testing.assert_allclose(scores_by_split(split(model), pixels()), np.concatenate([1 - positive, positive], 1), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(
+        scores_by_split(split_model(model), pixels()), np.concatenate([1 - positive, positive], 1), rtol=0, atol=2e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -397,14 +399,14 @@ def test_augmentation_does_nothing(layer: keras.Layer) -> None:
     model = weighted(keras.Sequential([picture(), layer, features(), layers.GlobalAveragePooling2D(), layers.Dense(5)]))
     before = state(model)
     logits = np.asarray(model(pixels(), training=False))
-    network = split(model)
+    network = split_model(model)
     np.testing.assert_allclose(network.run_head(network.run_body(pixels())), logits, rtol=0, atol=1e-5)
     assert state(model) == before  # the layer's random state too
 
 
 def test_dropout_does_not_hide_the_max_pooling() -> None:
     head = [layers.MaxPooling2D(), layers.Dropout(0.25), layers.Flatten(), layers.Dense(5, activation="softmax")]
-    assert split(keras.Sequential([picture(), features(), *head])).target.name == "last"
+    assert split_model(keras.Sequential([picture(), features(), *head])).cam_tensor.name == "last"
 
 
 # ------------------------------------------------------------------------------------------------ what is refused
@@ -432,13 +434,13 @@ def channels_first() -> keras.Model:
 
 def test_channels_first_are_refused() -> None:
     with pytest.raises(ModelError, match="has its channels first"):
-        split(channels_first())
+        split_model(channels_first())
 
 
 @pytest.mark.parametrize("build", [two_pictures, two_outputs, no_graph])
 def test_more_than_one_picture_or_answer_is_refused(build: Callable[[], keras.Model]) -> None:
     with pytest.raises(ModelError, match="one picture as input and one output; give a functional or Sequential"):
-        split(build())
+        split_model(build())
 
 
 def no_picture() -> keras.Model:
@@ -447,7 +449,7 @@ def no_picture() -> keras.Model:
 
 def test_a_model_without_feature_maps_is_refused() -> None:
     with pytest.raises(ModelError, match=r"no single place where its feature maps are pooled \(found: nowhere\)"):
-        split(no_picture())
+        split_model(no_picture())
 
 
 def test_a_model_that_pools_in_two_places_is_refused_and_both_are_named() -> None:
@@ -455,13 +457,13 @@ def test_a_model_that_pools_in_two_places_is_refused_and_both_are_named() -> Non
     coarse = convolution(layers.MaxPooling2D()(convolution(pixels, name="fine")), name="coarse")
     pooled = [layers.GlobalAveragePooling2D()(x) for x in (pixels, coarse)]
     with pytest.raises(ModelError, match=r"no single place.*\(found: (input, coarse|coarse, input)\)"):
-        split(keras.Model(pixels, layers.Dense(5)(layers.Concatenate()(pooled))))
+        split_model(keras.Model(pixels, layers.Dense(5)(layers.Concatenate()(pooled))))
 
 
 def test_a_model_whose_output_is_a_picture_is_refused() -> None:
     base = features()
     with pytest.raises(ModelError):
-        split(keras.Model(base.input, layers.Conv2D(5, 1, activation="softmax")(base.output)))
+        split_model(keras.Model(base.input, layers.Conv2D(5, 1, activation="softmax")(base.output)))
 
 
 # ------------------------------------------------------------------------------------------------ the zoo
@@ -472,8 +474,8 @@ def check_zoo_model(name: str, grid: tuple[int, int, int], *, closed: bool) -> N
     model = getattr(keras.applications, name)(weights=None, input_shape=(224, 224, 3))
     x = np.random.default_rng(1).uniform(-1, 1, (2, 224, 224, 3)).astype(np.float32)
     x = x * 127.5 + 127.5 if name.startswith(("MobileNetV3", "EfficientNet", "ConvNeXt")) else x  # the pixel scaling is inside
-    network = split(model)
-    assert network.target.shape[1:] == grid and network.run_body(x).shape == (2, *grid)
+    network = split_model(model)
+    assert network.cam_tensor.shape[1:] == grid and network.run_body(x).shape == (2, *grid)
     said, logits = np.asarray(model(x), np.float64), np.asarray(network.run_head(network.run_body(x)), np.float64)
     np.testing.assert_allclose(network.scores(logits), said, rtol=1e-4, atol=1e-9)
     logged = np.log(said)

@@ -15,11 +15,11 @@ import tensorflow as tf
 from keras import layers
 
 from pipeline.arrays import Array
-from pipeline.cam import maps
+from pipeline.cam.explainer import make_explainer
 from pipeline.errors import ModelError
 from pipeline.models import batch_norm_folding, zoo
-from pipeline.models.network import Network, split
-from pipeline.models.pixel_normalization import scale_pixels
+from pipeline.models.network import Network, split_model
+from pipeline.models.pixel_normalization import normalize_pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def _expected() -> Iterator[tuple[str, Expected]]:
 
 
 EXPECTED = dict(_expected())
-ZOO = {entry.builder: entry for entry in zoo.ENTRIES.values() if entry.builder is not None}
+ZOO = {entry.builder: entry for entry in zoo.ZOO_ENTRIES.values() if entry.builder is not None}
 
 
 # ------------------------------------------------------------------------------------------------ the catalogue
@@ -77,21 +77,21 @@ ZOO = {entry.builder: entry for entry in zoo.ENTRIES.values() if entry.builder i
 def test_the_catalogue_has_every_builder_of_keras_and_the_embedded_model() -> None:
     functions = {name for name in dir(keras.applications) if name[0].isupper() and callable(getattr(keras.applications, name))}
     assert set(ZOO) == functions == set(EXPECTED) and len(functions) == 40
-    assert len(zoo.ENTRIES) == 41
-    assert [entry.name for entry in zoo.ENTRIES.values() if entry.builder is None] == [zoo.DEFAULT]
-    assert all(entry.name == name for name, entry in zoo.ENTRIES.items())
-    assert len({entry.weights_file for entry in zoo.ENTRIES.values()}) == 41
+    assert len(zoo.ZOO_ENTRIES) == 41
+    assert [entry.name for entry in zoo.ZOO_ENTRIES.values() if entry.builder is None] == [zoo.DEFAULT_MODEL]
+    assert all(entry.name == name for name, entry in zoo.ZOO_ENTRIES.items())
+    assert len({entry.weights_file for entry in zoo.ZOO_ENTRIES.values()}) == 41
 
 
-@pytest.mark.parametrize("entry", zoo.ENTRIES.values(), ids=lambda entry: entry.name)
-def test_a_model_is_found_in_any_spelling(entry: zoo.Entry) -> None:
+@pytest.mark.parametrize("entry", zoo.ZOO_ENTRIES.values(), ids=lambda entry: entry.name)
+def test_a_model_is_found_in_any_spelling(entry: zoo.ZooEntry) -> None:
     spellings = {entry.name, entry.name.upper(), entry.name.replace("_", "-"), entry.name.replace("_", ""), entry.builder or entry.name}
-    assert {zoo.entry(spelling) for spelling in spellings} == {entry}
+    assert {zoo.find_entry(spelling) for spelling in spellings} == {entry}
 
 
 def test_an_unknown_model_is_answered_with_the_nearest() -> None:
     with pytest.raises(ModelError, match="no such model") as raised:
-        zoo.entry("resnet51")
+        zoo.find_entry("resnet51")
     assert "resnet50" in str(raised.value.remedy)
 
 
@@ -122,9 +122,9 @@ def build(builder: str, **options: Any) -> keras.Model:
 def assert_cut_where_it_should_be(network: Network, model: keras.Model, builder: str) -> None:
     """The target has the table's shape, and the name that the table or the last global pooling gives it."""
     expected = EXPECTED[builder]
-    assert network.target.name == target_tensor(model, builder)._keras_history.operation.name
+    assert network.cam_tensor.name == target_tensor(model, builder)._keras_history.operation.name
     grid = expected.shape[:2] if expected.built_for else (None, None)
-    assert network.target.shape == (None, *grid, expected.shape[2])
+    assert network.cam_tensor.shape == (None, *grid, expected.shape[2])
     assert (network.class_weights is not None) == expected.closed
     assert network.takes_any_size == expected.any_size
     assert network.activation == "softmax" and network.class_count == 1000
@@ -181,14 +181,14 @@ FAMILIES = (
 @pytest.mark.parametrize("builder", FAMILIES)
 def test_scores_and_maps_are_those_of_the_whole_model(builder: str) -> None:
     entry, model = ZOO[builder], build(builder)
-    plain = split(model)
+    plain = split_model(model)
     assert_cut_where_it_should_be(plain, model, builder)
-    network = batch_norm_folding.fold(plain)
+    network = batch_norm_folding.fold_batch_norms(plain)
     pixels = draw_picture(entry.input_px)
-    scaled = scale_pixels(tf.cast(pixels, tf.float32), entry.pixels)
+    scaled = normalize_pixels(tf.cast(pixels, tf.float32), entry.pixels)
     said = np.asarray(model(scaled))
     top = int(said.argmax())  # its map is not empty: behind an average its sum is the logit
-    scores, _, found, *_ = maps.explainer(network, targets=[top, 3], preprocess=lambda x: scale_pixels(x, entry.pixels))(pixels)
+    scores, _, found, *_ = make_explainer(network, targets=[top, 3], preprocess=lambda x: normalize_pixels(x, entry.pixels))(pixels)
     wanted, logits = gradcam_by_tape(activations_and_logits(model, builder), scaled, top)
     logits -= np.log(np.exp(logits - logits.max()).sum()) + logits.max()
     assert found.shape == (1, 2, *EXPECTED[builder].shape[:2])
@@ -233,7 +233,7 @@ def test_every_model_is_what_the_catalogue_says(builder: str, monkeypatch: pytes
     side = EXPECTED[builder].built_for
     assert model.input_shape == (None, side, side, 3)
     assert entry.input_px == (side or 224)
-    for network in (split(model), batch_norm_folding.fold(split(model))):
+    for network in (split_model(model), batch_norm_folding.fold_batch_norms(split_model(model))):
         assert_cut_where_it_should_be(network, model, builder)
     assert model.count_params() / 1e6 == pytest.approx(entry.parameters_millions, rel=0.02)
     del model, network

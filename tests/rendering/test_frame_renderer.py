@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.arrays import Array
 from pipeline.records import ClassGroup, ClassName, Colour, Geometry, Options
-from pipeline.rendering import compositing
 from pipeline.rendering.frame_renderer import Explanation, FrameRenderer, ShownTitle
+from pipeline.rendering.layouts import arrange_panels
 
 CLASSES = [ClassName(index=i, wnid=None, label=label) for i, label in enumerate(("ant", "bee", "cat"))]
 GEOMETRY = Geometry(scaled_width_px=32, scaled_height_px=32, width_px=32, height_px=32)
@@ -18,7 +18,7 @@ STILL = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
 
 
 def painter(**options: Any) -> FrameRenderer:
-    canvas = compositing.arrange("side-by-side", 32, 32, explanations=1, colour=Colour(matrix="rgb", full_range=True))
+    canvas = arrange_panels("side-by-side", 32, 32, explanations=1, colour=Colour(matrix="rgb", full_range=True))
     asked = [ClassGroup(label=label, wnid=None, members=(2,)) for label in options.get("targets", ())] or None
     return FrameRenderer(
         Options(**options), CLASSES, GEOMETRY, canvas, targets=asked, map_of=lambda seen, target: seen.features[0][..., target]

@@ -23,7 +23,10 @@ import pytest
 from support.pages import HOSTILE, analysis_page, archive_page, class_names, jpeg, pictures_page, video_page
 
 from pipeline.records import ClassName, Prediction, natural_key, printable
-from pipeline.reports import html
+from pipeline.reports.analysis_page import write_analysis_page
+from pipeline.reports.archive_page import ArchiveItem, ArchivePage, Sighting, write_archive_page
+from pipeline.reports.pictures_page import PictureItem, PicturesPage, write_pictures_page
+from pipeline.reports.video_page import write_video_page
 
 pytestmark = pytest.mark.slow
 
@@ -106,7 +109,7 @@ def clip_bytes() -> bytes:
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
     (tmp_path / "kitchen_output.mp4").write_bytes(clip_bytes())
-    html.write_video_page(tmp_path / "kitchen_output.html", video_page(), overwrite=False)
+    write_video_page(tmp_path / "kitchen_output.html", video_page(), overwrite=False)
     return tmp_path / "kitchen_output.html"
 
 
@@ -216,7 +219,7 @@ def test_a_link_opens_at_its_time(visit: Open, video: Path, seconds: float) -> N
 
 def test_every_column_sorts_as_python_does(visit: Open, video: Path) -> None:
     page = visit(video).page
-    stretches = video_page().stretches
+    stretches = video_page().intervals
     keys: list[Callable[[Any], Any]] = [
         lambda s: s.start_seconds,
         lambda s: s.end_seconds,
@@ -239,7 +242,7 @@ def test_every_column_sorts_as_python_does(visit: Open, video: Path) -> None:
 
 def test_the_filter_keeps_what_matches_and_says_how_many(visit: Open, video: Path) -> None:
     page = visit(video).page
-    stretches = video_page().stretches
+    stretches = video_page().intervals
     part = stretches[3].name.label[1:5]
     kept = [s.name.label for s in stretches if part.lower() in s.name.label.lower()]
     assert 0 < len(kept) < len(stretches)
@@ -268,7 +271,7 @@ def test_the_export_is_every_number_exactly(visit: Open, tmp_path: Path) -> None
     steps = np.random.default_rng(5).uniform(0.001, 0.07, 400)
     scores = np.random.default_rng(6).uniform(0, 1, (400, 3)).astype(np.float32) ** 9
     page = video_page(400, classes=classes, times_seconds=np.cumsum(steps), scores=scores, begins_seconds=0.5, title="a/b: c.mov")
-    html.write_video_page(tmp_path / "page.html", page, overwrite=False)
+    write_video_page(tmp_path / "page.html", page, overwrite=False)
     opened = visit(tmp_path / "page.html").page
     with opened.expect_download() as download:
         opened.get_by_role("button", name="Save every frame as CSV").click()
@@ -299,7 +302,7 @@ def test_hostile_names_are_text_in_the_living_page(visit: Open, tmp_path: Path, 
     file = f"{name} #?%41.mp4".replace("\0", "").replace("/", "_")
     (tmp_path / file).write_bytes(clip_bytes())
     page = video_page(120, classes=classes, title=name, video=file, facts={name: name}, warnings=[name])
-    html.write_video_page(tmp_path / "page.html", page, overwrite=False)
+    write_video_page(tmp_path / "page.html", page, overwrite=False)
     watched = visit(tmp_path / "page.html")
     time_of(watched.page)  # the video is found under its name
     watched.page.get_by_label("Filter by label").fill("1")
@@ -315,7 +318,7 @@ def test_hostile_names_are_text_in_the_living_page(visit: Open, tmp_path: Path, 
 def test_a_file_whose_name_is_no_utf8_is_played(visit: Open, tmp_path: Path) -> None:
     name = os.fsdecode(b"gone\xff.mp4")
     (tmp_path / name).write_bytes(clip_bytes())
-    html.write_video_page(tmp_path / "page.html", video_page(title=name, video=name), overwrite=False)
+    write_video_page(tmp_path / "page.html", video_page(title=name, video=name), overwrite=False)
     watched = visit(tmp_path / "page.html")
     assert time_of(watched.page) == 0 and watched.wrong == []
 
@@ -335,7 +338,7 @@ def beside(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pictures(beside: Path) -> Path:
-    html.write_pictures_page(beside / "pictures.html", pictures_page(150), overwrite=False)
+    write_pictures_page(beside / "pictures.html", pictures_page(150), overwrite=False)
     return beside / "pictures.html"
 
 
@@ -376,7 +379,7 @@ def test_pictures_load_when_they_are_near_and_nothing_jumps(visit: Open, picture
 
 @pytest.fixture
 def archive(beside: Path) -> Path:
-    html.write_archive_page(beside / "archive.html", archive_page(400), overwrite=False)
+    write_archive_page(beside / "archive.html", archive_page(400), overwrite=False)
     return beside / "archive.html"
 
 
@@ -424,8 +427,8 @@ def test_an_archive_is_searched_by_what_was_seen(visit: Open, archive: Path) -> 
 
 
 def test_a_hit_opens_the_video_at_its_time(visit: Open, video: Path) -> None:
-    stretch = video_page().stretches[10]
-    item = html.ArchiveItem(
+    stretch = video_page().intervals[10]
+    item = ArchiveItem(
         name="kitchen.mov",
         kind="video",
         state="done",
@@ -433,10 +436,10 @@ def test_a_hit_opens_the_video_at_its_time(visit: Open, video: Path) -> None:
         page="kitchen_output.html",
         duration_seconds=30.0,
         frames=750,
-        seen=[html.Sighting(stretch.name.label, stretch.start_seconds, stretch.best_score)],
+        seen=[Sighting(stretch.name.label, stretch.start_seconds, stretch.best_score)],
     )
-    page = html.ArchivePage(title="out", counts={"done": 1}, refreshed="now", items=[item])
-    html.write_archive_page(video.parent / "archive.html", page, overwrite=False)
+    page = ArchivePage(title="out", counts={"done": 1}, refreshed="now", items=[item])
+    write_archive_page(video.parent / "archive.html", page, overwrite=False)
     opened = visit(video.parent / "archive.html").page
     opened.get_by_label("Seen").fill(stretch.name.label)
     opened.locator(".hits a").click()
@@ -446,7 +449,7 @@ def test_a_hit_opens_the_video_at_its_time(visit: Open, video: Path) -> None:
 
 def test_ten_thousand_items_stay_quick(visit: Open, beside: Path) -> None:
     """A keystroke until the next picture is drawn. 30 to 70 ms were measured on two cores; the limit leaves room for busy ones."""
-    html.write_archive_page(beside / "archive.html", archive_page(10_000), overwrite=False)
+    write_archive_page(beside / "archive.html", archive_page(10_000), overwrite=False)
     page = visit(beside / "archive.html").page
     keystroke = """async (text) => {
         const begin = performance.now();
@@ -472,13 +475,11 @@ def test_an_archive_without_a_script(visit: Open, archive: Path) -> None:
 def test_hostile_names_in_sets_and_archives_are_text(visit: Open, beside: Path, name: str) -> None:
     label = ClassName(index=0, wnid=None, label=name)
     top = [Prediction(name=label, score=0.5)]
-    picture = html.PictureItem(name=name, original="pictures/0.jpg", heat="pictures/2.jpg", top=top, error=name)
-    html.write_pictures_page(beside / "a.html", html.PicturesPage(title=name, items=[picture], facts={name: name}), overwrite=False)
-    seen = [html.Sighting(name, 1.0, 0.5)]
-    item = html.ArchiveItem(name=name, kind="video", state=name, output="javascript:alert(1)", top=top, seen=seen, error=name)
-    html.write_archive_page(
-        beside / "b.html", html.ArchivePage(title=name, counts={name: 1}, refreshed=name, items=[item]), overwrite=False
-    )
+    picture = PictureItem(name=name, original="pictures/0.jpg", heat="pictures/2.jpg", top=top, error=name)
+    write_pictures_page(beside / "a.html", PicturesPage(title=name, items=[picture], facts={name: name}), overwrite=False)
+    seen = [Sighting(name, 1.0, 0.5)]
+    item = ArchiveItem(name=name, kind="video", state=name, output="javascript:alert(1)", top=top, seen=seen, error=name)
+    write_archive_page(beside / "b.html", ArchivePage(title=name, counts={name: 1}, refreshed=name, items=[item]), overwrite=False)
     for file in ("a.html", "b.html"):
         watched = visit(beside / file)
         box = watched.page.locator("#filter, #seen")
@@ -496,7 +497,7 @@ def test_hostile_names_in_sets_and_archives_are_text(visit: Open, beside: Path, 
 
 @pytest.fixture
 def analysis(tmp_path: Path) -> Path:
-    html.write_analysis_page(tmp_path / "report.html", analysis_page(), overwrite=False)
+    write_analysis_page(tmp_path / "report.html", analysis_page(), overwrite=False)
     return tmp_path / "report.html"
 
 
@@ -518,7 +519,7 @@ def test_charts_follow_the_scheme(visit: Open, analysis: Path) -> None:
 
 def test_classes_are_filtered_and_counted(visit: Open, tmp_path: Path) -> None:
     page = analysis_page(40)
-    html.write_analysis_page(tmp_path / "report.html", page, overwrite=False)
+    write_analysis_page(tmp_path / "report.html", page, overwrite=False)
     opened = visit(tmp_path / "report.html").page
     assert opened.locator("#count").inner_text() == "40 classes" and opened.locator("#classes > details[open]").count() == 0
     assert opened.locator(".matrix").count() == 0

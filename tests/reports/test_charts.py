@@ -36,7 +36,7 @@ def test_a_learning_curve_is_drawn_in_both_formats(tmp_path: Path) -> None:
         if suffix == "png":
             assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     picture = pixels((tmp_path / "a.png").read_bytes())
-    assert near(picture, charts.LIGHT.second).sum() > 1000  # validation
+    assert near(picture, charts.LIGHT_COLOURS.second).sum() > 1000  # validation
     assert b"<svg" in (tmp_path / "a.svg").read_bytes()[:400]
     with pytest.raises(CommandError, match=r"\.svg or \.png"):
         charts.draw_learning_curve(tmp_path / "a.pdf", HISTORY, title="", overwrite=False)
@@ -50,10 +50,10 @@ def test_a_training_that_has_hardly_begun_has_a_curve(tmp_path: Path, rows: list
     assert (tmp_path / "a.png").stat().st_size > 5000
 
 
-@pytest.mark.parametrize("look", [charts.LIGHT, charts.DARK])
-def test_the_confusion_is_deep_where_pictures_are(look: charts.Style) -> None:
+@pytest.mark.parametrize("look", [charts.LIGHT_COLOURS, charts.DARK_COLOURS])
+def test_the_confusion_is_deep_where_pictures_are(look: charts.ChartColours) -> None:
     counts = np.array([[10, 0, 0], [0, 6, 4], [0, 0, 10]])
-    picture = pixels(charts.confusion(counts, ["a", "b", "c"], ["a", "b", "c"], look=look))
+    picture = pixels(charts.draw_confusion(counts, ["a", "b", "c"], ["a", "b", "c"], colours=look))
     full = near(picture, look.first)
     # Two full cells on the diagonal, upper left and lower right.
     y, x = np.nonzero(full)
@@ -64,17 +64,17 @@ def test_the_confusion_is_deep_where_pictures_are(look: charts.Style) -> None:
 def test_a_confusion_of_any_size_fits(count: int) -> None:
     counts = np.eye(count, dtype=int) * 3
     names = [f"class number {n} with $ and _ and a long name" for n in range(count)]
-    with Image.open(io.BytesIO(charts.confusion(counts, names, names))) as picture:
+    with Image.open(io.BytesIO(charts.draw_confusion(counts, names, names))) as picture:
         assert 300 < picture.width < 8000 and 300 < picture.height < 8000
 
 
 def test_calibration_and_coverage_are_drawn_of_little_and_much() -> None:
     for count in (1, 10):
         middles = np.linspace(0.5, 0.95, count).tolist()
-        assert charts.calibration(middles, middles, [(0.2, 1.0)] * count, [3] * count)[:4] == b"\x89PNG"
+        assert charts.draw_calibration(middles, middles, [(0.2, 1.0)] * count, [3] * count)[:4] == b"\x89PNG"
         answered = np.linspace(1, 1 / count, count)
-        drawn = pixels(charts.coverage(answered, np.ones(count), [("best, 0", 1.0, 1.0)], look=charts.DARK))
-        assert near(drawn, charts.DARK.second).sum() > 50
+        drawn = pixels(charts.draw_coverage(answered, np.ones(count), [("best, 0", 1.0, 1.0)], colours=charts.DARK_COLOURS))
+        assert near(drawn, charts.DARK_COLOURS.second).sum() > 50
 
 
 @pytest.mark.process
@@ -83,7 +83,7 @@ def test_nothing_of_matplotlib_is_changed() -> None:
         "import numpy as np\n"
         "import matplotlib.figure; before = dict(matplotlib.rcParams)\n"
         "from pipeline.reports import charts\n"
-        "charts.confusion(np.eye(2, dtype=int), ['a', 'b'], ['a', 'b'])\n"
+        "charts.draw_confusion(np.eye(2, dtype=int), ['a', 'b'], ['a', 'b'])\n"
         "from matplotlib import pyplot\n"
         "assert not pyplot.get_fignums() and dict(matplotlib.rcParams) == before"
     )

@@ -20,11 +20,15 @@ from support.pages import HOSTILE, Elements, analysis_page, archive_page, class_
 
 from pipeline.errors import CommandError, OutputError
 from pipeline.records import ClassName, Prediction, Thumbnail
-from pipeline.reports import html, timeline
+from pipeline.reports import timeline
+from pipeline.reports.analysis_page import AnalysisClass, AnalysisPair, AnalysisPicture, write_analysis_page
+from pipeline.reports.archive_page import ArchiveItem, ArchivePage, Sighting, write_archive_page
+from pipeline.reports.pictures_page import PictureItem, PicturesPage, write_pictures_page
+from pipeline.reports.video_page import VideoPage, _build_timeline, _legend, write_timeline, write_video_page
 
 
-def written(tmp_path: Path, page: html.VideoPage) -> Elements:
-    html.write_video_page(tmp_path / "page.html", page, overwrite=True)
+def written(tmp_path: Path, page: VideoPage) -> Elements:
+    write_video_page(tmp_path / "page.html", page, overwrite=True)
     return Elements((tmp_path / "page.html").read_text(encoding="utf-8"))
 
 
@@ -56,7 +60,7 @@ def test_means_are_weighted_by_time_and_peaks_are_kept() -> None:
     indices = np.stack([random.permutation(4)[:2] for _ in times]).astype(np.int32)
     scores = random.uniform(0, 0.5, indices.shape).astype(np.float32)
     span = float(times[-1]) + 0.5
-    chart = timeline.timeline(times, indices, scores, duration_seconds=span)
+    chart = timeline.build_timeline(times, indices, scores, duration_seconds=span)
     assert {ribbon.index for ribbon in chart.ribbons} == {0, 1, 2, 3}
     assert [ribbon.share for ribbon in chart.ribbons] == sorted((ribbon.share for ribbon in chart.ribbons), reverse=True)
     for ribbon in chart.ribbons:
@@ -73,7 +77,7 @@ def test_one_frame_among_a_hundred_thousand_is_not_lost() -> None:
     indices[50_000] = 1
     scores = np.full((frames, 1), 0.3, np.float32)
     scores[50_000] = 0.9
-    chart = timeline.timeline(np.arange(frames) / 30, indices, scores, duration_seconds=frames / 30)
+    chart = timeline.build_timeline(np.arange(frames) / 30, indices, scores, duration_seconds=frames / 30)
     common, rare = chart.ribbons
     assert (common.index, rare.index, chart.full_score) == (0, 1, 1.0)
     assert np.flatnonzero(rare.peak).tolist() == [50_000 * timeline.BINS // frames] and rare.peak.max() == pytest.approx(0.9)
@@ -84,7 +88,7 @@ def test_what_has_no_ribbon_is_summed() -> None:
     classes = np.arange(12, dtype=np.int32)
     indices = np.stack([classes, np.roll(classes, 1)], axis=1).repeat(10, axis=0)
     scores = (0.02 + 0.03 * (12 - indices) / 12).astype(np.float32)
-    chart = timeline.timeline(np.arange(120) / 10, indices, scores, duration_seconds=12)
+    chart = timeline.build_timeline(np.arange(120) / 10, indices, scores, duration_seconds=12)
     assert [ribbon.index for ribbon in chart.ribbons] == [0, 1, 2, 3, 4, 5, 6, 7, None]
     total = sum(ribbon.mean for ribbon in chart.ribbons)
     np.testing.assert_allclose(total.reshape(120, 5), scores.sum(axis=1).repeat(5).reshape(120, 5), atol=1e-7)
@@ -98,15 +102,15 @@ def test_almost_nothing_makes_a_page_and_a_chart(tmp_path: Path, frames: int, k:
         indices=np.zeros((frames, k), np.int32),
         scores=np.full((frames, k), 0.5, np.float32),
         duration_seconds=0.0,
-        stretches=[],
+        intervals=[],
         thumbnails=[],
         cuts_seconds=[],
     )
     elements = written(tmp_path, page)
     assert any(tag == "video" for tag, _ in elements.elements)
     for suffix in (".svg", ".png"):
-        html.write_timeline(tmp_path / f"chart{suffix}", page, overwrite=False)
-    chart = timeline.timeline(page.times_seconds, page.indices, page.scores, duration_seconds=0)
+        write_timeline(tmp_path / f"chart{suffix}", page, overwrite=False)
+    chart = timeline.build_timeline(page.times_seconds, page.indices, page.scores, duration_seconds=0)
     assert len(chart.ribbons) == min(frames, k, 1) and chart.span_seconds > 0
 
 
@@ -121,7 +125,7 @@ def test_paths_draw_the_numbers() -> None:
 @pytest.mark.parametrize(("span", "last", "text"), [(0.5, 0.5, "0:00.5"), (12, 12, "0:12"), (754, 720, "12:00"), (7200, 7200, "2:00:00")])
 def test_ticks_are_round_and_few(span: float, last: float, text: str) -> None:
     page = video_page(2)
-    chart = timeline.timeline(page.times_seconds, page.indices, page.scores, duration_seconds=span)
+    chart = timeline.build_timeline(page.times_seconds, page.indices, page.scores, duration_seconds=span)
     assert 2 <= len(chart.ticks_seconds) <= 11 and chart.ticks_seconds[-1] == pytest.approx(last)
     assert timeline.tick_text(chart.ticks_seconds[-1], span) == text
 
@@ -133,7 +137,7 @@ def test_ticks_are_round_and_few(span: float, last: float, text: str) -> None:
 def test_the_data_of_every_frame_comes_back_to_the_bit(tmp_path: Path, classes: int) -> None:
     names = [ClassName(index=i, wnid=None, label=f"class {i}") for i in range(classes)]
     page = video_page(100)
-    page = video_page(100, classes=names, indices=page.indices + classes - 1000, stretches=[])
+    page = video_page(100, classes=names, indices=page.indices + classes - 1000, intervals=[])
     elements = written(tmp_path, page)
     got = {}
     for tag, attributes in elements.elements:
@@ -153,8 +157,8 @@ def test_times_are_those_of_the_output(tmp_path: Path) -> None:
         50,
         begins_seconds=100.0,
         times_seconds=page.times_seconds + 100,
-        stretches=[
-            type(s)(**{**vars(s), "start_seconds": s.start_seconds + 100, "end_seconds": s.end_seconds + 100}) for s in page.stretches
+        intervals=[
+            type(s)(**{**vars(s), "start_seconds": s.start_seconds + 100, "end_seconds": s.end_seconds + 100}) for s in page.intervals
         ],
         cuts_seconds=[cut + 100 for cut in page.cuts_seconds],
         thumbnails=[Thumbnail(time_seconds=101.0, jpeg=jpeg(0), width_px=128, height_px=72)],
@@ -162,9 +166,9 @@ def test_times_are_those_of_the_output(tmp_path: Path) -> None:
     elements = written(tmp_path, late)
     data = data_of(elements)
     assert data["begins"] == 100 and data["span"] == pytest.approx(2)
-    np.testing.assert_allclose([row[:2] for row in data["stretches"]], [(s.start_seconds, s.end_seconds) for s in page.stretches])
+    np.testing.assert_allclose([row[:2] for row in data["stretches"]], [(s.start_seconds, s.end_seconds) for s in page.intervals])
     assert [a["data-seconds"] for tag, a in elements.elements if tag == "button" and "data-seconds" in a] == ["1.0"]
-    for ours, theirs in zip(html._legend(late, html._chart_of(late)), html._legend(page, html._chart_of(page)), strict=True):
+    for ours, theirs in zip(_legend(late, _build_timeline(late)), _legend(page, _build_timeline(page)), strict=True):
         assert ours["peak"] == theirs["peak"]
 
 
@@ -173,7 +177,7 @@ def file_name(name: str) -> str:
     return name.translate({0: None, 0xD800: None})
 
 
-def hostile_page(name: str) -> html.VideoPage:
+def hostile_page(name: str) -> VideoPage:
     classes = [ClassName(index=c.index, wnid=name, label=f"{name} {c.index}") for c in class_names(30)]
     return video_page(120, classes=classes, title=name, video=file_name(name), facts={name: name}, warnings=[name])
 
@@ -195,10 +199,10 @@ def test_names_and_labels_stay_text(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_chart_of_hostile_names_is_well_formed(tmp_path: Path, name: str) -> None:
-    html.write_timeline(tmp_path / "chart.svg", hostile_page(name), overwrite=False)
+    write_timeline(tmp_path / "chart.svg", hostile_page(name), overwrite=False)
     root = ET.parse(tmp_path / "chart.svg").getroot()
     assert {element.tag.rpartition("}")[2] for element in root.iter()} == {"svg", "title", "style", "rect", "text", "path", "g"}
-    html.write_timeline(tmp_path / "chart.png", hostile_page(name), overwrite=False)
+    write_timeline(tmp_path / "chart.png", hostile_page(name), overwrite=False)
 
 
 def test_a_page_asks_nobody(tmp_path: Path) -> None:
@@ -217,7 +221,7 @@ def test_a_page_asks_nobody(tmp_path: Path) -> None:
 def test_a_page_that_is_there_is_kept(tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text("mine")
     with pytest.raises(OutputError, match="add --overwrite"):
-        html.write_video_page(tmp_path / "page.html", video_page(30), overwrite=False)
+        write_video_page(tmp_path / "page.html", video_page(30), overwrite=False)
     assert (tmp_path / "page.html").read_text() == "mine"
 
 
@@ -226,7 +230,7 @@ def test_a_page_that_is_there_is_kept(tmp_path: Path) -> None:
 
 def test_a_set_of_pictures_is_there_without_a_script(tmp_path: Path) -> None:
     page = pictures_page(30)
-    html.write_pictures_page(tmp_path / "page.html", page, overwrite=False)
+    write_pictures_page(tmp_path / "page.html", page, overwrite=False)
     elements = Elements((tmp_path / "page.html").read_text(encoding="utf-8"))
     pictures = [attributes for tag, attributes in elements.elements if tag == "img"]
     assert len(pictures) == 58 and all({"width", "height", "alt"} <= set(a) and a["loading"] == "lazy" for a in pictures)
@@ -239,7 +243,7 @@ def test_a_set_of_pictures_is_there_without_a_script(tmp_path: Path) -> None:
 
 def test_an_archive_tells_its_counts_and_failures_without_a_script(tmp_path: Path) -> None:
     page = archive_page(2000)
-    html.write_archive_page(tmp_path / "page.html", page, overwrite=False)
+    write_archive_page(tmp_path / "page.html", page, overwrite=False)
     elements = Elements((tmp_path / "page.html").read_text(encoding="utf-8"))
     texts = [text for tag, text in elements.text if tag in ("dt", "dd", "td", "summary")]
     assert texts[:4] == ["done", "1,950", "failed", "50"]
@@ -250,7 +254,7 @@ def test_an_archive_tells_its_counts_and_failures_without_a_script(tmp_path: Pat
 
 def test_the_data_of_an_archive_are_those_given(tmp_path: Path) -> None:
     page = archive_page(300)
-    html.write_archive_page(tmp_path / "page.html", page, overwrite=False)
+    write_archive_page(tmp_path / "page.html", page, overwrite=False)
     data = data_of(Elements((tmp_path / "page.html").read_text(encoding="utf-8")))
     for item, row in zip(page.items, data["items"], strict=True):
         name, kind, state, output, _, _, duration, frames, top, seen, _, error = row
@@ -267,13 +271,13 @@ def test_names_in_sets_and_archives_stay_text(tmp_path: Path, name: str) -> None
     found = []
     for text, label in (("plain", class_names(1)[0]), (name, hostile)):
         top = [Prediction(name=label, score=0.5)]
-        item = html.PictureItem(name=text, original=file_name(text), heat=b"x", top=top, error=text)
-        html.write_pictures_page(tmp_path / "a.html", html.PicturesPage(title=text, items=[item], facts={text: text}), overwrite=True)
+        item = PictureItem(name=text, original=file_name(text), heat=b"x", top=top, error=text)
+        write_pictures_page(tmp_path / "a.html", PicturesPage(title=text, items=[item], facts={text: text}), overwrite=True)
         paths = {"output": file_name(text), "page": file_name(text), "poster": file_name(text)}
-        seen = [html.Sighting(label.label, 1.0, 0.5)]
-        kept = html.ArchiveItem(name=text, kind="video", state=text, top=top, seen=seen, error=text, **paths)
-        archive = html.ArchivePage(title=text, counts={text: 1}, refreshed=text, items=[kept])
-        html.write_archive_page(tmp_path / "b.html", archive, overwrite=True)
+        seen = [Sighting(label.label, 1.0, 0.5)]
+        kept = ArchiveItem(name=text, kind="video", state=text, top=top, seen=seen, error=text, **paths)
+        archive = ArchivePage(title=text, counts={text: 1}, refreshed=text, items=[kept])
+        write_archive_page(tmp_path / "b.html", archive, overwrite=True)
         pages = [Elements((tmp_path / page).read_text(encoding="utf-8")) for page in ("a.html", "b.html")]
         found.append([[tag for tag, _ in page.elements] for page in pages])
         assert not [key for page in pages for _, attributes in page.elements for key in attributes if key.startswith("on")]
@@ -281,8 +285,8 @@ def test_names_in_sets_and_archives_stay_text(tmp_path: Path, name: str) -> None
 
 
 def test_addresses_do_not_leave_the_folder_or_become_schemes(tmp_path: Path) -> None:
-    item = html.ArchiveItem(name="a", kind="video", state="done", output="javascript:alert(1)", page="a b#c?.html", poster="\udcff.jpg")
-    html.write_archive_page(tmp_path / "page.html", html.ArchivePage(title="a", counts={}, refreshed="now", items=[item]), overwrite=False)
+    item = ArchiveItem(name="a", kind="video", state="done", output="javascript:alert(1)", page="a b#c?.html", poster="\udcff.jpg")
+    write_archive_page(tmp_path / "page.html", ArchivePage(title="a", counts={}, refreshed="now", items=[item]), overwrite=False)
     row = data_of(Elements((tmp_path / "page.html").read_text(encoding="utf-8")))["items"][0]
     assert row[3:6] == ["javascript%3Aalert%281%29", "a%20b%23c%3F.html", "%FF.jpg"]
 
@@ -292,7 +296,7 @@ def test_addresses_do_not_leave_the_folder_or_become_schemes(tmp_path: Path) -> 
 
 def test_an_analysis_is_there_without_a_script(tmp_path: Path) -> None:
     page = analysis_page()
-    html.write_analysis_page(tmp_path / "page.html", page, overwrite=False)
+    write_analysis_page(tmp_path / "page.html", page, overwrite=False)
     elements = Elements((tmp_path / "page.html").read_text(encoding="utf-8"))
     pictures = [attributes for tag, attributes in elements.elements if tag == "img"]
     assert all({"width", "height", "alt"} <= set(a) and (a["src"] or "").startswith("data:image/") for a in pictures)
@@ -316,13 +320,13 @@ def test_an_analysis_is_there_without_a_script(tmp_path: Path) -> None:
 def test_hostile_names_in_an_analysis_are_text(tmp_path: Path, name: str) -> None:
     found = []
     for text in ("harmless", name):
-        picture = html.AnalysisPicture(name=text, label=text, answer=text, original=jpeg(1), heat="pictures/1.jpg", note=text)
-        item = html.AnalysisClass(label=text, count=1, precision=1.0, recall=1.0, right=[picture], least=[picture], wrong=[picture])
+        picture = AnalysisPicture(name=text, label=text, answer=text, original=jpeg(1), heat="pictures/1.jpg", note=text)
+        item = AnalysisClass(label=text, count=1, precision=1.0, recall=1.0, right=[picture], least=[picture], wrong=[picture])
         page = analysis_page(
             title=text, classes=[item], columns=[text], confusion=[[1]], notes=[text], warnings=[text], unreadable=[(text, text)],
-            suspects=[picture], pairs=[html.AnalysisPair(first=picture, second=picture, note=text)], facts={text: text},
+            suspects=[picture], pairs=[AnalysisPair(first=picture, second=picture, note=text)], facts={text: text},
         )  # fmt: skip
-        html.write_analysis_page(tmp_path / "page.html", page, overwrite=True)
+        write_analysis_page(tmp_path / "page.html", page, overwrite=True)
         elements = Elements((tmp_path / "page.html").read_text(encoding="utf-8"))
         found.append([tag for tag, _ in elements.elements])
         assert not [key for _, attributes in elements.elements for key in attributes if key.startswith("on")]
@@ -332,26 +336,26 @@ def test_hostile_names_in_an_analysis_are_text(tmp_path: Path, name: str) -> Non
 # ------------------------------------------------------------------------------------------------ charts as files
 
 
-def classes_of(page: html.VideoPage) -> dict[int, str]:
+def classes_of(page: VideoPage) -> dict[int, str]:
     return {name.index: name.label for name in page.classes}
 
 
 def test_labels_that_are_too_long_end_in_an_ellipsis() -> None:
     long = "Great Pyrenees seen from very far away, or perhaps a polar bear"
-    fitted = timeline.fitted_label(long)
-    assert fitted.endswith("…") and long.startswith(fitted[:-1]) and len(fitted) > 20 and timeline.fitted_label("tench") == "tench"
+    fitted = timeline.fit_label(long)
+    assert fitted.endswith("…") and long.startswith(fitted[:-1]) and len(fitted) > 20 and timeline.fit_label("tench") == "tench"
 
 
 def test_the_chart_as_files(tmp_path: Path) -> None:
     page = video_page()
     for suffix in (".svg", ".png"):
-        html.write_timeline(tmp_path / f"chart{suffix}", page, overwrite=False)
+        write_timeline(tmp_path / f"chart{suffix}", page, overwrite=False)
     root = ET.parse(tmp_path / "chart.svg").getroot()
     width, height = int(root.attrib["width"]), int(root.attrib["height"])
     picture = np.asarray(Image.open(tmp_path / "chart.png"))
     assert picture.shape == (2 * height, 2 * width, 3)
     # A pixel low in a ribbon has its colour exactly where the mean is above it.
-    chart = html._chart_of(page)
+    chart = _build_timeline(page)
     plot = timeline.WIDTH_PX - timeline.LEFT_PX - timeline.RIGHT_PX
     for number, ribbon in enumerate(chart.ribbons):
         row = picture[2 * (timeline.TOP_PX + timeline.bottom_px(number)) - 5]
@@ -366,4 +370,4 @@ def test_the_chart_as_files(tmp_path: Path) -> None:
         and [classes_of(page)[r.index] for r in chart.ribbons if r.index is not None] == texts[1 : len(chart.ribbons)]
     )
     with pytest.raises(CommandError, match=r"\.svg or \.png"):
-        html.write_timeline(tmp_path / "chart.pdf", page, overwrite=False)
+        write_timeline(tmp_path / "chart.pdf", page, overwrite=False)

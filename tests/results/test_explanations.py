@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from pipeline.records import ClassGroup, ClassName
-from pipeline.results.explanations import COLUMNS, Explanations
+from pipeline.results.explanations import Explanations
+from pipeline.results.intervals import find_kind_intervals, find_label_intervals
+from pipeline.results.tables import COLUMNS, prediction_rows
 
 CLASSES = [ClassName(index=n, wnid=None, label=label) for n, label in enumerate(["cat", "dog", "cup", "rest"])]
 
@@ -25,7 +27,7 @@ def track(rows: Sequence[tuple[float, dict[int, float]]], top_k: int = 2, cuts: 
 def shown(made: Explanations, last_seconds: float = 0.5) -> list[tuple[str, float, float, int, float, float]]:
     return [
         (s.name.label, s.start_seconds, s.end_seconds, s.frames, round(s.mean_score, 4), round(s.best_score, 4))
-        for s in made.stretches(CLASSES, last_seconds=last_seconds)
+        for s in find_label_intervals(made, CLASSES, last_seconds=last_seconds)
     ]
 
 
@@ -76,20 +78,22 @@ def test_parts_put_together_are_the_whole() -> None:
     parts.extend(track(rows[17:]))
     assert shown(parts) == shown(whole) and parts.frames == 40
     np.testing.assert_allclose(parts.mean_scores(), whole.mean_scores(), atol=1e-12)
-    assert list(parts.rows(CLASSES)) == list(whole.rows(CLASSES))
+    assert list(prediction_rows(parts, CLASSES)) == list(prediction_rows(whole, CLASSES))
 
 
 def test_a_row_tells_what_was_measured_and_what_was_shown() -> None:
     made, resumed, joined = Explanations(Path("v.mp4"), 1), Explanations(Path("v.mp4"), 1), Explanations(Path("v.mp4"), 1)
     made.add(0.0, np.array([0.5, 0.3, 0.2, 0.0], np.float32))
     made.add(0.1, np.array([0.2, 0.7, 0.1, 0.0], np.float32), shown=(0, 0.4))
-    found = [(row["label"], row["score"], row["shown_index"], row["shown_label"], row["shown_score"]) for row in made.rows(CLASSES)]
+    found = [
+        (row["label"], row["score"], row["shown_index"], row["shown_label"], row["shown_score"]) for row in prediction_rows(made, CLASSES)
+    ]
     assert found == [("cat", 0.5, 0, "cat", 0.5), ("dog", 0.7, 0, "cat", 0.4)]
-    assert tuple(next(made.rows(CLASSES))) == COLUMNS
-    assert [row["shown_label"] for row in made.rows(CLASSES, PETS)] == ["pet", "pet"]
+    assert tuple(next(prediction_rows(made, CLASSES))) == COLUMNS
+    assert [row["shown_label"] for row in prediction_rows(made, CLASSES, PETS)] == ["pet", "pet"]
     resumed.restore(made.state(since=0))
     joined.extend(made)
-    assert list(resumed.rows(CLASSES)) == list(joined.rows(CLASSES)) == list(made.rows(CLASSES))
+    assert list(prediction_rows(resumed, CLASSES)) == list(prediction_rows(joined, CLASSES)) == list(prediction_rows(made, CLASSES))
 
 
 def test_what_was_asked_for_has_its_mean_over_all_parts() -> None:
@@ -119,7 +123,7 @@ NAMES = {"n1": "pet", "n2": "thing"}
 def kinds_shown(made: Explanations, last_seconds: float = 0.5) -> list[tuple[str, float, float, int, float, float]]:
     return [
         (NAMES[s.wnid], s.start_seconds, s.end_seconds, s.frames, round(s.mean_score, 4), round(s.best_score, 4))
-        for s in made.kind_stretches([PETS, THINGS], last_seconds=last_seconds)
+        for s in find_kind_intervals(made, [PETS, THINGS], last_seconds=last_seconds)
     ]
 
 
@@ -149,13 +153,19 @@ def test_a_kind_of_one_class_is_seen_when_that_class_is() -> None:
     rows = [(1.5 * n, dict(enumerate(rng.dirichlet([0.2] * 4)))) for n in range(200)]
     made = track(rows, top_k=4)
     alone = [ClassGroup(label=name.label, wnid=name.label, members=(name.index,)) for name in CLASSES]
-    kinds = sorted((s.wnid, s.start_seconds, s.end_seconds, s.frames) for s in made.kind_stretches(alone, last_seconds=0.5))
-    assert kinds == sorted((s.name.label, s.start_seconds, s.end_seconds, s.frames) for s in made.stretches(CLASSES, last_seconds=0.5))
+    kinds = sorted((s.wnid, s.start_seconds, s.end_seconds, s.frames) for s in find_kind_intervals(made, alone, last_seconds=0.5))
+    assert kinds == sorted(
+        (s.name.label, s.start_seconds, s.end_seconds, s.frames) for s in find_label_intervals(made, CLASSES, last_seconds=0.5)
+    )
     assert len(kinds) > 40
 
 
 def test_no_frames_and_no_kinds_are_no_stretch() -> None:
-    assert track([]).kind_stretches([PETS], last_seconds=1.0) == [] == track([(0.0, {0: 0.5})]).kind_stretches([], last_seconds=1.0)
+    assert (
+        find_kind_intervals(track([]), [PETS], last_seconds=1.0)
+        == []
+        == find_kind_intervals(track([(0.0, {0: 0.5})]), [], last_seconds=1.0)
+    )
 
 
 def test_what_kinds_need_outlives_an_interruption_and_a_division() -> None:

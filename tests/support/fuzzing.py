@@ -403,7 +403,7 @@ class Watchdog:
 
 def session_opener() -> Callable[[Options], sessions.Session]:
     """One traced function for all options."""
-    classifier = loading.load_classifier(ModelChoice(model=zoo.DEFAULT))
+    classifier = loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL))
     shared = sessions.open_session(classifier, Options())
     return lambda options: replace(shared, options=options)
 

@@ -19,9 +19,22 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.records import ClassName, Prediction
-from pipeline.reports import charts, html
+from pipeline.records import ClassName, Prediction, Thumbnail
+from pipeline.reports import charts
+from pipeline.reports.analysis_page import (
+    AnalysisClass,
+    AnalysisPage,
+    AnalysisPair,
+    AnalysisPicture,
+    ChartPair,
+    Threshold,
+    write_analysis_page,
+)
+from pipeline.reports.archive_page import ArchiveItem, ArchivePage, Sighting, write_archive_page
+from pipeline.reports.pictures_page import PictureItem, PicturesPage, write_pictures_page
+from pipeline.reports.video_page import VideoPage, write_timeline, write_video_page
 from pipeline.results.explanations import Explanations
+from pipeline.results.intervals import find_label_intervals
 
 HOSTILE = [
     "</script><img src=x onerror=alert(1)>",
@@ -52,9 +65,7 @@ def jpeg(number: int, width: int = 128, height: int = 72) -> bytes:
     return file.getvalue()
 
 
-def video_page(
-    frames: int = 750, *, rate: int = 25, seed: int = 0, classes: Sequence[ClassName] | None = None, **given: Any
-) -> html.VideoPage:
+def video_page(frames: int = 750, *, rate: int = 25, seed: int = 0, classes: Sequence[ClassName] | None = None, **given: Any) -> VideoPage:
     """Scenes in each of which three or four of fourteen classes are seen, and single frames in which something else is."""
     random = np.random.default_rng(seed)
     classes = classes or class_names()
@@ -79,11 +90,9 @@ def video_page(
         "indices": state["indices"].reshape(frames, 3),
         "scores": state["scores"].reshape(frames, 3),
         "classes": classes,
-        "stretches": track.stretches(classes, last_seconds=1 / rate),
+        "intervals": find_label_intervals(track, classes, last_seconds=1 / rate),
         "cuts_seconds": [begin / rate for begin in begins[1:]],
-        "thumbnails": [
-            html.Thumbnail(time_seconds=(n + 0.5) * frames / rate / 12, jpeg=jpeg(n), width_px=128, height_px=72) for n in range(12)
-        ],
+        "thumbnails": [Thumbnail(time_seconds=(n + 0.5) * frames / rate / 12, jpeg=jpeg(n), width_px=128, height_px=72) for n in range(12)],
         "facts": {
             "Model": "efficientnet_lite0",
             "Method": "gradcam",
@@ -93,7 +102,7 @@ def video_page(
         "warnings": ["the sound was transcoded to AAC"],
         **given,
     }
-    return html.VideoPage(**given)
+    return VideoPage(**given)
 
 
 def predictions(number: int, classes: Sequence[ClassName], k: int = 3) -> list[Prediction]:
@@ -103,11 +112,11 @@ def predictions(number: int, classes: Sequence[ClassName], k: int = 3) -> list[P
     ]
 
 
-def pictures_page(count: int = 30, **given: Any) -> html.PicturesPage:
+def pictures_page(count: int = 30, **given: Any) -> PicturesPage:
     """Every second one with its pictures in the page, the others with pictures beside it; the last failed."""
     classes = class_names()
     items = [
-        html.PictureItem(
+        PictureItem(
             name=f"holiday/{number}.jpg",
             original=jpeg(number, 160, 120) if number % 2 else f"pictures/{number}.jpg",
             heat=jpeg(number + 7, 160, 120) if number % 2 else f"pictures/{number}_output.jpg",
@@ -115,20 +124,20 @@ def pictures_page(count: int = 30, **given: Any) -> html.PicturesPage:
         )
         for number in range(count - 1)
     ]
-    broken = html.PictureItem(name="holiday/broken.jpg", original=None, heat=None, error="ends too early: 312 of 4096 rows came")
-    return html.PicturesPage(**{"title": "holiday", "items": [*items, broken], "facts": {"Model": "efficientnet_lite0"}, **given})
+    broken = PictureItem(name="holiday/broken.jpg", original=None, heat=None, error="ends too early: 312 of 4096 rows came")
+    return PicturesPage(**{"title": "holiday", "items": [*items, broken], "facts": {"Model": "efficientnet_lite0"}, **given})
 
 
-def archive_item(number: int, classes: Sequence[ClassName]) -> html.ArchiveItem:
+def archive_item(number: int, classes: Sequence[ClassName]) -> ArchiveItem:
     """Of five, one is a picture; of forty, one failed."""
     random = np.random.default_rng(number)
     kind, failed = ("image" if number % 5 == 3 else "video"), number % 40 == 17
     name = f"{2019 + number % 6}/trip {number % 97}/clip{number}.{'jpg' if kind == 'image' else 'mp4'}"
     if failed:
-        return html.ArchiveItem(name=name, kind=kind, state="failed", error=f"not a {kind}: the header is damaged at byte {number}")
+        return ArchiveItem(name=name, kind=kind, state="failed", error=f"not a {kind}: the header is damaged at byte {number}")
     seconds = round(float(random.uniform(2, 4000)), 3) if kind == "video" else None
     chosen = random.integers(len(classes), size=12 if kind == "video" else 3)
-    return html.ArchiveItem(
+    return ArchiveItem(
         name=name,
         kind=kind,
         state="done",
@@ -139,24 +148,24 @@ def archive_item(number: int, classes: Sequence[ClassName]) -> html.ArchiveItem:
         frames=round(25 * seconds) if seconds else 1,
         top=predictions(number, classes),
         seen=[
-            html.Sighting(classes[c].label, round(float(random.uniform(0, seconds)), 3) if seconds else 0.0, float(random.uniform(0.05, 1)))
+            Sighting(classes[c].label, round(float(random.uniform(0, seconds)), 3) if seconds else 0.0, float(random.uniform(0.05, 1)))
             for c in chosen
         ],
     )
 
 
-def archive_page(count: int = 200, **given: Any) -> html.ArchivePage:
+def archive_page(count: int = 200, **given: Any) -> ArchivePage:
     classes = class_names()
     items = [archive_item(number, classes) for number in range(count)]
     failed = sum(item.state == "failed" for item in items)
     counts = {"done": count - failed, "failed": failed, "pending": 0}
-    return html.ArchivePage(**{"title": "out", "counts": counts, "refreshed": "2026-03-01 12:00", "items": items, **given})
+    return ArchivePage(**{"title": "out", "counts": counts, "refreshed": "2026-03-01 12:00", "items": items, **given})
 
 
-def analysis_picture(number: int, label: str, answer: str, **given: Any) -> html.AnalysisPicture:
+def analysis_picture(number: int, label: str, answer: str, **given: Any) -> AnalysisPicture:
     """Every fourth one without its pictures, as one that has gone meanwhile."""
     there = number % 4 != 3
-    return html.AnalysisPicture(
+    return AnalysisPicture(
         **{
             "name": f"{label}/{number}.jpg",
             "label": label,
@@ -175,20 +184,20 @@ def confusion_of(number: int) -> tuple[Any, dict[str, Any]]:
     """Counts of so many classes, and their chart in both colours: Matplotlib takes a quarter of a second for it."""
     labels = [name.label for name in class_names(number)]
     counts = np.eye(number, dtype=int) * 17 + np.arange(number)[:, None] % 3
-    looks = (("light", charts.LIGHT), ("dark", charts.DARK))
-    return counts, {look: charts.confusion(counts, labels, labels, look=colours) for look, colours in looks}
+    both = (("light", charts.LIGHT_COLOURS), ("dark", charts.DARK_COLOURS))
+    return counts, {name: charts.draw_confusion(counts, labels, labels, colours=colours) for name, colours in both}
 
 
-def analysis_page(number: int = 4, **given: Any) -> html.AnalysisPage:
+def analysis_page(number: int = 4, **given: Any) -> AnalysisPage:
     labels = [name.label for name in class_names(number)]
     counts, chart = confusion_of(number)
 
-    def group(row: int, right: bool) -> list[html.AnalysisPicture]:
+    def group(row: int, right: bool) -> list[AnalysisPicture]:
         return [analysis_picture(row * 5 + n, labels[row], labels[row if right else (row + 1) % len(labels)]) for n in range(3)]
 
-    pair = html.AnalysisPair(
+    pair = AnalysisPair(
         first=analysis_picture(1, labels[0], labels[0], heat=None),
-        second=html.AnalysisPicture(name="train/3.jpg", label=labels[0], note="learned from, not in this folder"),
+        second=AnalysisPicture(name="train/3.jpg", label=labels[0], note="learned from, not in this folder"),
         note="mirrored, one was trained on, the other not",
     )
     given = {
@@ -200,7 +209,7 @@ def analysis_page(number: int = 4, **given: Any) -> html.AnalysisPage:
         "calibration_error": 0.041,
         "notes": ["The figures are of 120 pictures that the model was not trained on; 480 that it was are left out of them."],
         "classes": [
-            html.AnalysisClass(
+            AnalysisClass(
                 label=label,
                 count=30,
                 precision=None if row == 2 else 0.9,
@@ -213,10 +222,10 @@ def analysis_page(number: int = 4, **given: Any) -> html.AnalysisPage:
         ],
         "confusion": counts.tolist() if len(labels) <= 30 else (),
         "columns": labels,
-        "charts": {name: html.Chart(**chart) for name in ("confusion", "calibration", "coverage")},
+        "charts": {name: ChartPair(**chart) for name in ("confusion", "calibration", "coverage")},
         "thresholds": [
-            html.Threshold(name="none", threshold=0.0, coverage=1.0, accuracy=0.913, wrong=10),
-            html.Threshold(name="so that 99 % are right", threshold=None, coverage=0.0, accuracy=None, wrong=0),
+            Threshold(name="none", threshold=0.0, coverage=1.0, accuracy=0.913, wrong=10),
+            Threshold(name="so that 99 % are right", threshold=None, coverage=0.0, accuracy=None, wrong=0),
         ],
         "suspects": [analysis_picture(2, labels[0], labels[1], note=f"looks like {labels[1]}, 97.0 %")],
         "suspects_count": 1,
@@ -227,7 +236,7 @@ def analysis_page(number: int = 4, **given: Any) -> html.AnalysisPage:
         "facts": {"Model": "mine.keras", "Command": "visualize analyze mine.keras animals"},
         **given,
     }
-    return html.AnalysisPage(**given)
+    return AnalysisPage(**given)
 
 
 class Elements(HTMLParser):
@@ -257,13 +266,13 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     clips.write_clip(folder / "kitchen_output.mp4", [Fraction(n, 25) for n in range(750)])
-    html.write_video_page(folder / "kitchen_output.html", video_page(), overwrite=True)
+    write_video_page(folder / "kitchen_output.html", video_page(), overwrite=True)
     for suffix in (".svg", ".png"):
-        html.write_timeline(folder / f"kitchen_timeline{suffix}", video_page(), overwrite=True)
+        write_timeline(folder / f"kitchen_timeline{suffix}", video_page(), overwrite=True)
     (folder / "pictures").mkdir(exist_ok=True)
     for number in range(0, 30, 2):
         for end in ("", "_output"):
             (folder / "pictures" / f"{number}{end}.jpg").write_bytes(jpeg(number + 5 * bool(end), 320, 240))
-    html.write_pictures_page(folder / "pictures.html", pictures_page(), overwrite=True)
-    html.write_archive_page(folder / "archive.html", archive_page(), overwrite=True)
-    html.write_analysis_page(folder / "analysis.html", analysis_page(), overwrite=True)
+    write_pictures_page(folder / "pictures.html", pictures_page(), overwrite=True)
+    write_archive_page(folder / "archive.html", archive_page(), overwrite=True)
+    write_analysis_page(folder / "analysis.html", analysis_page(), overwrite=True)

@@ -25,13 +25,13 @@ from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.explain import segment_journal, sessions
 from pipeline.media import images, resizing
 from pipeline.models import loading, metadata, summary, zoo
-from pipeline.models.pixel_normalization import scale_pixels
+from pipeline.models.pixel_normalization import normalize_pixels
 from pipeline.records import ModelChoice, Options, Pixels, Recipe
 from pipeline.training import fitting, trainable_network, training_plan, transfer_learning
 
 pytestmark = pytest.mark.media  # most pictures go through the embedded network
 
-QUICK = Recipe(base=zoo.DEFAULT, augment=False, epochs=6, seed=3)
+QUICK = Recipe(base=zoo.DEFAULT_MODEL, augment=False, epochs=6, seed=3)
 CLI = [sys.executable, str(Path(__file__).parents[2] / "cli.py")]
 
 
@@ -120,11 +120,11 @@ def test_the_heat_of_unseen_shapes_lies_on_them(session: sessions.Session) -> No
 
 def test_the_file_carries_names_and_what_was_learned_from(trained: transfer_learning.TrainingResult, data: Path) -> None:
     card = metadata.read_metadata(trained.plan.output)
-    assert card is not None and card.finished and card.labels == list(shapes.CLASSES) and card.base == zoo.DEFAULT
+    assert card is not None and card.finished and card.labels == list(shapes.CLASSES) and card.base == zoo.DEFAULT_MODEL
     assert sorted(each.name for each in card.learned) == sorted(str(p.relative_to(data)) for p in data.rglob("*.jpg"))
     assert sum(each.part == "val" for each in card.learned) == 9
     assert list(card.history) == list(trained.history)
-    shown = summary.describe(ModelChoice(model=str(trained.plan.output)), None)
+    shown = summary.summarize_model(ModelChoice(model=str(trained.plan.output)), None)
     assert shown["labels"] == "circle, cross, triangle" and shown["pictures"] == "36 to train on, 9 to validate on"
 
 
@@ -145,7 +145,7 @@ def test_the_file_is_a_plain_keras_model_that_needs_nothing_of_ours(
 def test_the_map_is_the_gradient_through_the_nested_base(trained: transfer_learning.TrainingResult, session: sessions.Session) -> None:
     pixels = shapes.draw("cross", np.random.default_rng(8))[0][None, :224, :224]
     model = keras.models.load_model(trained.plan.output, compile=False)
-    base = model.get_layer(zoo.DEFAULT)
+    base = model.get_layer(zoo.DEFAULT_MODEL)
     hidden, last = model.get_layer("hidden"), model.get_layer("predictions")
     with tf.GradientTape() as tape:
         activations = base(tf.cast(pixels, tf.float32))
@@ -165,7 +165,7 @@ def test_the_scaling_inside_the_file_is_that_of_the_network(mode: Pixels) -> Non
     source = keras.Input((None, None, 3))
     model = keras.Model(source, keras.layers.Identity()(trainable_network.add_normalization(source, mode)))
     again = keras.Model.from_config(model.get_config())
-    np.testing.assert_allclose(again(pixels), scale_pixels(tf.constant(pixels), mode), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(again(pixels), normalize_pixels(tf.constant(pixels), mode), rtol=1e-5, atol=1e-4)
 
 
 def test_a_model_pools_as_its_card_says(trained: transfer_learning.TrainingResult, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_model_pools_as_its_card_says(trained: transfer_learning.TrainingResul
         with zipfile.ZipFile(trained.plan.output) as source, zipfile.ZipFile(path, "w") as target:
             for member in source.namelist():
                 content = source.read(member)
-                if member == metadata.MEMBER:
+                if member == metadata.METADATA_MEMBER:
                     told = json.loads(content)
                     del told["pooling"]
                     content = json.dumps(told | ({"pooling": pooling} if pooling else {})).encode()
@@ -319,10 +319,10 @@ def test_going_on_in_the_midst_of_fine_tuning(data: Path, tmp_path: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vgg16", "resnet50", "xception", "mobilenet_v3_small", "nasnet_mobile", "densenet121", "convnext_tiny"])
 def test_a_base_is_the_zoo_model_up_to_its_pooling_at_any_size(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = zoo.entry(name)
+    entry = zoo.find_entry(name)
     model = loading.build_zoo_model(entry, weights=None)
     monkeypatch.setattr(loading, "_zoo_model", lambda *_: model)
-    base = loading.build_base(ModelChoice(model=name))
+    base = loading.build_backbone(ModelChoice(model=name))
     pixels = np.random.default_rng(0).uniform(-1, 1, (1, entry.input_px, entry.input_px, 3)).astype(np.float32)
     pools = [layer for layer in model.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D)]
     target = pools[-1].input if pools else model.get_layer("block5_conv3").output

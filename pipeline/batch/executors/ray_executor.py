@@ -141,7 +141,7 @@ def _absolute(setup: Setup) -> Setup:
     choice = setup.choice
     given: dict[str, Path | None] = {name: getattr(choice, name) for name in ("weights", "labels", "custom_objects")}
     files: dict[str, Any] = {name: None if path is None else path.absolute() for name, path in given.items()}
-    model = str(Path(choice.model).absolute()) if zoo.is_file(choice.model) else choice.model
+    model = str(Path(choice.model).absolute()) if zoo.is_model_file(choice.model) else choice.model
     return replace(setup, choice=replace(choice, model=model, **files))
 
 

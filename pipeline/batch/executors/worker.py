@@ -18,9 +18,11 @@ from pipeline.errors import BusyError, ChangedError, HeatreelError, InputError, 
 from pipeline.explain import image_job, planning, result_pages, segment_journal, sessions, video_job, video_parts
 from pipeline.explain.sessions import Session
 from pipeline.files.atomic import atomic_write
-from pipeline.models import class_names, loading
+from pipeline.models import class_names, device, loading
 from pipeline.records import ClassName, Found, KindInterval, LabelInterval, Outcome, Progress
-from pipeline.results.explanations import Explanations, write_predictions
+from pipeline.results.explanations import Explanations
+from pipeline.results.intervals import find_kind_intervals, find_label_intervals
+from pipeline.results.tables import write_predictions
 
 
 class Worker:
@@ -28,10 +30,10 @@ class Worker:
 
     def __init__(self, setup: Setup) -> None:
         """Raises CommandError and ModelError as load_classifier and open_session do."""
-        self.device = loading.use_device(setup.device, cores=setup.cores, at_once=batching.AT_ONCE)
+        self.device = device.use_device(setup.device, cores=setup.cores, at_once=batching.AT_ONCE)
         self.session = replace(sessions.open_session(loading.load_classifier(setup.choice), setup.options), turn=threading.Lock())
         self._settings = setup.settings
-        self._kinds = class_names.groups_of(self.session.classifier.classes)
+        self._kinds = class_names.find_kinds(self.session.classifier.classes)
 
     def do(self, order: Task, *, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:
         try:
@@ -97,13 +99,13 @@ class Worker:
                 for p in outcome.top
             ]
         else:
-            stretches = track.stretches(classes, last_seconds=last_seconds)
+            stretches = find_label_intervals(track, classes, last_seconds=last_seconds)
         return Result(
             token=order.token,
             how="done",
             outcome=outcome.as_json(),
             stretches=stretches,
-            kinds=track.kind_stretches(self._kinds, last_seconds=last_seconds),
+            kinds=find_kind_intervals(track, self._kinds, last_seconds=last_seconds),
             frames=outcome.frames,
         )
 
