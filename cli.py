@@ -803,13 +803,14 @@ def batch(
     )
     count = _parse_workers(workers)
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose, drains=not dry_run) as terminal:
-        from pipeline.batch import archive, scanning
+        from pipeline.batch import archive
+        from pipeline.batch.scanning import walk
 
-        rules = scanning.Rules(
+        rules = walk.Rules(
             include=tuple(include or ()),
             exclude=tuple(exclude or ()),
-            max_size_bytes=None if max_size is None else scanning.parse_size(max_size),
-            shard=None if shard is None else scanning.parse_shard(shard),
+            max_size_bytes=None if max_size is None else walk.parse_size(max_size),
+            shard=None if shard is None else walk.parse_shard(shard),
         )
         request = archive.Request(
             sources=sources,

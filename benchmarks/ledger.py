@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median, quantiles
 
-from pipeline.batch.store.ledger import Entry, Lease, Ledger, open_ledger
+from pipeline.batch.store.job_store import Entry, Lease, Ledger, open_ledger
 from pipeline.files.processes import Process
 from pipeline.records import ClassName, Found, LabelInterval
 

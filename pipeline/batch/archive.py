@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from pipeline.batch import scanning
 from pipeline.batch.messages import Setup
-from pipeline.batch.scanning import PassedOver
-from pipeline.batch.store import ledger
-from pipeline.batch.store.ledger import Entry, Ledger, Standing
+from pipeline.batch.scanning import walk
+from pipeline.batch.scanning.walk import PassedOver
+from pipeline.batch.store import job_store
+from pipeline.batch.store.job_store import Entry, Ledger, Standing
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.files import atomic
 from pipeline.media import encoders, images
@@ -57,7 +57,7 @@ class Request:
     output: Path
     choice: ModelChoice
     options: Options
-    rules: scanning.Rules
+    rules: walk.Rules
     device: str = "auto"
     predictions: Literal["parquet", "csv", "jsonl", "none"] = "parquet"
     maps: Path | None = None
@@ -122,7 +122,7 @@ def other_shards(mine: Path) -> Iterator[list[Ledger]]:
     """The ledgers beside one, to be read."""
     with ExitStack() as stack:
         files = [file for file in ledger_files(mine.parent.parent) if file != mine]
-        yield [stack.enter_context(ledger.open_ledger(file, read_only=True)) for file in files]
+        yield [stack.enter_context(job_store.open_ledger(file, read_only=True)) for file in files]
 
 
 def receipt_of(book: Ledger, output: Path, job: int | str) -> Path:
@@ -186,10 +186,10 @@ def prepare(request: Request) -> Path:
 def root_of(book: Ledger, paths: Sequence[Path]) -> Path:
     """The folder below which outputs mirror the tree: that of the first run, as long as it is there. Raises CommandError."""
     kept = book.meta("root")
-    root = scanning.common_root(paths)
+    root = walk.common_root(paths)
     if kept is None or not Path(kept).exists():
         return root
-    outside = [path for path in paths if not Path(scanning.absolute(path)).is_relative_to(kept)]
+    outside = [path for path in paths if not Path(walk.absolute(path)).is_relative_to(kept)]
     if outside:
         raise CommandError(
             f"{outside[0]}: the output holds what was made of {kept}, and this lies elsewhere", remedy="name another --output"
@@ -213,14 +213,14 @@ def entry_of(found: Found, options: Options) -> Entry:
 
 def survey(request: Request) -> Iterator[tuple[Standing | Literal["passed over", "missing"], bytes, int | None, str]]:
     """What a run would find: standing, path below the root, size in bytes, and the reason why it is passed over. Writes nothing."""
-    paths = scanning.expand(request.sources)
+    paths = walk.expand(request.sources)
     check_apart(paths, request.output)
     file = ledger_file(request.output, request.rules.shard)
-    with ledger.open_ledger(file, read_only=True) if file.exists() else nullcontext() as book:
-        root = root_of(book, paths) if book else scanning.common_root(paths)
+    with job_store.open_ledger(file, read_only=True) if file.exists() else nullcontext() as book:
+        root = root_of(book, paths) if book else walk.common_root(paths)
         settings, exists = book.settings_id(request.settings) if book else 0, exists_in(request.output)
         seen: set[bytes] = set()
-        for found in scanning.discover(paths, root=root, output=request.output, rules=request.rules):
+        for found in walk.discover(paths, root=root, output=request.output, rules=request.rules):
             if isinstance(found, PassedOver):
                 yield "passed over", os.fsencode(found.path), None, found.reason
                 continue
@@ -232,15 +232,15 @@ def survey(request: Request) -> Iterator[tuple[Standing | Literal["passed over",
             yield standing, found.relative, found.size_bytes, ""
         below = listed_below(paths, root, request.rules)
         for row in book.jobs(settings=settings) if book else ():
-            if row.relative not in seen and row.state not in ("done", "stale", "missing") and ledger.lies_below(row.relative, below):
+            if row.relative not in seen and row.state not in ("done", "stale", "missing") and job_store.lies_below(row.relative, below):
                 yield "missing", row.relative, row.size_bytes, ""
 
 
-def listed_below(paths: Sequence[Path], root: Path, rules: scanning.Rules) -> set[bytes]:
+def listed_below(paths: Sequence[Path], root: Path, rules: walk.Rules) -> set[bytes]:
     """What was listed completely, as paths below the root: what is not found there is missing. Nothing, where only a choice was listed."""
     if rules.include or rules.exclude or rules.max_size_bytes:
         return set()
-    tops = [Path(scanning.absolute(path)) for path in paths]
+    tops = [Path(walk.absolute(path)) for path in paths]
     return {b"" if path == root else os.fsencode(path.relative_to(root)) for path in tops}
 
 

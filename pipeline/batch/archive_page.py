@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.batch import archive
-from pipeline.batch.store.ledger import LEFT, JobRow, Ledger
+from pipeline.batch.store.job_store import LEFT, JobRow, Ledger
 from pipeline.files.atomic import page_of
 from pipeline.records import ClassName, Prediction
 from pipeline.reports import html

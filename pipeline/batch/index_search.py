@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.batch import archive
-from pipeline.batch.store import ledger
+from pipeline.batch.store import job_store
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.files.atomic import atomic_write, check_output, identified
 from pipeline.media import segment_writer
@@ -81,7 +81,7 @@ def search(output: Path, query: str, *, min_score: float = 0.0, min_seconds: flo
     if not query.strip() or limit < 1:
         raise CommandError(f"--limit {limit}: less than 1" if query.strip() else "QUERY: nothing to look for")
     with ExitStack() as stack:
-        books = [stack.enter_context(ledger.open_ledger(file, read_only=True)) for file in archive.known_ledgers(output)]
+        books = [stack.enter_context(job_store.open_ledger(file, read_only=True)) for file in archive.known_ledgers(output)]
         index = _Index(books, output)
         for match in class_names.matches(query, index.classes, indices=False):
             groups = [group for group in match.groups if index.has(group)]
@@ -95,14 +95,14 @@ class _Found(NamedTuple):
     """A hit in the ledger of that number, and the name of what was looked for."""
 
     number: int
-    hit: ledger.Hit
+    hit: job_store.Hit
     label: str
 
 
 class _Index:
     """What the ledgers have seen. `classes` are all of ImageNet's where one of them was seen, and the others by their labels."""
 
-    def __init__(self, books: Sequence[ledger.Ledger], output: Path) -> None:
+    def __init__(self, books: Sequence[job_store.Ledger], output: Path) -> None:
         self._books, self._output = books, output
         self._roots = [archive.known_root(book) for book in books]
         seen = [book.classes() for book in books]
@@ -137,8 +137,8 @@ class _Index:
         return found
 
     def _together(
-        self, book: ledger.Ledger, group: ClassGroup, ids: Sequence[int], min_score: float, min_seconds: float, limit: int
-    ) -> list[ledger.Hit]:
+        self, book: job_store.Ledger, group: ClassGroup, ids: Sequence[int], min_score: float, min_seconds: float, limit: int
+    ) -> list[job_store.Hit]:
         if group.wnid is None:
             recorded, rest = [], book.seen_together(ids, self._kinds(group))
         else:
@@ -171,9 +171,9 @@ class _Index:
         )
 
 
-def joined(hits: Sequence[ledger.Hit]) -> list[ledger.Hit]:
+def joined(hits: Sequence[job_store.Hit]) -> list[job_store.Hit]:
     """Hits in order of output and begin. Those of one output that overlap, or follow in the shorter pause, are one with the best score."""
-    found: list[ledger.Hit] = []
+    found: list[job_store.Hit] = []
     for hit in hits:
         last = found[-1] if found else None
         if last is not None and last.output == hit.output and hit.start_seconds - last.end_seconds <= PAUSE_WITH_CUT_SECONDS:

@@ -20,12 +20,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pipeline.batch import archive, archive_page, exact_copies, scanning
+from pipeline.batch import archive, archive_page
 from pipeline.batch.archive import Request
 from pipeline.batch.messages import ORDERS, Advanced, Broken, Event, Executor, Lost, Ready, Result, Setup, Task
-from pipeline.batch.scanning import PassedOver
-from pipeline.batch.store import ledger
-from pipeline.batch.store.ledger import Entry, Lease, Ledger, RunRow, Standing, State
+from pipeline.batch.scanning import exact_copies, walk
+from pipeline.batch.scanning.walk import PassedOver
+from pipeline.batch.store import job_store
+from pipeline.batch.store.job_store import Entry, Lease, Ledger, RunRow, Standing, State
 from pipeline.errors import CommandError, HeatreelError, InputError, OutputError
 from pipeline.explain import segment_journal
 from pipeline.files import atomic, processes
@@ -105,11 +106,11 @@ def run(
     Raises CommandError and ModelError for what no file could cure, OutputError when the output folder or the ledger cannot be written.
     """
     started = time.monotonic()
-    paths = scanning.expand(request.sources)
+    paths = walk.expand(request.sources)
     archive.check_apart(paths, request.output)
     output = archive.prepare(request)
     file = archive.ledger_file(output, request.rules.shard)
-    with ledger.open_ledger(file, exclusive=archive.on_network(output)) as book:
+    with job_store.open_ledger(file, exclusive=archive.on_network(output)) as book:
         root = archive.root_of(book, paths)
         settings = book.settings(request.settings)
         number = book.begin_run(settings=settings, command=request.command, version=version("heatreel"), process=Process.here())
@@ -241,7 +242,7 @@ class _Batch:
 
     def finds_work(self, stopping: Callable[[], bool]) -> bool:
         """Look through the archive until there is something to do: for nothing no worker is opened."""
-        listing = scanning.discover(self._paths, root=self._root, output=self._output, rules=self._request.rules)
+        listing = walk.discover(self._paths, root=self._root, output=self._output, rules=self._request.rules)
         self._listing = self._copies.marked(listing) if self._request.dedupe else listing
         self._keep_house()
         found = not self._is_over(listed=True)
@@ -287,7 +288,7 @@ class _Batch:
         if self._at_limit():
             return not self._book.has_begun(self._settings)
         self._counts = self._book.counts(self._settings)
-        return not any(self._counts[state] for state in ledger.LEFT)
+        return not any(self._counts[state] for state in job_store.LEFT)
 
     def _at_limit(self) -> bool:
         return self._request.limit is not None and self._taken >= self._request.limit
@@ -661,7 +662,7 @@ class _Batch:
         try:
             yield
         except OutputError as error:
-            if not ledger.is_full(error):
+            if not job_store.is_full(error):
                 raise
             self._pause(str(error))
 
@@ -683,7 +684,7 @@ class _Batch:
         return Overview(
             done=counts["done"],
             failed=counts["failed"],
-            left=sum(counts[state] for state in ledger.LEFT),
+            left=sum(counts[state] for state in job_store.LEFT),
             listing=self._listing is not None,
             frames_done=self._estimate.frames_done + sum(h.frames_done for h in self._held.values()),
             frames_left=frames_left,
@@ -698,7 +699,7 @@ class _Batch:
     def close(self) -> Summary:
         """The summary, with all that has failed, in this run or before."""
         counts = self._book.counts(self._settings)
-        self.summary.left = sum(counts[state] for state in ledger.LEFT)
+        self.summary.left = sum(counts[state] for state in job_store.LEFT)
         self._sweep_receipts()
         with self._waiting_for_room():
             self._publish(last=True)
@@ -732,7 +733,7 @@ class _Estimate:
     """How many frames, and how much time, are left: by the frames in a byte of the videos that are done, and the frames in a second."""
 
     def __init__(self) -> None:
-        self.sizes: Mapping[Literal["video", "image"], ledger.Sizes] = {}
+        self.sizes: Mapping[Literal["video", "image"], job_store.Sizes] = {}
         self.frames_done = 0
         self._began: float | None = None
 
@@ -745,7 +746,7 @@ class _Estimate:
 
     def left(self, held: Sequence[_Held]) -> tuple[int | None, float | None]:
         """Frames and seconds; None where nothing is known yet. Of videos in the making their headers say how many frames they have."""
-        images, videos = self.sizes.get("image", ledger.Sizes()), self.sizes.get("video", ledger.Sizes())
+        images, videos = self.sizes.get("image", job_store.Sizes()), self.sizes.get("video", job_store.Sizes())
         known = [h for h in held if h.frames_total]
         wholes = sum(h.order.found.size_bytes for h in known if h.claim.part < 0)
         bytes_left = max(0, videos.bytes_left - wholes) if videos.files_left else 0

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.batch import archive, archive_page
-from pipeline.batch.store import ledger
-from pipeline.batch.store.ledger import CopyRow, JobRow, Ledger, RunRow
+from pipeline.batch.store import job_store
+from pipeline.batch.store.job_store import CopyRow, JobRow, Ledger, RunRow
 from pipeline.files import processes
 
 
@@ -56,7 +56,7 @@ def read(output: Path, *, every_job: bool) -> Status:
     """The status of the batch in that folder; `jobs` is filled with `every_job`. Raises InputError when there is no batch."""
     status = Status()
     for file in archive.known_ledgers(output):
-        with ledger.open_ledger(file, read_only=True) as book:
+        with job_store.open_ledger(file, read_only=True) as book:
             _add(status, book, output, every_job)
             status.page = status.page or archive_page.own_page([book], output)
     return status
@@ -73,7 +73,7 @@ def _add(status: Status, book: Ledger, output: Path, every_job: bool) -> None:
     at_work = list(_at_work(book, root)) if alive else []
     status.at_work += at_work
     status.running += len(at_work)
-    status.pending += sum(counts[state] for state in ledger.LEFT) - len(at_work)
+    status.pending += sum(counts[state] for state in job_store.LEFT) - len(at_work)
     status.failures += [(_path(root, row), row.error_text or "") for row in book.jobs(["failed"])]
     if every_job:
         names = {running.input for running in at_work}

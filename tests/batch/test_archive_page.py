@@ -9,8 +9,9 @@ import pytest
 from support.commands import run
 from support.indexed import EGYPTIAN, TABBY, an_archive, seen
 
-from pipeline.batch import archive, archive_page, scanning, status_report
-from pipeline.batch.store.ledger import Entry, open_ledger
+from pipeline.batch import archive, archive_page, status_report
+from pipeline.batch.scanning import walk
+from pipeline.batch.store.job_store import Entry, open_ledger
 from pipeline.files.processes import Process
 from pipeline.models import zoo
 from pipeline.records import Found, ModelChoice, Options
@@ -38,14 +39,12 @@ def test_without_a_page_of_its_own_a_batch_opens_its_folder(tmp_path: Path, opti
     (out / "index.html").write_text("somebody else's")
     opener.write_text(f'#!/bin/sh\necho "$1" >> "{tmp_path}/opened"\n')
     opener.chmod(0o755)
-    request = archive.Request(
-        sources=["given"], output=out, choice=ModelChoice(model=zoo.DEFAULT), options=Options(), rules=scanning.Rules()
-    )
+    request = archive.Request(sources=["given"], output=out, choice=ModelChoice(model=zoo.DEFAULT), options=Options(), rules=walk.Rules())
     with open_ledger(archive.ledger_file(out, None)) as book:
         number = book.settings(request.settings)
         run_number = book.begin_run(settings=number, command="", version="", process=Process.here())
         book.set_meta("root", str(given))
-        [found] = [each for each in scanning.discover([given], root=given, output=out, rules=request.rules) if isinstance(each, Found)]
+        [found] = [each for each in walk.discover([given], root=given, output=out, rules=request.rules) if isinstance(each, Found)]
         book.enter([archive.entry_of(found, request.options)], run=run_number, settings=number, exists=lambda _: False)
         claim = book.claim(run=run_number, settings=number, owner=Process.here(), exists=lambda _: False)
         assert claim is not None

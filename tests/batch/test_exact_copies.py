@@ -15,9 +15,10 @@ import pytest
 from support.archives import picture, run_batch, states, status, tree
 from support.commands import run
 
-from pipeline.batch import archive, exact_copies, index_search, scanning
+from pipeline.batch import archive, index_search
 from pipeline.batch import status_report as standing
-from pipeline.batch.store.ledger import Ledger, open_ledger
+from pipeline.batch.scanning import exact_copies, walk
+from pipeline.batch.store.job_store import Ledger, open_ledger
 from pipeline.files.processes import Process
 from pipeline.records import ClassName, Found, LabelInterval, Options
 
@@ -46,7 +47,7 @@ class Night:
         self.settings = number
         exists = archive.exists_in(self.place / "out")
         self.copies = exact_copies.Copies(self.book, root=root, settings=number, run=self.run, exists=exists)
-        listing = scanning.discover([root], root=root, output=self.place / "out", rules=scanning.Rules())
+        listing = walk.discover([root], root=root, output=self.place / "out", rules=walk.Rules())
         waiting: list[Found] = []
         found: dict[str, str] = {}
 

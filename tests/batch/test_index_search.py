@@ -20,7 +20,7 @@ from support.decoding import decoded
 from support.indexed import EGYPTIAN, TABBY, an_archive, seen
 
 from pipeline.batch import archive, index_search
-from pipeline.batch.store.ledger import Entry, open_ledger
+from pipeline.batch.store.job_store import Entry, open_ledger
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.files.processes import Process
 from pipeline.models import class_names

@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.batch.store import ledger
-from pipeline.batch.store.ledger import Entry, Lease, Ledger, Standing, State, open_ledger
+from pipeline.batch.store import job_store
+from pipeline.batch.store.job_store import Entry, Lease, Ledger, Standing, State, open_ledger
 from pipeline.errors import OutputError
 from pipeline.files.processes import Process, is_running
 from pipeline.records import ClassName, Found, KindInterval, LabelInterval
@@ -369,7 +369,7 @@ def test_a_record_that_breaks_off_is_none(archive: Archive) -> None:
     torn = replace(stretch(CAT, 0, 1, 0.5), frames=None)  # type: ignore[arg-type]
     with pytest.raises(OutputError, match="cannot be used as a ledger: NOT NULL") as caught:
         archive.finish(claim, stretch(DOG, 0, 1, 0.5), torn)
-    assert isinstance(caught.value.__cause__, sqlite3.IntegrityError) and not ledger.is_full(caught.value)
+    assert isinstance(caught.value.__cause__, sqlite3.IntegrityError) and not job_store.is_full(caught.value)
     [row] = archive.book.jobs()
     assert (
         row.state == "running" and row.outcome is None and archive.sql("SELECT * FROM stretch UNION SELECT *, 1, 1, 1, 1 FROM class") == []
@@ -432,7 +432,7 @@ def test_what_a_dead_run_has_left_waiting_is_ready(archive: Archive, ends: str) 
 def test_nothing_depends_on_the_clock(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes back by a century at every look."""
     years = itertools.count(3000, -100)
-    monkeypatch.setattr(ledger, "_now", lambda: f"{next(years):+05d}-01-01T00:00:00+00:00")
+    monkeypatch.setattr(job_store, "_now", lambda: f"{next(years):+05d}-01-01T00:00:00+00:00")
     archive.make(entry("a"), entry("b"))
     assert archive.enter(entry("a"), entry("b"), entry("c")) == ["done", "done", "new"]
     assert archive.fail(archive.claim(), ready_after=1.0) == "waiting"
@@ -636,7 +636,7 @@ WORKER = """
 import sys
 import time
 from pathlib import Path
-from pipeline.batch.store.ledger import open_ledger
+from pipeline.batch.store.job_store import open_ledger
 from pipeline.files.processes import Process
 from pipeline.records import ClassName, LabelInterval
 owner, done = Process.here(), []
@@ -824,7 +824,7 @@ def test_a_reader_does_not_disturb_a_writer(archive: Archive) -> None:
 
 
 def test_one_that_holds_it_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "_OPENING_SECONDS", 0.05)
+    monkeypatch.setattr(job_store, "_OPENING_SECONDS", 0.05)
     with open_ledger(place, exclusive=True) as book:
         archive = begin(book)
         archive.make(entry("a"))
@@ -844,7 +844,7 @@ def test_one_that_holds_it_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_waiting_for_another_has_an_end(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(job_store, "_BUSY_SECONDS", 0.05)
     with open_ledger(archive.book.path) as book, contextlib.closing(sqlite3.connect(book.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(OutputError, match="another run holds it"):
@@ -856,12 +856,12 @@ def test_waiting_for_another_has_an_end(archive: Archive, monkeypatch: pytest.Mo
 
 def test_versions(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An older one is brought on, in one step or not at all; a newer one is refused, and one too old to be read as it is."""
-    ours = ledger._MIGRATIONS
+    ours = job_store._MIGRATIONS
     now = len(ours)
     with open_ledger(place) as book:
         begin(book).make(entry("a"))
     added = "ALTER TABLE job ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue'; UPDATE job SET colour = 'red'"
-    monkeypatch.setattr(ledger, "_MIGRATIONS", (*ours, f"{added}; INSERT INTO nowhere VALUES (1)"))
+    monkeypatch.setattr(job_store, "_MIGRATIONS", (*ours, f"{added}; INSERT INTO nowhere VALUES (1)"))
     with pytest.raises(OutputError, match="no such table: nowhere"), open_ledger(place):
         pass
 
@@ -870,14 +870,14 @@ def test_versions(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             return db.execute(query).fetchall()
 
     assert look("PRAGMA user_version") == [(now,)] and "colour" not in [row[1] for row in look("PRAGMA table_info(job)")]
-    monkeypatch.setattr(ledger, "_MIGRATIONS", (*ours, added))
-    monkeypatch.setattr(ledger, "_OLDEST_READ", now + 1)
+    monkeypatch.setattr(job_store, "_MIGRATIONS", (*ours, added))
+    monkeypatch.setattr(job_store, "_OLDEST_READ", now + 1)
     with pytest.raises(OutputError, match=f"of version {now}, and this program reads {now + 1}"), open_ledger(place, read_only=True):
         pass
     with open_ledger(place) as book:
         assert book.counts()["done"] == 1
     assert look("PRAGMA user_version") == [(now + 1,)] and look("SELECT colour FROM job") == [("red",)]
-    monkeypatch.setattr(ledger, "_MIGRATIONS", ours)
+    monkeypatch.setattr(job_store, "_MIGRATIONS", ours)
     for read_only in (False, True):
         with (
             pytest.raises(OutputError, match=f"of version {now + 1}, and this program knows {now}"),
@@ -966,7 +966,7 @@ def test_a_full_disk(tmp_path: Path, exclusive: bool) -> None:
             with pytest.raises(OutputError, match=r"ledger\.sqlite: cannot be written: the disk is full; make room") as caught:
                 for number in itertools.count():
                     archive.enter(*(entry(f"{number:05d}/{n}", size_bytes=number) for n in range(50)))
-            assert ledger.is_full(caught.value) and isinstance(caught.value.__cause__, sqlite3.OperationalError) and number > 5
+            assert job_store.is_full(caught.value) and isinstance(caught.value.__cause__, sqlite3.OperationalError) and number > 5
             assert sum(book.counts().values()) == number * 50  # it still reads
             remount("size=5m")
             archive.enter(*(entry(f"{number:05d}/{n}") for n in range(50)))  # and goes on where room is made
@@ -978,7 +978,7 @@ def test_no_room_from_the_start(tmp_path: Path) -> None:
     with small_disk(tmp_path / "small", 8192):
         with pytest.raises(OutputError, match="the disk is full") as caught, open_ledger(tmp_path / "small" / "ledger.sqlite"):
             pass
-        assert ledger.is_full(caught.value)
+        assert job_store.is_full(caught.value)
 
 
 def test_a_disk_that_is_read_only(tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ from PIL import Image
 from support import clips
 from support.decoding import decoded
 
-from pipeline.batch import archive, scanning, scheduler
+from pipeline.batch import archive, scheduler
 from pipeline.batch.executors import local_executor, ray_executor
 from pipeline.batch.messages import ORDERS, Advanced, Broken, Ended, Event, Executor, Lost, Ready, Setup, Task
+from pipeline.batch.scanning import walk
 from pipeline.errors import CommandError
 from pipeline.records import Found, ModelChoice, Options
 
@@ -292,7 +293,7 @@ def test_a_lost_node_costs_nobody_anything(nodes: Any, tmp_path: Path) -> None:
         return False
 
     request = archive.Request(
-        sources=[str(given)], output=output, choice=ModelChoice(model="efficientnet_lite0"), options=OPTIONS, rules=scanning.Rules()
+        sources=[str(given)], output=output, choice=ModelChoice(model="efficientnet_lite0"), options=OPTIONS, rules=walk.Rules()
     )
     summary = scheduler.run(request, open_engine=open_engine, watcher=watcher, stopping=looks_on)
     assert removed and summary.done == 15 and not summary.failures and not summary.left

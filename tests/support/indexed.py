@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.batch import archive
-from pipeline.batch.store.ledger import Entry, open_ledger
+from pipeline.batch.store.job_store import Entry, open_ledger
 from pipeline.files.processes import Process
 from pipeline.records import ClassName, Found, KindInterval, LabelInterval
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from pipeline.batch.scanning import PassedOver
-from pipeline.batch.store import ledger
-from pipeline.batch.store.ledger import Ledger
+from pipeline.batch.scanning.walk import PassedOver
+from pipeline.batch.store import job_store
+from pipeline.batch.store.job_store import Ledger
 from pipeline.errors import OutputError
 from pipeline.records import Found
 
@@ -146,7 +146,7 @@ class Copies:
         try:
             self._book.set_digest(found, digest, of=of)
         except OutputError as error:
-            if not ledger.is_full(error):
+            if not job_store.is_full(error):
                 raise  # without room the file is read once more another time
 
 
