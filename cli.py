@@ -804,13 +804,13 @@ def batch(
     count = _parse_workers(workers)
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose, drains=not dry_run) as terminal:
         from pipeline.batch import archive
-        from pipeline.batch.scanning import walk
+        from pipeline.batch.scanning.rules import Rules, parse_shard, parse_size
 
-        rules = walk.Rules(
+        rules = Rules(
             include=tuple(include or ()),
             exclude=tuple(exclude or ()),
-            max_size_bytes=None if max_size is None else walk.parse_size(max_size),
-            shard=None if shard is None else walk.parse_shard(shard),
+            max_size_bytes=None if max_size is None else parse_size(max_size),
+            shard=None if shard is None else parse_shard(shard),
         )
         request = archive.Request(
             sources=sources,

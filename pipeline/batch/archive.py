@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.batch.messages import Setup
-from pipeline.batch.scanning import walk
+from pipeline.batch.scanning import sources, walk
+from pipeline.batch.scanning.rules import Rules
 from pipeline.batch.scanning.walk import PassedOver
-from pipeline.batch.store import job_store
-from pipeline.batch.store.job_store import Entry, Ledger, Standing
+from pipeline.batch.store.entries import lies_below
+from pipeline.batch.store.reader import StoreReader, open_reader
+from pipeline.batch.store.rows import Entry, Standing
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.files import atomic
 from pipeline.media import encoders, images
@@ -57,7 +59,7 @@ class Request:
     output: Path
     choice: ModelChoice
     options: Options
-    rules: walk.Rules
+    rules: Rules
     device: str = "auto"
     predictions: Literal["parquet", "csv", "jsonl", "none"] = "parquet"
     maps: Path | None = None
@@ -112,27 +114,32 @@ def known_ledgers(output: Path) -> list[Path]:
     return files
 
 
-def known_root(book: Ledger) -> Path:
+def known_root(store: StoreReader) -> Path:
     """The archive's root, as the last run had it."""
-    return Path(book.meta("root") or "")
+    return Path(store.meta("root") or "")
 
 
 @contextmanager
-def other_shards(mine: Path) -> Iterator[list[Ledger]]:
+def other_shards(mine: Path) -> Iterator[list[StoreReader]]:
     """The ledgers beside one, to be read."""
     with ExitStack() as stack:
         files = [file for file in ledger_files(mine.parent.parent) if file != mine]
-        yield [stack.enter_context(job_store.open_ledger(file, read_only=True)) for file in files]
+        yield [stack.enter_context(open_reader(file)) for file in files]
 
 
-def receipt_of(book: Ledger, output: Path, job: int | str) -> Path:
+def log_file(output: Path, shard: tuple[int, int] | None, run: int) -> Path:
+    """The log of a run, by its number in the shard's store."""
+    return home(output) / "logs" / f"run-{'' if shard is None else f'{shard[0]}-'}{run:06d}.log"
+
+
+def receipt_of(store: StoreReader, output: Path, job: int | str) -> Path:
     """Shards share the folder, and each counts its jobs from 1."""
-    return home(output) / "receipts" / f"{book.path.stem}-{job}.json"
+    return home(output) / "receipts" / f"{store.path.stem}-{job}.json"
 
 
-def poster_of(book: Ledger, output: Path, job: int) -> Path:
+def poster_of(store: StoreReader, output: Path, job: int) -> Path:
     """The small picture that stands for an output on the archive's page."""
-    return home(output) / "posters" / f"{book.path.stem}-{job}.jpg"
+    return home(output) / "posters" / f"{store.path.stem}-{job}.jpg"
 
 
 def on_network(path: Path, *, mounts_file: Path = Path("/proc/self/mountinfo")) -> bool:
@@ -183,13 +190,13 @@ def prepare(request: Request) -> Path:
     return Path(os.path.realpath(request.output))
 
 
-def root_of(book: Ledger, paths: Sequence[Path]) -> Path:
+def root_of(store: StoreReader, paths: Sequence[Path]) -> Path:
     """The folder below which outputs mirror the tree: that of the first run, as long as it is there. Raises CommandError."""
-    kept = book.meta("root")
-    root = walk.common_root(paths)
+    kept = store.meta("root")
+    root = sources.common_root(paths)
     if kept is None or not Path(kept).exists():
         return root
-    outside = [path for path in paths if not Path(walk.absolute(path)).is_relative_to(kept)]
+    outside = [path for path in paths if not Path(sources.absolute(path)).is_relative_to(kept)]
     if outside:
         raise CommandError(
             f"{outside[0]}: the output holds what was made of {kept}, and this lies elsewhere", remedy="name another --output"
@@ -213,34 +220,34 @@ def entry_of(found: Found, options: Options) -> Entry:
 
 def survey(request: Request) -> Iterator[tuple[Standing | Literal["passed over", "missing"], bytes, int | None, str]]:
     """What a run would find: standing, path below the root, size in bytes, and the reason why it is passed over. Writes nothing."""
-    paths = walk.expand(request.sources)
+    paths = sources.expand(request.sources)
     check_apart(paths, request.output)
     file = ledger_file(request.output, request.rules.shard)
-    with job_store.open_ledger(file, read_only=True) if file.exists() else nullcontext() as book:
-        root = root_of(book, paths) if book else walk.common_root(paths)
-        settings, exists = book.settings_id(request.settings) if book else 0, exists_in(request.output)
+    with open_reader(file) if file.exists() else nullcontext() as store:
+        root = root_of(store, paths) if store else sources.common_root(paths)
+        settings, exists = store.settings_id(request.settings) if store else None, exists_in(request.output)
         seen: set[bytes] = set()
         for found in walk.discover(paths, root=root, output=request.output, rules=request.rules):
             if isinstance(found, PassedOver):
                 yield "passed over", os.fsencode(found.path), None, found.reason
                 continue
             seen.add(found.relative)
-            if book and request.dedupe:
-                found = replace(found, copy_of=book.known_copy(found.relative, settings=settings))
+            if store and settings is not None and request.dedupe:
+                found = replace(found, copy_of=store.copies.original_of(found.relative, settings=settings))
             entry, again = entry_of(found, request.options), request.retry_failed
-            standing = book.look(entry, settings=settings, exists=exists, retry_failed=again) if book else "new"
+            standing = store.find_standing(entry, settings=settings, exists=exists, retry_failed=again) if store else "new"
             yield standing, found.relative, found.size_bytes, ""
         below = listed_below(paths, root, request.rules)
-        for row in book.jobs(settings=settings) if book else ():
-            if row.relative not in seen and row.state not in ("done", "stale", "missing") and job_store.lies_below(row.relative, below):
+        for row in store.jobs(settings=settings) if store else ():
+            if row.relative not in seen and row.state not in ("done", "stale", "missing") and lies_below(row.relative, below):
                 yield "missing", row.relative, row.size_bytes, ""
 
 
-def listed_below(paths: Sequence[Path], root: Path, rules: walk.Rules) -> set[bytes]:
+def listed_below(paths: Sequence[Path], root: Path, rules: Rules) -> set[bytes]:
     """What was listed completely, as paths below the root: what is not found there is missing. Nothing, where only a choice was listed."""
     if rules.include or rules.exclude or rules.max_size_bytes:
         return set()
-    tops = [Path(walk.absolute(path)) for path in paths]
+    tops = [Path(sources.absolute(path)) for path in paths]
     return {b"" if path == root else os.fsencode(path.relative_to(root)) for path in tops}
 
 

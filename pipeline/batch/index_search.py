@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.batch import archive
-from pipeline.batch.store import job_store
+from pipeline.batch.store.reader import StoreReader, open_reader
+from pipeline.batch.store.rows import HitRow
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.files.atomic import atomic_write, check_output, identified
 from pipeline.media import segment_writer
@@ -81,8 +82,8 @@ def search(output: Path, query: str, *, min_score: float = 0.0, min_seconds: flo
     if not query.strip() or limit < 1:
         raise CommandError(f"--limit {limit}: less than 1" if query.strip() else "QUERY: nothing to look for")
     with ExitStack() as stack:
-        books = [stack.enter_context(job_store.open_ledger(file, read_only=True)) for file in archive.known_ledgers(output)]
-        index = _Index(books, output)
+        stores = [stack.enter_context(open_reader(file)) for file in archive.known_ledgers(output)]
+        index = _Index(stores, output)
         for match in class_names.matches(query, index.classes, indices=False):
             groups = [group for group in match.groups if index.has(group)]
             if groups:
@@ -95,17 +96,17 @@ class _Found(NamedTuple):
     """A hit in the ledger of that number, and the name of what was looked for."""
 
     number: int
-    hit: job_store.Hit
+    hit: HitRow
     label: str
 
 
 class _Index:
     """What the ledgers have seen. `classes` are all of ImageNet's where one of them was seen, and the others by their labels."""
 
-    def __init__(self, books: Sequence[job_store.Ledger], output: Path) -> None:
-        self._books, self._output = books, output
-        self._roots = [archive.known_root(book) for book in books]
-        seen = [book.classes() for book in books]
+    def __init__(self, stores: Sequence[StoreReader], output: Path) -> None:
+        self._stores, self._output = stores, output
+        self._roots = [archive.known_root(store) for store in stores]
+        seen = [store.seen.classes() for store in stores]
         known = {name.wnid: name for name in class_names.imagenet_classes()}
         self.classes = list(known.values()) if any(wnid in known for rows in seen for _, wnid, _ in rows) else []
         self._ids: dict[int, list[tuple[int, int]]] = {}  # for each class the numbers of ledgers, and its ids in them
@@ -123,27 +124,29 @@ class _Index:
 
     def has(self, group: ClassGroup) -> bool:
         kinds = self._kinds(group)
-        return any(place in self._ids for place in group.members) or any(book.has_kind(wnid) for wnid in kinds for book in self._books)
+        return any(place in self._ids for place in group.members) or any(
+            store.seen.has_kind(wnid) for wnid in kinds for store in self._stores
+        )
 
     def hits(self, group: ClassGroup, min_score: float, min_seconds: float, limit: int) -> list[_Found]:
         found = []
-        for number, book in enumerate(self._books):
+        for number, store in enumerate(self._stores):
             ids = [class_id for place in group.members for shard, class_id in self._ids.get(place, ()) if shard == number]
             if len(group.members) == 1:
-                seen = [hit for i in ids for hit in book.seen(i, min_score=min_score, min_seconds=min_seconds, limit=limit)]
+                seen = [hit for i in ids for hit in store.seen.class_hits(i, min_score=min_score, min_seconds=min_seconds, limit=limit)]
             else:
-                seen = self._together(book, group, ids, min_score, min_seconds, limit)
+                seen = self._together(store, group, ids, min_score, min_seconds, limit)
             found += [_Found(number, hit, group.label) for hit in seen]
         return found
 
     def _together(
-        self, book: job_store.Ledger, group: ClassGroup, ids: Sequence[int], min_score: float, min_seconds: float, limit: int
-    ) -> list[job_store.Hit]:
+        self, store: StoreReader, group: ClassGroup, ids: Sequence[int], min_score: float, min_seconds: float, limit: int
+    ) -> list[HitRow]:
         if group.wnid is None:
-            recorded, rest = [], book.seen_together(ids, self._kinds(group))
+            recorded, rest = [], store.seen.hits_of_any(ids, self._kinds(group))
         else:
-            recorded = book.kind_seen(group.wnid, min_score=min_score, min_seconds=min_seconds, limit=limit)
-            rest = book.seen_together(ids, (), without=group.wnid)
+            recorded = store.seen.kind_hits(group.wnid, min_score=min_score, min_seconds=min_seconds, limit=limit)
+            rest = store.seen.hits_of_any(ids, (), without=group.wnid)
         least = max(min_score, SHOWN_SCORE)  # a picture's classes are there with less
         return recorded + [hit for hit in joined(rest) if hit.score >= least and hit.end_seconds - hit.start_seconds >= min_seconds]
 
@@ -167,13 +170,13 @@ class _Index:
             end_seconds=hit.end_seconds,
             score=hit.score,
             output_begins_seconds=hit.output_begins_seconds,
-            copies=[root / os.fsdecode(copy) for copy in self._books[found.number].copies_of(hit.relative)],
+            copies=[root / os.fsdecode(copy) for copy in self._stores[found.number].copies.copies_of(hit.relative)],
         )
 
 
-def joined(hits: Sequence[job_store.Hit]) -> list[job_store.Hit]:
+def joined(hits: Sequence[HitRow]) -> list[HitRow]:
     """Hits in order of output and begin. Those of one output that overlap, or follow in the shorter pause, are one with the best score."""
-    found: list[job_store.Hit] = []
+    found: list[HitRow] = []
     for hit in hits:
         last = found[-1] if found else None
         if last is not None and last.output == hit.output and hit.start_seconds - last.end_seconds <= PAUSE_WITH_CUT_SECONDS:

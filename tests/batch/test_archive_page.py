@@ -11,7 +11,10 @@ from support.indexed import EGYPTIAN, TABBY, an_archive, seen
 
 from pipeline.batch import archive, archive_page, status_report
 from pipeline.batch.scanning import walk
-from pipeline.batch.store.job_store import Entry, open_ledger
+from pipeline.batch.scanning.rules import Rules
+from pipeline.batch.store.changes import Failed
+from pipeline.batch.store.job_store import open_store
+from pipeline.batch.store.rows import Entry
 from pipeline.files.processes import Process
 from pipeline.models import zoo
 from pipeline.records import Found, ModelChoice, Options
@@ -22,8 +25,8 @@ def test_a_page_is_the_archives_where_one_of_its_ledgers_knows_of_it(tmp_path: P
     an_archive(tmp_path, {"b.mov": []}, shard=(2, 2))
     (out / "index.html").write_text("somebody else's")
     assert status_report.read(out, every_job=False).page is None
-    with open_ledger(archive.ledger_files(out)[1]) as book:
-        book.set_meta("page", "final")
+    with open_store(archive.ledger_files(out)[1]) as store:
+        store.set_meta("page", "final")
     assert status_report.read(out, every_job=False).page == out / "index.html"
     (out / "index.html").unlink()
     assert status_report.read(out, every_job=False).page is None
@@ -39,17 +42,17 @@ def test_without_a_page_of_its_own_a_batch_opens_its_folder(tmp_path: Path, opti
     (out / "index.html").write_text("somebody else's")
     opener.write_text(f'#!/bin/sh\necho "$1" >> "{tmp_path}/opened"\n')
     opener.chmod(0o755)
-    request = archive.Request(sources=["given"], output=out, choice=ModelChoice(model=zoo.DEFAULT), options=Options(), rules=walk.Rules())
-    with open_ledger(archive.ledger_file(out, None)) as book:
-        number = book.settings(request.settings)
-        run_number = book.begin_run(settings=number, command="", version="", process=Process.here())
-        book.set_meta("root", str(given))
+    request = archive.Request(sources=["given"], output=out, choice=ModelChoice(model=zoo.DEFAULT), options=Options(), rules=Rules())
+    with open_store(archive.ledger_file(out, None)) as store:
+        number = store.add_settings(request.settings)
+        run_number = store.runs.begin(settings=number, command="", version="", process=Process.here())
+        store.set_meta("root", str(given))
         [found] = [each for each in walk.discover([given], root=given, output=out, rules=request.rules) if isinstance(each, Found)]
-        book.enter([archive.entry_of(found, request.options)], run=run_number, settings=number, exists=lambda _: False)
-        claim = book.claim(run=run_number, settings=number, owner=Process.here(), exists=lambda _: False)
-        assert claim is not None
-        book.fail(claim, error_class="InputError", error_text="a.jpg: torn", charge="error", final=True, how="error")
-        book.end_run(run_number, 1)
+        store.entries.add([archive.entry_of(found, request.options)], run=run_number, settings=number, exists=lambda _: False)
+        lease = store.leases.take(run=run_number, settings=number, owner=Process.here(), exists=lambda _: False)
+        assert lease is not None
+        store.leases.settle(lease, Failed(charge="error", error_class="InputError", error_text="a.jpg: torn"), now=0.0)
+        store.runs.end(run_number, 1)
     ended = run("batch", "given", "-o", "out", "--open", option, cwd=tmp_path, PATH=f"{opener.parent}:{os.environ['PATH']}")
     assert ended.code == 1 and "nothing to do" in ended.err and "page:" not in ended.err, ended.err
     assert (tmp_path / "opened").read_text() == f"{out}\n" and (out / "index.html").read_text() == "somebody else's"
@@ -63,15 +66,15 @@ def test_what_is_shown_of_an_archive(tmp_path: Path) -> None:
     (out / "sub").mkdir()
     (out / "sub" / "a.mov_output.html").touch()
     files = archive.ledger_files(out)
-    with open_ledger(files[0]) as one, open_ledger(files[1]) as two:
+    with open_store(files[0]) as one, open_store(files[1]) as two:
         number = one.newest_settings
         run = one.begin_run(settings=number, command="", version="", process=Process.here())
         for name in ("bad.mov", "later.mov"):
             found = Found(path=Path(name), relative=name.encode(), kind="video", size_bytes=1, mtime_ns=1)
             one.enter([Entry(found=found, outputs=[f"{name}.mp4".encode()])], run=run, settings=number, exists=lambda _: False)
-        claim = one.claim(run=run, settings=number, owner=Process.here(), exists=lambda _: False)
-        assert claim is not None
-        one.fail(claim, error_class="InputError", error_text="/archive/bad.mov: no video in it", charge="error", final=True, how="error")
+        lease = one.lease(run=run, settings=number, owner=Process.here(), exists=lambda _: False)
+        assert lease is not None
+        one.fail(lease, error_class="InputError", error_text="/archive/bad.mov: no video in it", charge="error", final=True, how="error")
         job = next(row.job for row in one.jobs(["done"]))
         poster = archive.poster_of(one, out, job)
         poster.parent.mkdir()

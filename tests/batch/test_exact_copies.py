@@ -18,7 +18,9 @@ from support.commands import run
 from pipeline.batch import archive, index_search
 from pipeline.batch import status_report as standing
 from pipeline.batch.scanning import exact_copies, walk
-from pipeline.batch.store.job_store import Ledger, open_ledger
+from pipeline.batch.scanning.rules import Rules
+from pipeline.batch.store.changes import Failed, Finished, Retry, SourceChanged
+from pipeline.batch.store.job_store import Store, open_store
 from pipeline.files.processes import Process
 from pipeline.records import ClassName, Found, LabelInterval, Options
 
@@ -31,7 +33,7 @@ class Night:
     """An archive in `given` and its ledger, gone through as a batch does, but for the pictures: an output is a file with a word in it."""
 
     place: Path
-    book: Ledger
+    store: Store
 
     def write(self, **files: bytes) -> None:
         for name, content in files.items():
@@ -41,19 +43,19 @@ class Night:
 
     def list(self, *, dedupe: bool = True, settings: str = "{}", at_once: int = 100) -> dict[str, str]:
         """What a run finds, each with its standing; entered so many at once."""
-        number, root = self.book.settings(settings), self.place / "given"
-        self.run = self.book.begin_run(settings=number, command="", version="", process=Process.here())
-        self.book.set_meta("root", str(root))
+        number, root = self.store.add_settings(settings), self.place / "given"
+        self.run = self.store.runs.begin(settings=number, command="", version="", process=Process.here())
+        self.store.set_meta("root", str(root))
         self.settings = number
         exists = archive.exists_in(self.place / "out")
-        self.copies = exact_copies.Copies(self.book, root=root, settings=number, run=self.run, exists=exists)
-        listing = walk.discover([root], root=root, output=self.place / "out", rules=walk.Rules())
+        self.copies = exact_copies.Copies(self.store, root=root, settings=number, run=self.run, exists=exists)
+        listing = walk.discover([root], root=root, output=self.place / "out", rules=Rules())
         waiting: list[Found] = []
         found: dict[str, str] = {}
 
         def enter() -> None:
             entries = [archive.entry_of(each, Options()) for each in waiting]
-            standings = self.book.enter(entries, run=self.run, settings=number, exists=exists)
+            standings = self.store.entries.add(entries, run=self.run, settings=number, exists=exists)
             found.update({os.fsdecode(each.relative): said for each, said in zip(waiting, standings, strict=True)})
             self.copies.entered()
             waiting.clear()
@@ -64,7 +66,7 @@ class Night:
             if each is None or len(waiting) == at_once:
                 enter()
         enter()
-        self.book.close_listing(run=self.run, settings=number, below=[b""])
+        self.store.entries.close_listing(run=self.run, settings=number, below=[b""])
         for _ in self.copies.look():
             pass
         return found
@@ -72,13 +74,13 @@ class Night:
     def make(self) -> list[str]:
         """Everything that is to do, and what that was."""
         made = []
-        while claim := self.book.claim(run=self.run, settings=self.settings, owner=Process.here(), exists=lambda _: False):
-            made.append(os.fsdecode(claim.relative))
-            (self.place / "out" / os.fsdecode(claim.output)).parent.mkdir(parents=True, exist_ok=True)
-            (self.place / "out" / os.fsdecode(claim.output)).write_text("made")
+        while lease := self.store.leases.take(run=self.run, settings=self.settings, owner=Process.here(), exists=lambda _: False):
+            made.append(os.fsdecode(lease.relative))
+            (self.place / "out" / os.fsdecode(lease.output)).parent.mkdir(parents=True, exist_ok=True)
+            (self.place / "out" / os.fsdecode(lease.output)).write_text("made")
             seen = LabelInterval(name=TABBY, start_seconds=0, end_seconds=0, frames=1, mean_score=0.5, best_score=0.5)
-            assert self.book.finish(claim, outcome={}, stretches=[seen], frames=1)
-        self.book.end_run(self.run, 0)
+            assert self.store.leases.settle(lease, Finished(outcome={}, intervals=[seen], frames=1), now=0.0) == "done"
+        self.store.runs.end(self.run, 0)
         return made
 
 
@@ -86,8 +88,8 @@ class Night:
 def a_night(tmp_path: Path) -> Iterator[Night]:
     file = archive.ledger_file(tmp_path / "out", None)
     file.parent.mkdir(parents=True)
-    with open_ledger(file) as book:
-        yield Night(tmp_path, book)
+    with open_store(file) as store:
+        yield Night(tmp_path, store)
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 100])
@@ -144,7 +146,7 @@ def test_each_file_is_read_once_and_only_where_another_is_as_large(a_night: Nigh
     a_night.write(c_jpg=B)  # as large as before
     os.utime(a_night.place / "given" / "c.jpg", ns=(7, 7))
     assert a_night.list()["c.jpg"] == "copy" and len(read) == 4
-    assert a_night.book.known_copy(b"c.jpg", settings=a_night.settings) == b"b.jpg"
+    assert a_night.store.copies.original_of(b"c.jpg", settings=a_night.settings) == b"b.jpg"
 
 
 @pytest.mark.parametrize("dedupe", [True, False])
@@ -195,10 +197,10 @@ def test_a_copy_is_made_when_its_original_changes_or_goes(a_night: Night, tmp_pa
 def test_an_original_that_changes_while_it_is_made_sets_its_copies_free(a_night: Night) -> None:
     a_night.write(a_jpg=A, b_jpg=A, c_jpg=A)
     a_night.list()
-    claim = a_night.book.claim(run=a_night.run, settings=a_night.settings, owner=Process.here(), exists=lambda _: False)
-    assert claim is not None and claim.relative == b"a.jpg"
-    assert a_night.book.change(claim, size_bytes=1, mtime_ns=1)
-    assert a_night.book.counts()["copy"] == 1 and a_night.book.known_copy(b"c.jpg", settings=a_night.settings) == b"b.jpg"
+    lease = a_night.store.leases.take(run=a_night.run, settings=a_night.settings, owner=Process.here(), exists=lambda _: False)
+    assert lease is not None and lease.relative == b"a.jpg"
+    assert a_night.store.leases.settle(lease, SourceChanged(size_bytes=1, mtime_ns=1), now=0.0) == "ready"
+    assert a_night.store.counts()["copy"] == 1 and a_night.store.copies.original_of(b"c.jpg", settings=a_night.settings) == b"b.jpg"
     assert a_night.make() == ["a.jpg", "b.jpg"]
     assert a_night.list() == {"a.jpg": "copy", "b.jpg": "done", "c.jpg": "copy"}  # a is what it was after all, and b was made of that
     assert a_night.make() == []
@@ -233,9 +235,10 @@ def test_what_is_done_stands_for_a_copy_that_sorts_before_it(a_night: Night, tmp
 def test_a_copy_of_what_is_tried_again_has_no_error(a_night: Night, tmp_path: Path) -> None:
     a_night.write(a_jpg=A, b_jpg=A)
     a_night.list()
-    claim = a_night.book.claim(run=a_night.run, settings=a_night.settings, owner=Process.here(), exists=lambda _: False)
-    assert claim is not None
-    a_night.book.fail(claim, error_class="MemoryError", error_text="memory ran out", charge="error", how="error", ready_after=1e12)
+    lease = a_night.store.leases.take(run=a_night.run, settings=a_night.settings, owner=Process.here(), exists=lambda _: False)
+    assert lease is not None
+    retry = Retry(charge="error", error_class="MemoryError", error_text="memory ran out", pause_seconds=1e12)
+    a_night.store.leases.settle(lease, retry, now=0.0)
     told = {Path(job["input"]).name: job for job in standing.read(tmp_path / "out", every_job=True).jobs}
     assert {name: (job["state"], job["error"]) for name, job in told.items()} == {
         "a.jpg": ("pending", "memory ran out"),
@@ -246,9 +249,9 @@ def test_a_copy_of_what_is_tried_again_has_no_error(a_night: Night, tmp_path: Pa
 def test_a_copy_of_what_fails_says_so_and_one_that_goes_is_missing(a_night: Night, tmp_path: Path) -> None:
     a_night.write(a_jpg=A, b_jpg=A, c_jpg=A)
     a_night.list()
-    claim = a_night.book.claim(run=a_night.run, settings=a_night.settings, owner=Process.here(), exists=lambda _: False)
-    assert claim is not None
-    a_night.book.fail(claim, error_class="InputError", error_text="torn", charge="error", final=True, how="error")
+    lease = a_night.store.leases.take(run=a_night.run, settings=a_night.settings, owner=Process.here(), exists=lambda _: False)
+    assert lease is not None
+    a_night.store.leases.settle(lease, Failed(charge="error", error_class="InputError", error_text="torn"), now=0.0)
     (tmp_path / "given" / "c.jpg").unlink()
     assert a_night.list() == {"a.jpg": "failed", "b.jpg": "copy"}
     found = standing.read(tmp_path / "out", every_job=False)
@@ -256,7 +259,7 @@ def test_a_copy_of_what_fails_says_so_and_one_that_goes_is_missing(a_night: Nigh
     assert found.failures == [(f"{given}/a.jpg", "torn"), (f"{given}/b.jpg", f"is a copy of {given}/a.jpg, which has failed: torn")]
     assert (found.failed, found.missing, found.copies) == (2, 1, 1)
     (tmp_path / "given" / "a.jpg").unlink()
-    a_night.book.free_copies(claim)
+    a_night.store.leases.free_copies(lease)
     assert a_night.make() == ["b.jpg"]
 
 

@@ -20,7 +20,8 @@ from support.decoding import decoded
 from support.indexed import EGYPTIAN, TABBY, an_archive, seen
 
 from pipeline.batch import archive, index_search
-from pipeline.batch.store.job_store import Entry, open_ledger
+from pipeline.batch.store.job_store import open_store
+from pipeline.batch.store.rows import Entry
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.files.processes import Process
 from pipeline.models import class_names
@@ -169,11 +170,11 @@ def test_what_is_wrong_with_a_query(cats: Path, tmp_path: Path) -> None:
 
 def test_what_is_made_anew_is_not_found_meanwhile(tmp_path: Path) -> None:
     out = an_archive(tmp_path, {"a.mov": [seen(TABBY, 0, 5, 0.4)]})
-    with open_ledger(archive.ledger_file(out, None)) as book:
-        number = book.settings("{}")
-        run = book.begin_run(settings=number, command="", version="", process=Process.here())
+    with open_store(archive.ledger_file(out, None)) as store:
+        number = store.add_settings("{}")
+        run = store.runs.begin(settings=number, command="", version="", process=Process.here())
         found = Found(path=Path("a.mov"), relative=b"a.mov", kind="video", size_bytes=2, mtime_ns=1)
-        assert book.enter([Entry(found=found, outputs=[b"a.mov_output.mp4"])], run=run, settings=number, exists=lambda _: True) == [
+        assert store.entries.add([Entry(found=found, outputs=[b"a.mov_output.mp4"])], run=run, settings=number, exists=lambda _: True) == [
             "changed"
         ]
     assert index_search.search(out, "tabby") == []
