@@ -864,10 +864,10 @@ def _batch(request: Request, terminal: Terminal, *, count: int | None, engine: s
             from pipeline.batch.executors import ray_executor
 
             return ray_executor.open_executor(setup, count, address=address)
-        return local_executor.LocalExecutor(setup, count or local_executor.worker_count(), log=log)
+        return local_executor.LocalExecutor(setup, count or local_executor.choose_worker_count(), log=log)
 
     with terminal.archive() as display:
-        summary = scheduler.run(request, open_engine=open_engine, watcher=display, stopping=lambda: terminal.stopped_by is not None)
+        summary = scheduler.run(request, open_executor=open_engine, watcher=display, stopping=lambda: terminal.stopped_by is not None)
     pages = [request.output / summary.page.name] if request.options.report and summary.page else []  # as the user calls it
     places = (("outputs", request.output if summary.done or summary.done_before else None), ("raw maps", request.maps))
     files = [*((kind, path) for kind, path in places if path is not None and path.exists()), *(("page", page) for page in pages)]
@@ -888,7 +888,7 @@ def status(
     with open_terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
         from pipeline.batch import status_report as standing
 
-        found = standing.read(output, every_job=as_json)
+        found = standing.read_status(output, every_job=as_json)
         if as_json:
             terminal.put_json(found.as_json())
         else:
@@ -938,7 +938,7 @@ def search(
             failures = []
             for hit in hits:
                 try:
-                    made = index.cut(hit, clip, overwrite=overwrite)
+                    made = index.cut_clip(hit, clip, overwrite=overwrite)
                     if made is not None:
                         terminal.say(printable(f"{'cut out' if made.made else 'there already'}: {made.path}"))
                 except HeatreelError as error:

@@ -32,7 +32,7 @@ class PagePublisher:
 
     def publish(self, *, ended: int, last: bool = False) -> None:
         """`ended` is how many inputs this run has done or failed; the `last` page says nothing of work that goes on."""
-        started, page, known = time.monotonic(), file_of(self._run.output), self._run.store.meta("page")
+        started, page, known = time.monotonic(), page_file(self._run.output), self._run.store.meta("page")
         settled = not ended and (not last or (page.exists() and known == "final"))
         if not self._run.request.options.report or settled or (started < self._due_seconds and not last):
             return
@@ -46,8 +46,8 @@ class PagePublisher:
 
     def _write(self, is_ours: bool, *, last: bool) -> None:
         store, output = self._run.store, self._run.output
-        page = file_of(output)
-        with archive.other_shards(store.path) as others:
+        page = page_file(output)
+        with archive.open_other_shards(store.path) as others:
             is_ours |= any(other.meta("page") for other in others)
             if page.exists() and not is_ours and not self._run.request.options.overwrite:
                 raise OutputError(f"{page}: exists already", remedy="--overwrite replaces it")
@@ -58,33 +58,33 @@ class PagePublisher:
     def find_page(self) -> Path | None:
         """The archive's page, where it has one that any of its shards knows of."""
         store, output = self._run.store, self._run.output
-        with suppress(OutputError), archive.other_shards(store.path) as others:  # one of which somebody may keep to himself
-            return own_page((store, *others), output)
-        return own_page([store], output)
+        with suppress(OutputError), archive.open_other_shards(store.path) as others:  # one of which somebody may keep to himself
+            return find_own_page((store, *others), output)
+        return find_own_page([store], output)
 
 
 def write_gallery(shards: Sequence[tuple[StoreReader, int | None]], output: Path, *, refreshed: str) -> None:
     """Write it anew, from the ledgers of all shards, each with the settings that count. Raises OutputError."""
-    html.write_archive_page(file_of(output), gallery(shards, output, refreshed=refreshed), overwrite=True)
+    html.write_archive_page(page_file(output), make_gallery(shards, output, refreshed=refreshed), overwrite=True)
 
 
-def file_of(output: Path) -> Path:
+def page_file(output: Path) -> Path:
     return output / "index.html"
 
 
-def own_page(stores: Iterable[StoreReader], output: Path) -> Path | None:
+def find_own_page(stores: Iterable[StoreReader], output: Path) -> Path | None:
     """The page, where it is there and one of the archive's ledgers knows of it; None where it is somebody else's."""
-    page = file_of(output)
+    page = page_file(output)
     return page if any(store.meta("page") for store in stores) and page.exists() else None
 
 
-def gallery(shards: Sequence[tuple[StoreReader, int | None]], output: Path, *, refreshed: str) -> html.ArchivePage:
+def make_gallery(shards: Sequence[tuple[StoreReader, int | None]], output: Path, *, refreshed: str) -> html.ArchivePage:
     """At most MOST_ITEMS inputs of each ledger are shown, failures before others; the counts are of all."""
     counts = dict.fromkeys(("done", "failed", "to do", "missing"), 0)
     items: list[html.ArchiveItem] = []
     root = Path()
     for store, number in shards:
-        root = archive.known_root(store)
+        root = archive.read_root(store)
         states = store.counts(number)
         for state, count in states.items():
             name = "to do" if state in LEFT else state
@@ -100,7 +100,7 @@ def gallery(shards: Sequence[tuple[StoreReader, int | None]], output: Path, *, r
 
 def _item(row: JobRow, store: StoreReader, root: Path, output: Path, seen: Sequence[html.Sighting]) -> html.ArchiveItem:
     made = row.outcome or {}
-    file, poster = Path(os.fsdecode(row.output)), archive.poster_of(store, output, row.job).relative_to(output)
+    file, poster = Path(os.fsdecode(row.output)), archive.poster_file(store, output, row.job).relative_to(output)
     page = page_of(file)
     return html.ArchiveItem(
         name=os.fsdecode(row.relative),

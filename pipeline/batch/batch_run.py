@@ -89,8 +89,8 @@ class BatchRun:
             overwrite=True,
             maps=files.maps,
             predictions=files.predictions if is_video else None,
-            receipt=archive.receipt_of(self.store, self.output, lease.job) if is_video else None,
-            poster=archive.poster_of(self.store, self.output, lease.job) if self.request.options.report else None,
+            receipt=archive.receipt_file(self.store, self.output, lease.job) if is_video else None,
+            poster=archive.poster_file(self.store, self.output, lease.job) if self.request.options.report else None,
             command=self.request.command,
             part=lease.part,
             parts=lease.parts,
@@ -105,7 +105,7 @@ class BatchRun:
 
     def sweep_receipts(self) -> None:
         """Remove those that nobody will ask for: of jobs that are at an end, which a kill has left, or a source that is gone."""
-        any_receipt = archive.receipt_of(self.store, self.output, "*")
+        any_receipt = archive.receipt_file(self.store, self.output, "*")
         for receipt in any_receipt.parent.glob(any_receipt.name):
             number = receipt.stem.rpartition("-")[2]
             if number.isdecimal() and self.store.is_over(int(number)):

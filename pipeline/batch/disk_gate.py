@@ -32,6 +32,7 @@ class DiskGate:
         return bool(self._waiting)
 
     def close(self, why: str) -> None:
+        """There is no room; `why` is the error that said so."""
         if self._free_when_closed is None:
             self._free_when_closed = shutil.disk_usage(self._folder).free
             self._say(f"paused, for the disk is full ({why}); make room, and it goes on by itself")

@@ -64,6 +64,7 @@ class InFlight:
         return lost
 
     def advance(self, event: Advanced, now: float) -> None:
+        """A worker has told how far it is."""
         attempt = self._attempts.get(event.token)
         if attempt is not None:
             attempt.frames_done, attempt.frames_total, attempt.advanced_seconds = event.frames_done, event.frames_total, now

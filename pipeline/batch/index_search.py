@@ -82,17 +82,17 @@ def search(output: Path, query: str, *, min_score: float = 0.0, min_seconds: flo
     if not query.strip() or limit < 1:
         raise CommandError(f"--limit {limit}: less than 1" if query.strip() else "QUERY: nothing to look for")
     with ExitStack() as stack:
-        stores = [stack.enter_context(open_reader(file)) for file in archive.known_ledgers(output)]
+        stores = [stack.enter_context(open_reader(file)) for file in archive.find_store_files(output)]
         index = _Index(stores, output)
         for match in class_names.matches(query, index.classes, indices=False):
             groups = [group for group in match.groups if index.has(group)]
             if groups:
                 found = [hit for group in groups for hit in index.hits(group, min_score, min_seconds, limit)]
-                return [index.placed(hit) for hit in sorted(found, key=index.order)[:limit]]
+                return [index.place(hit) for hit in sorted(found, key=index.order)[:limit]]
     return []
 
 
-class _Found(NamedTuple):
+class _FoundHit(NamedTuple):
     """A hit in the ledger of that number, and the name of what was looked for."""
 
     number: int
@@ -105,7 +105,7 @@ class _Index:
 
     def __init__(self, stores: Sequence[StoreReader], output: Path) -> None:
         self._stores, self._output = stores, output
-        self._roots = [archive.known_root(store) for store in stores]
+        self._roots = [archive.read_root(store) for store in stores]
         seen = [store.seen.classes() for store in stores]
         known = {name.wnid: name for name in class_names.imagenet_classes()}
         self.classes = list(known.values()) if any(wnid in known for rows in seen for _, wnid, _ in rows) else []
@@ -128,7 +128,7 @@ class _Index:
             store.seen.has_kind(wnid) for wnid in kinds for store in self._stores
         )
 
-    def hits(self, group: ClassGroup, min_score: float, min_seconds: float, limit: int) -> list[_Found]:
+    def hits(self, group: ClassGroup, min_score: float, min_seconds: float, limit: int) -> list[_FoundHit]:
         found = []
         for number, store in enumerate(self._stores):
             ids = [class_id for place in group.members for shard, class_id in self._ids.get(place, ()) if shard == number]
@@ -136,7 +136,7 @@ class _Index:
                 seen = [hit for i in ids for hit in store.seen.class_hits(i, min_score=min_score, min_seconds=min_seconds, limit=limit)]
             else:
                 seen = self._together(store, group, ids, min_score, min_seconds, limit)
-            found += [_Found(number, hit, group.label) for hit in seen]
+            found += [_FoundHit(number, hit, group.label) for hit in seen]
         return found
 
     def _together(
@@ -148,7 +148,7 @@ class _Index:
             recorded = store.seen.kind_hits(group.wnid, min_score=min_score, min_seconds=min_seconds, limit=limit)
             rest = store.seen.hits_of_any(ids, (), without=group.wnid)
         least = max(min_score, SHOWN_SCORE)  # a picture's classes are there with less
-        return recorded + [hit for hit in joined(rest) if hit.score >= least and hit.end_seconds - hit.start_seconds >= min_seconds]
+        return recorded + [hit for hit in join_hits(rest) if hit.score >= least and hit.end_seconds - hit.start_seconds >= min_seconds]
 
     def _kinds(self, group: ClassGroup) -> list[str]:
         """The wnids of all kinds that have only classes of the group; of a kind it is itself enough."""
@@ -157,10 +157,10 @@ class _Index:
         members = set(group.members)
         return [kind.wnid for kind in class_names.groups_of(self.classes) if kind.wnid is not None and members.issuperset(kind.members)]
 
-    def order(self, found: _Found) -> tuple[float, Path, float]:
+    def order(self, found: _FoundHit) -> tuple[float, Path, float]:
         return -found.hit.score, self._roots[found.number] / os.fsdecode(found.hit.relative), found.hit.start_seconds
 
-    def placed(self, found: _Found) -> Hit:
+    def place(self, found: _FoundHit) -> Hit:
         hit, root = found.hit, self._roots[found.number]
         return Hit(
             input=root / os.fsdecode(hit.relative),
@@ -174,7 +174,7 @@ class _Index:
         )
 
 
-def joined(hits: Sequence[HitRow]) -> list[HitRow]:
+def join_hits(hits: Sequence[HitRow]) -> list[HitRow]:
     """Hits in order of output and begin. Those of one output that overlap, or follow in the shorter pause, are one with the best score."""
     found: list[HitRow] = []
     for hit in hits:
@@ -193,11 +193,11 @@ class Clip(NamedTuple):
     made: bool
 
 
-class _Kept(Exception):
+class _KeptClip(Exception):
     """Out of `whole` without a new file."""
 
 
-def cut(hit: Hit, folder: Path, *, overwrite: bool) -> Clip | None:
+def cut_clip(hit: Hit, folder: Path, *, overwrite: bool) -> Clip | None:
     """Copy a hit's stretch out of the output's video into a folder; None for a picture.
 
     It begins with the last picture before the hit that can be shown without others. Where the clip exists it is cut once more and compared:
@@ -216,8 +216,8 @@ def cut(hit: Hit, folder: Path, *, overwrite: bool) -> Clip | None:
             segment_writer.cut(hit.output, *hit.within_output, temporary)
             if there:
                 if filecmp.cmp(clip, temporary, shallow=False):
-                    raise _Kept
+                    raise _KeptClip
                 raise OutputError(f"{clip}: exists already, and shows something else than this hit", remedy="add --overwrite to replace it")
-    except _Kept:
+    except _KeptClip:
         return Clip(clip, made=False)
     return Clip(clip, made=True)

@@ -85,9 +85,16 @@ class RunLog:
             self._file.close()
 
     def write(self, text: str, details: str = "") -> None:
+        """One line with the time, and the lines of `details` below it."""
         with suppress(OSError):  # a full disk is told otherwise
             self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
             self._file.writelines(f"    {line}\n" for line in details.splitlines())
+
+
+def announce(log: RunLog, watcher: Watcher, text: str) -> None:
+    """Something that the user should know now, and that stays in the log."""
+    log.write(text)
+    watcher.said(text)
 
 
 class Estimate:

@@ -18,13 +18,12 @@ from pathlib import Path
 
 from pipeline.batch import archive
 from pipeline.batch.archive import Request
-from pipeline.batch.archive_page import PagePublisher
 from pipeline.batch.batch_run import BatchRun, clear_task, sweep_leftovers
 from pipeline.batch.disk_gate import DiskGate
+from pipeline.batch.housekeeping import Housekeeper, check_alone
 from pipeline.batch.in_flight import Attempt, InFlight
 from pipeline.batch.messages import TASKS_AT_ONCE, Advanced, Broken, Event, Executor, Lost, Ready, Result, Setup, Timings
-from pipeline.batch.other_runs import Neighbours, check_alone
-from pipeline.batch.progress import Estimate, RunLog, Summary, Watcher, make_overview
+from pipeline.batch.progress import Estimate, RunLog, Summary, Watcher, announce, make_overview
 from pipeline.batch.scanning import sources
 from pipeline.batch.scanning.listing import Listing
 from pipeline.batch.store.changes import Failed, Finished, Retry
@@ -42,7 +41,7 @@ STOPPING = "stopping: what is begun comes to an end, long videos behind their ne
 def run(
     request: Request,
     *,
-    open_engine: Callable[[Setup, Path], Executor],
+    open_executor: Callable[[Setup, Path], Executor],
     watcher: Watcher,
     stopping: Callable[[], bool] = lambda: False,
     timings: Timings | None = None,
@@ -52,12 +51,12 @@ def run(
     Raises CommandError and ModelError for what no file could cure, OutputError when the output folder or the store cannot be written.
     """
     started, timings = time.monotonic(), timings or Timings()
-    paths = sources.expand(request.sources)
+    paths = sources.expand_sources(request.sources)
     archive.check_apart(paths, request.output)
-    output = archive.prepare(request)
-    file = archive.ledger_file(output, request.rules.shard)
-    with open_store(file, exclusive=archive.on_network(output)) as store:
-        root = archive.root_of(store, paths)
+    output = archive.prepare_output(request)
+    file = archive.store_file(output, request.rules.shard)
+    with open_store(file, exclusive=archive.is_on_network(output)) as store:
+        root = archive.choose_root(store, paths)
         settings = store.add_settings(request.settings)
         number = store.runs.begin(settings=settings, command=request.command, version=version("heatreel"), process=Process.here())
         this = BatchRun(
@@ -74,32 +73,38 @@ def run(
         store.set_meta("root", str(root))
         with RunLog(archive.log_file(output, request.rules.shard, number)) as log:
             log.write(request.command)
-            summary = _work_through(this, open_engine, watcher, log, stopping)
+            summary = _work_through(this, open_executor, watcher, log, stopping)
         summary.seconds = time.monotonic() - started
         return summary
 
 
 def _work_through(
-    run: BatchRun, open_engine: Callable[[Setup, Path], Executor], watcher: Watcher, log: RunLog, stopping: Callable[[], bool]
+    run: BatchRun, open_executor: Callable[[Setup, Path], Executor], watcher: Watcher, log: RunLog, stopping: Callable[[], bool]
 ) -> Summary:
     """One run, from the listing to the summary; it is ended in the store however it ends."""
     scheduler = Scheduler(run, watcher, log)
     code = 1
     try:
         if scheduler.find_work(stopping):
-            with _open_executor(open_engine, replace(run.request.setup, timings=run.timings), log.path) as executor:
+            with _running_executor(open_executor, replace(run.request.setup, timings=run.timings), log.path) as executor:
                 scheduler.work(executor, stopping)
         scheduler.look_for_copies(stopping)
-        code = scheduler.exit_code
+        code = _choose_exit_code(scheduler.summary, run.store.counts(run.settings))
     finally:
         with suppress(OutputError):
             run.store.runs.end(run.number, code)
     return scheduler.close()
 
 
+def _choose_exit_code(summary: Summary, counts: Mapping[State, int]) -> int:
+    if summary.stopped:
+        return 130
+    return int(bool(summary.given_up or counts["failed"]))
+
+
 @contextmanager
-def _open_executor(open_engine: Callable[[Setup, Path], Executor], setup: Setup, log: Path) -> Iterator[Executor]:
-    executor = open_engine(setup, log)
+def _running_executor(open_executor: Callable[[Setup, Path], Executor], setup: Setup, log: Path) -> Iterator[Executor]:
+    executor = open_executor(setup, log)
     try:
         yield executor
     finally:
@@ -110,7 +115,8 @@ class Scheduler:
     """The loop of one run."""
 
     def __init__(self, run: BatchRun, watcher: Watcher, log: RunLog) -> None:
-        self._run, self._watcher, self._log = run, watcher, log
+        self._run, self._watcher = run, watcher
+        self._say = functools.partial(announce, log, watcher)
         self.summary = Summary(log=log.path)
         self._gate = DiskGate(run.output, self._say)
         self._listing = Listing(run, self._gate, log, self.summary)
@@ -129,12 +135,6 @@ class Scheduler:
             found = self._list()
         self.summary.stopped = stopping()
         return not self.summary.stopped and not self._is_over()
-
-    @property
-    def exit_code(self) -> int:
-        if self.summary.stopped:
-            return 130
-        return int(bool(self.summary.given_up or self._run.store.counts(self._run.settings)["failed"]))
 
     def work(self, executor: Executor, stopping: Callable[[], bool]) -> None:
         """Hand out what is to do and take what comes back, until nothing is left."""
@@ -262,12 +262,6 @@ class Scheduler:
             result = result_of_loss(event, attempt.task, stopping=self.summary.stopped)
             self._gate.make_sure(functools.partial(self._settler.settle, attempt, result))
 
-    # -------------------------------------------------------------------------------------------- telling
-
-    def _say(self, text: str) -> None:
-        self._log.write(text)
-        self._watcher.said(text)
-
     def _show(self) -> None:
         if time.monotonic() >= self._show_due_seconds:
             self._show_due_seconds = time.monotonic() + self._run.timings.show_seconds
@@ -349,8 +343,7 @@ class Settler:
         if self._summary.ended == ALIKE_TO_STOP and len(self._patterns) == 1:  # then it is not the files
             text = f"the first {ALIKE_TO_STOP} inputs have all failed alike, so the rest is left as it is: {change.error_text}"
             self._summary.given_up = text
-            self._log.write(text)
-            self._watcher.said(text)
+            announce(self._log, self._watcher, text)
 
 
 def _look_at_source(path: Path) -> SourceNow:
@@ -359,57 +352,3 @@ def _look_at_source(path: Path) -> SourceNow:
     except OSError as error:
         return SourceNow(unreadable=str(error.strerror or error))
     return SourceNow(size_bytes=now.st_size, mtime_ns=now.st_mtime_ns)
-
-
-class Housekeeper:
-    """What is due from time to time: a sign of life, what others have left lying, pauses that are over, counts, the archive's page."""
-
-    def __init__(self, run: BatchRun, gate: DiskGate, log: RunLog, summary: Summary, estimate: Estimate) -> None:
-        self._run, self._gate, self._summary, self._estimate = run, gate, summary, estimate
-        self._neighbours, self._page = Neighbours(run, log), PagePublisher(run, log)
-        self._counts: Mapping[State, int] | None = None
-        self._count_due_seconds = self._due_seconds = 0.0  # by the monotonic clock
-
-    def keep_if_due(self, in_flight: InFlight) -> None:
-        if time.monotonic() >= self._due_seconds:
-            self.keep(in_flight)
-            self.wait_a_beat()
-
-    def wait_a_beat(self) -> None:
-        self._due_seconds = time.monotonic() + self._run.timings.beat_seconds
-
-    def keep(self, in_flight: InFlight) -> None:
-        run = self._run
-        with self._gate.guard():
-            run.store.runs.beat(run.number, in_flight.count_frames())
-            self._neighbours.recover()
-            run.store.leases.wake(run=run.number, monotonic=time.monotonic())
-            self._count_rarely()
-            self._page.publish(ended=self._summary.ended)
-        self._gate.look()
-
-    def publish_last(self) -> Path | None:
-        """The archive's page as it stays, where it has one."""
-        with self._gate.guard():
-            self._page.publish(ended=self._summary.ended, last=True)
-        return self._page.find_page()
-
-    def count(self) -> Mapping[State, int]:
-        """How many files are in each state, now."""
-        self._counts = self._run.store.counts(self._run.settings)
-        return self._counts
-
-    def last_counts(self) -> Mapping[State, int]:
-        """As they were when they were last counted."""
-        return self.count() if self._counts is None else self._counts
-
-    def count_soon(self) -> None:
-        self._count_due_seconds = 0.0
-
-    def _count_rarely(self) -> None:
-        """How it stands; rarely where that takes long, as it does with millions."""
-        started = time.monotonic()
-        if started >= self._count_due_seconds:
-            self.count()
-            self._estimate.sizes = self._run.store.sizes(self._run.settings)
-            self._count_due_seconds = started + 50 * (time.monotonic() - started)

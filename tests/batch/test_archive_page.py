@@ -24,31 +24,31 @@ def test_a_page_is_the_archives_where_one_of_its_ledgers_knows_of_it(tmp_path: P
     out = an_archive(tmp_path, {"a.mov": []}, shard=(1, 2))
     an_archive(tmp_path, {"b.mov": []}, shard=(2, 2))
     (out / "index.html").write_text("somebody else's")
-    assert status_report.read(out, every_job=False).page is None
-    with open_store(archive.ledger_files(out)[1]) as store:
+    assert status_report.read_status(out, every_job=False).page is None
+    with open_store(archive.list_store_files(out)[1]) as store:
         store.set_meta("page", "final")
-    assert status_report.read(out, every_job=False).page == out / "index.html"
+    assert status_report.read_status(out, every_job=False).page == out / "index.html"
     (out / "index.html").unlink()
-    assert status_report.read(out, every_job=False).page is None
+    assert status_report.read_status(out, every_job=False).page is None
 
 
 @pytest.mark.parametrize("option", ["--no-report", "--report"])
 def test_without_a_page_of_its_own_a_batch_opens_its_folder(tmp_path: Path, option: str) -> None:
     """Somebody else's page is neither named nor opened; no worker is started, for the one picture has failed before."""
     out, given, opener = tmp_path / "out", tmp_path / "given", tmp_path / "bin" / "xdg-open"
-    for folder in (given, opener.parent, archive.home(out)):
+    for folder in (given, opener.parent, archive.home_folder(out)):
         folder.mkdir(parents=True)
     (given / "a.jpg").write_text("torn")
     (out / "index.html").write_text("somebody else's")
     opener.write_text(f'#!/bin/sh\necho "$1" >> "{tmp_path}/opened"\n')
     opener.chmod(0o755)
     request = archive.Request(sources=["given"], output=out, choice=ModelChoice(model=zoo.DEFAULT), options=Options(), rules=Rules())
-    with open_store(archive.ledger_file(out, None)) as store:
+    with open_store(archive.store_file(out, None)) as store:
         number = store.add_settings(request.settings)
         run_number = store.runs.begin(settings=number, command="", version="", process=Process.here())
         store.set_meta("root", str(given))
         [found] = [each for each in walk.discover([given], root=given, output=out, rules=request.rules) if isinstance(each, Found)]
-        store.entries.add([archive.entry_of(found, request.options)], run=run_number, settings=number, exists=lambda _: False)
+        store.entries.add([archive.make_entry(found, request.options)], run=run_number, settings=number, exists=lambda _: False)
         lease = store.leases.take(run=run_number, settings=number, owner=Process.here(), exists=lambda _: False)
         assert lease is not None
         store.leases.settle(lease, Failed(charge="error", error_class="InputError", error_text="a.jpg: torn"), now=0.0)
@@ -65,7 +65,7 @@ def test_what_is_shown_of_an_archive(tmp_path: Path) -> None:
     an_archive(tmp_path, {"c.mov": [seen(TABBY, 3, 4, 0.9)]}, shard=(2, 2))
     (out / "sub").mkdir()
     (out / "sub" / "a.mov_output.html").touch()
-    files = archive.ledger_files(out)
+    files = archive.list_store_files(out)
     with open_store(files[0]) as one, open_store(files[1]) as two:
         number = one.newest_settings
         run = one.begin_run(settings=number, command="", version="", process=Process.here())
@@ -76,10 +76,10 @@ def test_what_is_shown_of_an_archive(tmp_path: Path) -> None:
         assert lease is not None
         one.fail(lease, error_class="InputError", error_text="/archive/bad.mov: no video in it", charge="error", final=True, how="error")
         job = next(row.job for row in one.jobs(["done"]))
-        poster = archive.poster_of(one, out, job)
+        poster = archive.poster_file(one, out, job)
         poster.parent.mkdir()
         poster.touch()
-        page = archive_page.gallery([(one, number), (two, two.newest_settings)], out, refreshed="now")
+        page = archive_page.make_gallery([(one, number), (two, two.newest_settings)], out, refreshed="now")
         archive_page.write_gallery([(one, number), (two, two.newest_settings)], out, refreshed="now")
     assert page.counts == {"done": 3, "failed": 1, "to do": 1, "missing": 0} and page.title == "archive"
     assert [(item.name, item.state, item.error) for item in page.items] == [

@@ -47,27 +47,27 @@ class Night:
         self.run = self.store.runs.begin(settings=number, command="", version="", process=Process.here())
         self.store.set_meta("root", str(root))
         self.settings = number
-        exists = archive.exists_in(self.place / "out")
-        self.copies = exact_copies.Copies(self.store, root=root, settings=number, run=self.run, exists=exists)
+        exists = archive.make_exists(self.place / "out")
+        self.copies = exact_copies.CopyFinder(self.store, root=root, settings=number, run=self.run, exists=exists)
         listing = walk.discover([root], root=root, output=self.place / "out", rules=Rules())
         waiting: list[Found] = []
         found: dict[str, str] = {}
 
         def enter() -> None:
-            entries = [archive.entry_of(each, Options()) for each in waiting]
+            entries = [archive.make_entry(each, Options()) for each in waiting]
             standings = self.store.entries.add(entries, run=self.run, settings=number, exists=exists)
             found.update({os.fsdecode(each.relative): said for each, said in zip(waiting, standings, strict=True)})
-            self.copies.entered()
+            self.copies.confirm_entered()
             waiting.clear()
 
-        for each in self.copies.marked(listing) if dedupe else listing:
+        for each in self.copies.mark(listing) if dedupe else listing:
             if isinstance(each, Found):
                 waiting.append(each)
             if each is None or len(waiting) == at_once:
                 enter()
         enter()
         self.store.entries.close_listing(run=self.run, settings=number, below=[b""])
-        for _ in self.copies.look():
+        for _ in self.copies.read_rest():
             pass
         return found
 
@@ -86,7 +86,7 @@ class Night:
 
 @pytest.fixture
 def a_night(tmp_path: Path) -> Iterator[Night]:
-    file = archive.ledger_file(tmp_path / "out", None)
+    file = archive.store_file(tmp_path / "out", None)
     file.parent.mkdir(parents=True)
     with open_store(file) as store:
         yield Night(tmp_path, store)
@@ -104,10 +104,10 @@ def test_the_first_of_some_copies_is_made_and_stands_for_all(a_night: Night, tmp
         "sub/f.jpg": "copy",
     }
     assert a_night.copies.count() == 3
-    told = {job["input"].removeprefix(f"{tmp_path}/given/"): job for job in standing.read(tmp_path / "out", every_job=True).jobs}
+    told = {job["input"].removeprefix(f"{tmp_path}/given/"): job for job in standing.read_status(tmp_path / "out", every_job=True).jobs}
     assert (told["c.jpg"]["state"], told["c.jpg"]["copy_of"], told["a.jpg"]["copy_of"]) == ("pending", f"{tmp_path}/given/a.jpg", None)
     assert sorted(a_night.make()) == ["a.jpg", "b.jpg", "e.png"]
-    found = standing.read(tmp_path / "out", every_job=True)
+    found = standing.read_status(tmp_path / "out", every_job=True)
     assert (found.total, found.done, found.pending, found.copies) == (6, 6, 0, 3)
     told = {job["input"].removeprefix(f"{tmp_path}/given/"): job for job in found.jobs}
     assert told["sub/f.jpg"] == {
@@ -157,13 +157,13 @@ def test_of_large_files_only_those_with_the_same_ends_are_read_wholly(
     """Five files of one size: two differ at an end; of three whose ends agree one has another middle."""
     monkeypatch.setattr(exact_copies, "END_BYTES", 16)
     read: dict[str, int] = {}
-    real = exact_copies.Copies._read
+    real = exact_copies.CopyFinder._read
 
-    def counted(self: exact_copies.Copies, found: Found, of: Any, pieces: Any) -> Any:
+    def counted(self: exact_copies.CopyFinder, found: Found, of: Any, pieces: Any) -> Any:
         read[f"{found.path.name} {of}"] = read.get(f"{found.path.name} {of}", 0) + 1
         return real(self, found, of, pieces)
 
-    monkeypatch.setattr(exact_copies.Copies, "_read", counted)
+    monkeypatch.setattr(exact_copies.CopyFinder, "_read", counted)
     x = b"\xff\xd8\xff" + b"x" * 61
     a_night.write(a_jpg=x, b_jpg=x[:-1] + b"y", c_jpg=x, d_jpg=x[:3] + b"y" + x[4:], e_jpg=x[:20] + b"y" + x[21:])
     found = a_night.list(dedupe=dedupe, at_once=at_once)
@@ -171,7 +171,7 @@ def test_of_large_files_only_those_with_the_same_ends_are_read_wholly(
     expected = {f"{name}.jpg ends": 1 for name in "abcde"} | {f"{name}.jpg sha256": 1 for name in "ace"}
     assert read == expected and a_night.copies.count() == 1
     a_night.list(dedupe=dedupe, at_once=at_once)
-    assert read == expected  # the ledger keeps it
+    assert read == expected  # the store keeps it
     a_night.write(b_jpg=x)
     os.utime(a_night.place / "given" / "b.jpg", ns=(7, 7))
     a_night.list(dedupe=dedupe, at_once=at_once)
@@ -239,7 +239,7 @@ def test_a_copy_of_what_is_tried_again_has_no_error(a_night: Night, tmp_path: Pa
     assert lease is not None
     retry = Retry(charge="error", error_class="MemoryError", error_text="memory ran out", pause_seconds=1e12)
     a_night.store.leases.settle(lease, retry, now=0.0)
-    told = {Path(job["input"]).name: job for job in standing.read(tmp_path / "out", every_job=True).jobs}
+    told = {Path(job["input"]).name: job for job in standing.read_status(tmp_path / "out", every_job=True).jobs}
     assert {name: (job["state"], job["error"]) for name, job in told.items()} == {
         "a.jpg": ("pending", "memory ran out"),
         "b.jpg": ("pending", None),
@@ -254,7 +254,7 @@ def test_a_copy_of_what_fails_says_so_and_one_that_goes_is_missing(a_night: Nigh
     a_night.store.leases.settle(lease, Failed(charge="error", error_class="InputError", error_text="torn"), now=0.0)
     (tmp_path / "given" / "c.jpg").unlink()
     assert a_night.list() == {"a.jpg": "failed", "b.jpg": "copy"}
-    found = standing.read(tmp_path / "out", every_job=False)
+    found = standing.read_status(tmp_path / "out", every_job=False)
     given = tmp_path / "given"
     assert found.failures == [(f"{given}/a.jpg", "torn"), (f"{given}/b.jpg", f"is a copy of {given}/a.jpg, which has failed: torn")]
     assert (found.failed, found.missing, found.copies) == (2, 1, 1)

@@ -196,7 +196,7 @@ def wait_until(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
     ],
 )
 def test_each_worker_has_its_share(nodes: list[tuple[float, float]], count: int | None, device: str, expected: Any) -> None:
-    assert ray_executor.shares(nodes, count, device=device) == expected
+    assert ray_executor.share_out(nodes, count, device=device) == expected
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_each_worker_has_its_share(nodes: list[tuple[float, float]], count: int 
 )
 def test_a_cluster_without_room_is_refused(nodes: list[tuple[float, float]], count: int | None, device: str) -> None:
     with pytest.raises(CommandError, match="the Ray cluster has"):
-        ray_executor.shares(nodes, count, device=device)
+        ray_executor.share_out(nodes, count, device=device)
 
 
 def test_what_no_cluster_can_do_is_refused() -> None:
@@ -295,7 +295,7 @@ def test_a_lost_node_costs_nobody_anything(nodes: Any, tmp_path: Path) -> None:
     request = archive.Request(
         sources=[str(given)], output=output, choice=ModelChoice(model="efficientnet_lite0"), options=OPTIONS, rules=Rules()
     )
-    summary = scheduler.run(request, open_engine=open_engine, watcher=watcher, stopping=looks_on)
+    summary = scheduler.run(request, open_executor=open_engine, watcher=watcher, stopping=looks_on)
     assert removed and summary.done == 15 and not summary.failures and not summary.left
     assert any("has died: its node was lost" in text for text in watcher.texts), watcher.texts
     with sqlite3.connect(output / ".heatreel" / "ledger.sqlite") as store:

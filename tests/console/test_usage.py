@@ -258,9 +258,9 @@ def test_every_command_refuses_them_as_such(tmp_path: Path, monkeypatch: pytest.
     ]
     assert [str(refusal.error) for [refusal] in plans if isinstance(refusal, planning.Refusal)] == [said] * 3
     with pytest.raises(CommandError, match=re.escape(said)):
-        sources.expand([address])
+        sources.expand_sources([address])
     with pytest.raises(CommandError, match="is an address"):
-        sources.expand([f"{address}?size=1"])
+        sources.expand_sources([f"{address}?size=1"])
     with pytest.raises(InputError, match=re.escape(said)):
         planning.plan_analysis(paths[0], output=Path("out"), threshold=None, examples=1, options=Options())
     with pytest.raises(InputError, match=re.escape(said)):

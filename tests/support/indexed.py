@@ -28,7 +28,7 @@ def an_archive(
     output: Path, files: dict[str, Sequence[LabelInterval | KindInterval]], *, shard: tuple[int, int] | None = None, **settings: Any
 ) -> Path:
     """A ledger as a batch leaves it."""
-    file = archive.ledger_file(output, shard)
+    file = archive.store_file(output, shard)
     file.parent.mkdir(parents=True, exist_ok=True)
     with open_store(file) as store:
         number = store.add_settings(json.dumps(settings))

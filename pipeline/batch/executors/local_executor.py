@@ -26,15 +26,15 @@ MEMORY_BYTES = 3 << 30  # of one worker with its ffmpeg children, 1080p (benchma
 CORES = 4  # below that, a second worker gains nothing: one worker's decoder, network and encoder keep two cores busy
 
 
-def worker_count() -> int:
+def choose_worker_count() -> int:
     """As many workers as pay on this machine: one for each GPU, else by cores and memory."""
-    gpus = gpu_count()
+    gpus = count_gpus()
     if gpus:
         return gpus
     return max(1, min(processes.cores() // CORES, _memory_bytes() // MEMORY_BYTES))
 
 
-def gpu_count() -> int:
+def count_gpus() -> int:
     """NVIDIA devices, by what the driver lists and what the environment leaves visible; no CUDA is loaded for it."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
@@ -51,7 +51,7 @@ def _memory_bytes() -> int:
 
 
 @dataclass
-class _Member:
+class _WorkerProcess:
     process: BaseProcess
     pipe: Connection
     ready: bool = False
@@ -64,19 +64,19 @@ class LocalExecutor:
     def __init__(self, setup: Setup, count: int, *, log: Path) -> None:
         self.count = count
         self._setup, self._log = setup, log
-        self._gpus = gpu_count() if setup.device == "auto" else 0
+        self._gpus = count_gpus() if setup.device == "auto" else 0
         self._context = multiprocessing.get_context("spawn")
         self._members = [self._start(number) for number in range(count)]
 
-    def _start(self, number: int) -> _Member:
+    def _start(self, number: int) -> _WorkerProcess:
         ours, its = self._context.Pipe()
-        environment = {"CUDA_VISIBLE_DEVICES": _visible(number % self._gpus)} if self._gpus > 1 else {}
+        environment = {"CUDA_VISIBLE_DEVICES": _name_gpu(number % self._gpus)} if self._gpus > 1 else {}
         process = self._context.Process(
             target=_main, args=(number, its, self._setup, self._log, environment), name=f"worker {number + 1}", daemon=True
         )
         process.start()
         its.close()
-        return _Member(process, ours)
+        return _WorkerProcess(process, ours)
 
     def give(self, worker: int, task: Task) -> None:
         with suppress(OSError):  # it has just died, and that is told as an event
@@ -123,7 +123,7 @@ class LocalExecutor:
             member.pipe.close()
 
 
-def _visible(number: int) -> str:
+def _name_gpu(number: int) -> str:
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return named.split(",")[number] if named else str(number)
 

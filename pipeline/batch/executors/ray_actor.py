@@ -28,6 +28,7 @@ class WorkerActor:
         self._reached: dict[str, tuple[int, int | None]] = {}
 
     def hello(self) -> Hello:
+        """Which process this is, and where."""
         import ray
 
         node = ray.get_runtime_context().get_node_id()
@@ -46,6 +47,8 @@ class WorkerActor:
         return Process.here()
 
     def do(self, task: Task) -> Result:
+        """Do a task in this process's worker."""
+
         def progress(reached: Progress) -> None:
             self._reached[task.token] = reached.frames_done, reached.frames_total
 

@@ -74,9 +74,9 @@ def open_executor(setup: Setup, count: int | None, *, address: str | None) -> Ex
         _connect(ray, address)
     try:
         if address is None and count is None:
-            count = local_executor.worker_count()
+            count = local_executor.choose_worker_count()
         nodes = [(n["Resources"].get("CPU", 0.0), n["Resources"].get("GPU", 0.0)) for n in ray.nodes() if n["Alive"]]
-        count, cores, gpus = shares(nodes, count, device=setup.device)
+        count, cores, gpus = share_out(nodes, count, device=setup.device)
         granted = setup.cores or (None if address is None else max(1, int(cores)))  # on a cluster no more than was asked of it
         return RayExecutor(ray, _absolute(replace(setup, cores=granted)), count, cores=cores, gpus=gpus)
     except BaseException:
@@ -84,7 +84,7 @@ def open_executor(setup: Setup, count: int | None, *, address: str | None) -> Ex
         raise
 
 
-def shares(nodes: Sequence[tuple[float, float]], count: int | None, *, device: str = "auto") -> tuple[int, float, float]:
+def share_out(nodes: Sequence[tuple[float, float]], count: int | None, *, device: str = "auto") -> tuple[int, float, float]:
     """How many workers, and how many cores and GPUs each is to have, on nodes with so many of both. Raises CommandError."""
     devices = 0 if device == "cpu" else sum(int(gpus) for _, gpus in nodes)
     if device == "gpu" and not devices:

@@ -111,6 +111,8 @@ Happening = Tick | NodesSeen | Met | Opened | NotOpened | Reported | Refused
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
+    """Call the actor's method of that name."""
+
     question: Question
 
 

@@ -34,6 +34,7 @@ class Worker:
         self._kinds = class_names.groups_of(self.session.classifier.classes)
 
     def do(self, task: Task, *, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:
+        """Do a task to its end, or to the next segment's when `stopping` says so; `progress` is told how far it is."""
         try:
             return self._run(task, progress, stopping)
         except (HeatreelError, OSError) as error:
@@ -161,7 +162,7 @@ def _result(task: Task, error: BaseException, *, how: How, final: bool = False, 
 def _write_receipt(receipt: Path, result: Result, settings: str, found: Found, file: Path) -> None:
     record = asdict(replace(result, token=""))
     record = {"stretches" if key == "intervals" else key: value for key, value in record.items()}  # its name in the file is older
-    value = {"for": _what_for(settings, found), "file": _seal(file), "result": record}
+    value = {"for": _identify_source(settings, found), "file": _identify_file(file), "result": record}
     with atomic_write(receipt, overwrite=True) as temporary:
         temporary.write_text(json.dumps(value))
 
@@ -172,7 +173,7 @@ def _read_receipt(task: Task, settings: str) -> Result | None:
         return None
     try:
         value = json.loads(task.receipt.read_text())
-        if value["for"] != _what_for(settings, task.found) or value["file"] != _seal(task.output):
+        if value["for"] != _identify_source(settings, task.found) or value["file"] != _identify_file(task.output):
             return None
         result = value["result"]
         intervals = [LabelInterval(**{**s, "name": ClassName(**s["name"])}) for s in result.pop("stretches")]
@@ -182,11 +183,11 @@ def _read_receipt(task: Task, settings: str) -> Result | None:
         return None
 
 
-def _what_for(settings: str, found: Found) -> list[Any]:
+def _identify_source(settings: str, found: Found) -> list[Any]:
     return [settings, found.relative.decode("utf-8", "backslashreplace"), found.size_bytes, found.mtime_ns]
 
 
-def _seal(file: Path) -> list[int]:
+def _identify_file(file: Path) -> list[int]:
     """What a file keeps when it is renamed, and no other file has."""
     status = file.stat()
     return [status.st_ino, status.st_size, status.st_mtime_ns]

@@ -21,22 +21,22 @@ END_BYTES = 64 << 10  # of the beginning and of the end: cameras that fill their
 STEP_SECONDS = 0.1  # so long whoever has other things to do is kept waiting
 
 
-class Copies:
+class CopyFinder:
     """Of the files of one run. Of a file whose size another one has the ends are read, and the whole where another one has those too.
 
-    Each is read once: the ledger keeps what came of that.
+    Each is read once: the store keeps what came of that.
     """
 
     def __init__(self, store: Store, *, root: Path, settings: int, run: int, exists: Callable[[bytes], bool]) -> None:
         self._store, self._root, self._settings, self._run, self._exists = store, root, settings, run, exists
-        self._fresh: dict[int, list[Found]] = {}  # by size what is marked and may not stand in the ledger yet
-        self._ended: set[int] = set()  # sizes of which the ends of all that stood in the ledger are read
+        self._fresh: dict[int, list[Found]] = {}  # by size what is marked and may not stand in the store yet
+        self._ends_read: set[int] = set()  # sizes of which the ends of all that stood in the store are read
         self._stepped = time.monotonic()
 
-    def marked(self, listing: Iterable[Found | PassedOver]) -> Iterator[Found | PassedOver | None]:
+    def mark(self, listing: Iterable[Found | PassedOver]) -> Iterator[Found | PassedOver | None]:
         """The same, where a file is an exact copy of one before it with `copy_of`; None now and then, while files are read.
 
-        Whatever is marked has to be entered into the ledger, in this order; then `entered` is to be called.
+        Whatever is marked has to be entered into the store, in this order; then `confirm_entered` is to be called.
         """
         for found in listing:
             if isinstance(found, PassedOver) or not found.size_bytes:
@@ -49,12 +49,12 @@ class Copies:
                 found = replace(found, sha256=digest)
                 if digest is not None:
                     yield from self._read_others(found)
-                    found = replace(found, copy_of=self._original(found, digest))
+                    found = replace(found, copy_of=self._find_original(found, digest))
             self._fresh.setdefault(found.size_bytes, []).append(found)
             yield found
 
-    def entered(self) -> None:
-        """All that was marked stands in the ledger now."""
+    def confirm_entered(self) -> None:
+        """All that was marked stands in the store now."""
         for found in (each for same in self._fresh.values() for each in same):
             if found.ends is not None:
                 self._remember(found, found.ends, of="ends")
@@ -62,12 +62,12 @@ class Copies:
                 self._remember(found, found.sha256)
         self._fresh.clear()
 
-    def look(self) -> Iterator[None]:
+    def read_rest(self) -> Iterator[None]:
         """Behind a listing: read what may be a copy and was not read yet."""
         for found in self._store.digests.without_ends(run=self._run, above_bytes=2 * END_BYTES):
-            yield from self._ends(self._placed(found))
+            yield from self._ends(self._with_path(found))
         for found in self._store.digests.without_digest(run=self._run, above_bytes=2 * END_BYTES):
-            yield from self._digest(self._placed(found))
+            yield from self._digest(self._with_path(found))
 
     def count(self) -> int:
         """How many of the files that this run has found, and read, are exact copies of others."""
@@ -84,10 +84,10 @@ class Copies:
 
     def _read_ends(self, size_bytes: int) -> Generator[None]:
         """Of all others that are as large."""
-        if size_bytes not in self._ended:  # those of that size that come after are read as they come
-            self._ended.add(size_bytes)
+        if size_bytes not in self._ends_read:  # those of that size that come after are read as they come
+            self._ends_read.add(size_bytes)
             for found in self._store.digests.without_ends(size_bytes=size_bytes, above_bytes=2 * END_BYTES):
-                yield from self._ends(self._placed(found))
+                yield from self._ends(self._with_path(found))
         same = self._fresh.get(size_bytes, [])
         for place, each in enumerate(same):
             same[place] = replace(each, ends=(yield from self._ends(each)))
@@ -95,21 +95,21 @@ class Copies:
     def _read_others(self, found: Found) -> Generator[None]:
         """All others that are as large and have the same ends."""
         for other in self._store.digests.without_digest(like=found, above_bytes=2 * END_BYTES):
-            yield from self._digest(self._placed(other))
+            yield from self._digest(self._with_path(other))
         same = self._fresh.get(found.size_bytes, [])
         for place, each in enumerate(same):
             if each.sha256 is None and each.ends == found.ends:
                 same[place] = replace(each, sha256=(yield from self._digest(each)))
 
-    def _original(self, found: Found, digest: bytes) -> bytes | None:
+    def _find_original(self, found: Found, digest: bytes) -> bytes | None:
         """The path below the root of the file that is made in place of this one, None where it is to be made itself."""
         for original, output in self._store.digests.originals(found, digest, settings=self._settings):
-            if (output is None or self._exists(output)) and _is_unchanged(self._placed(original)):
+            if (output is None or self._exists(output)) and _is_unchanged(self._with_path(original)):
                 return original.relative
         same = (each for each in self._fresh.get(found.size_bytes, ()) if (each.sha256, each.kind) == (digest, found.kind))
         return next((each.relative for each in same if each.copy_of is None), None)
 
-    def _placed(self, found: Found) -> Found:
+    def _with_path(self, found: Found) -> Found:
         return replace(found, path=self._root / os.fsdecode(found.relative))
 
     def _digest(self, found: Found) -> Generator[None, None, bytes | None]:

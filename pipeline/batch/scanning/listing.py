@@ -11,7 +11,7 @@ from pipeline.batch.batch_run import BatchRun
 from pipeline.batch.disk_gate import DiskGate
 from pipeline.batch.progress import RunLog, Summary
 from pipeline.batch.scanning import walk
-from pipeline.batch.scanning.exact_copies import Copies
+from pipeline.batch.scanning.exact_copies import CopyFinder
 from pipeline.batch.scanning.walk import PassedOver
 from pipeline.batch.store.rows import Entry, Standing
 from pipeline.explain import segment_journal
@@ -25,9 +25,9 @@ class Listing:
 
     def __init__(self, run: BatchRun, gate: DiskGate, log: RunLog, summary: Summary) -> None:
         self._run, self._gate, self._log, self._summary = run, gate, log, summary
-        self._copies = Copies(run.store, root=run.root, settings=run.settings, run=run.number, exists=run.is_output_there)
+        self._copies = CopyFinder(run.store, root=run.root, settings=run.settings, run=run.number, exists=run.is_output_there)
         found = walk.discover(run.paths, root=run.root, output=run.output, rules=run.request.rules)
-        self._found: Iterator[Found | PassedOver | None] | None = self._copies.marked(found) if run.request.dedupe else found
+        self._found: Iterator[Found | PassedOver | None] | None = self._copies.mark(found) if run.request.dedupe else found
         self._looking: Iterator[None] | None = None
         self._unentered: list[Entry] = []
 
@@ -56,7 +56,7 @@ class Listing:
                 retry_failed=self._run.request.retry_failed,
             )
             self._unentered = []
-            self._copies.entered()
+            self._copies.confirm_entered()
             self._summary.done_before += standings.count("done")
         if not has_more and not self._unentered:
             self._close()
@@ -74,17 +74,17 @@ class Listing:
                 self._log.write(f"passed over {found.path}: {found.reason}")
             else:
                 self._summary.found += 1
-                self._unentered.append(archive.entry_of(found, self._run.request.options))
+                self._unentered.append(archive.make_entry(found, self._run.request.options))
         return count == LISTED_AT_ONCE
 
     def _close(self) -> None:
         run = self._run
-        below = archive.listed_below(run.paths, run.root, run.request.rules)
+        below = archive.find_listed_folders(run.paths, run.root, run.request.rules)
         if below:
             self._summary.missing = run.store.entries.close_listing(run=run.number, settings=run.settings, below=[*below])
             for row in run.store.jobs(["missing"], run.settings):
                 segment_journal.discard(run.output / os.fsdecode(row.output))
-        self._found, self._looking = None, self._copies.look()
+        self._found, self._looking = None, self._copies.read_rest()
 
     def look_for_copies(self) -> None:
         """One step of looking for copies among what is entered."""

@@ -95,6 +95,7 @@ class Selection:
         return not any(map(self.excludes, parents)) and (not self.excludes(relative) if is_folder else self.wants(relative))
 
     def has_in_shard(self, relative: str) -> bool:
+        """Whether it is this shard's, by the hash of its path; everything is, where nothing is divided."""
         if self.rules.shard is None:
             return True
         part, parts = self.rules.shard

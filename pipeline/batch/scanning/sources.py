@@ -18,7 +18,7 @@ from pipeline.errors import CommandError
 from pipeline.files import file_types
 
 
-def expand(arguments: Sequence[str]) -> list[Path]:
+def expand_sources(arguments: Sequence[str]) -> list[Path]:
     """Files and folders as they are, patterns that are no such path, and `@list.txt`, a file with one path a line ("@-": stdin).
 
     Raises CommandError for a path that is missing, a pattern that nothing matches, a list without paths, and for nothing at all.
@@ -109,13 +109,13 @@ def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     return any(_fits(parts[end:], rest) for end in ends)
 
 
-def common_root(paths: Sequence[Path]) -> Path:
+def find_common_root(paths: Sequence[Path]) -> Path:
     """The folder below which outputs mirror the tree: the deepest that holds all sources, or is the only one. Absolute, links kept."""
-    tops = [absolute(path) for path in paths]
+    tops = [make_absolute(path) for path in paths]
     return Path(os.path.commonpath([top if os.path.isdir(top) else os.path.dirname(top) for top in tops]))
 
 
-def absolute(path: Path) -> str:
+def make_absolute(path: Path) -> str:
     """The path from the top, without "..", which the shell takes off the text and the system off the folder that a link leads to."""
     plain = os.path.abspath(path)
     if ".." not in path.parts:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.batch.scanning.folder import FolderListing, join, list_folder, sort_naturally, stem_of
 from pipeline.batch.scanning.media_files import MEDIA_SUFFIXES, NOT_TAKEN, RAW_SUFFIXES, detect_kind, is_input, suffix_of
 from pipeline.batch.scanning.rules import Rules, Selection, format_size
-from pipeline.batch.scanning.sources import absolute
+from pipeline.batch.scanning.sources import make_absolute
 from pipeline.records import Found
 
 _NON_FILES = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
@@ -34,8 +34,8 @@ def discover(paths: Sequence[Path], *, root: Path, output: Path, rules: Rules) -
     First the files among `paths`, then the folders; all in natural order, a folder's files before its subfolders. The paths are
     absolute. What is hidden, within `output`, or the output of an earlier run beside its input is left out.
     """
-    walk = _Walk(selection=Selection(rules, absolute(root)), output=os.path.realpath(output))
-    tops = sort_naturally({absolute(path) for path in paths})
+    walk = _Walk(selection=Selection(rules, make_absolute(root)), output=os.path.realpath(output))
+    tops = sort_naturally({make_absolute(path) for path in paths})
     folders = [top for top in tops if os.path.isdir(top)]
     files = [top for top in tops if not os.path.isdir(top)]
     for top in (*folders, *(name for name in files if not os.path.islink(name))):
@@ -76,6 +76,7 @@ class _Walk:
     # folders
 
     def walk_folder(self, top: str) -> Iterator[Found | PassedOver]:
+        """What is wanted below a folder."""
         wanted = self.selection.wants_with_parents(self.selection.below_root(top), is_folder=True)
         if not wanted or self.is_in_output(os.path.realpath(top)):
             return

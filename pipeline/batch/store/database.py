@@ -140,6 +140,7 @@ def _share(db: sqlite3.Connection) -> None:
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All of the block, or nothing where it raises."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield

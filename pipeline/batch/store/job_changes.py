@@ -57,6 +57,7 @@ def count_parts(db: sqlite3.Connection, source: int, settings: int, *, done: boo
 
 
 def join_if_last(db: sqlite3.Connection, source: int, settings: int) -> None:
+    """When all parts of a video are done, the whole is ready to be joined."""
     if not count_parts(db, source, settings, done=False):
         update = "UPDATE job SET state = 'ready', priority = ? WHERE source = ? AND settings = ? AND part = -1 AND state = 'split'"
         db.execute(update, (JOINING, source, settings))

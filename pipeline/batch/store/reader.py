@@ -33,6 +33,7 @@ class StoreReader:
         return self._database.path
 
     def meta(self, key: str) -> str | None:
+        """What was kept under that key, None where nothing was: "root", the archive's folder, and "page"."""
         rows = self._database.read("SELECT value FROM meta WHERE key = ?", key)
         value = rows[0][0] if rows else None
         return os.fsdecode(value) if isinstance(value, bytes) else value
