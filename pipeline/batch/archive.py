@@ -108,7 +108,7 @@ def list_store_files(output: Path) -> list[Path]:
 
 
 def find_store_files(output: Path) -> list[Path]:
-    """As ledger_files. Raises InputError where there is none."""
+    """As list_store_files. Raises InputError where there is none."""
     files = list_store_files(output)
     if not files:
         raise InputError(f"{output}: no batch has been here", remedy="give the folder that --output named")
@@ -122,7 +122,7 @@ def read_root(store: StoreReader) -> Path:
 
 @contextmanager
 def open_other_shards(mine: Path) -> Iterator[list[StoreReader]]:
-    """The ledgers beside one, to be read."""
+    """The stores beside one, to be read."""
     with ExitStack() as stack:
         files = [file for file in list_store_files(mine.parent.parent) if file != mine]
         yield [stack.enter_context(open_reader(file)) for file in files]

@@ -64,7 +64,7 @@ class PagePublisher:
 
 
 def write_gallery(shards: Sequence[tuple[StoreReader, int | None]], output: Path, *, refreshed: str) -> None:
-    """Write it anew, from the ledgers of all shards, each with the settings that count. Raises OutputError."""
+    """Write it anew, from the stores of all shards, each with the settings that count. Raises OutputError."""
     html.write_archive_page(page_file(output), make_gallery(shards, output, refreshed=refreshed), overwrite=True)
 
 
@@ -73,13 +73,13 @@ def page_file(output: Path) -> Path:
 
 
 def find_own_page(stores: Iterable[StoreReader], output: Path) -> Path | None:
-    """The page, where it is there and one of the archive's ledgers knows of it; None where it is somebody else's."""
+    """The page, where it is there and one of the archive's stores knows of it; None where it is somebody else's."""
     page = page_file(output)
     return page if any(store.meta("page") for store in stores) and page.exists() else None
 
 
 def make_gallery(shards: Sequence[tuple[StoreReader, int | None]], output: Path, *, refreshed: str) -> html.ArchivePage:
-    """At most MOST_ITEMS inputs of each ledger are shown, failures before others; the counts are of all."""
+    """At most MOST_ITEMS inputs of each store are shown, failures before others; the counts are of all."""
     counts = dict.fromkeys(("done", "failed", "to do", "missing"), 0)
     items: list[html.ArchiveItem] = []
     root = Path()

@@ -71,7 +71,7 @@ class Hit:
 
 
 def search(output: Path, query: str, *, min_score: float = 0.0, min_seconds: float = 0.0, limit: int = 20) -> list[Hit]:
-    """Where what the query means was seen, in the ledgers of all shards, the best first.
+    """Where what the query means was seen, in the stores of all shards, the best first.
 
     What it means is told by `class_names.matches`: the first stage of which something is in the index is the answer. Of a kind it is
     when the scores of its classes came to SHOWN_SCORE together; of classes under one name, and in inputs whose record has no kinds, the
@@ -93,7 +93,7 @@ def search(output: Path, query: str, *, min_score: float = 0.0, min_seconds: flo
 
 
 class _FoundHit(NamedTuple):
-    """A hit in the ledger of that number, and the name of what was looked for."""
+    """A hit in the store of that number, and the name of what was looked for."""
 
     number: int
     hit: HitRow
@@ -101,7 +101,7 @@ class _FoundHit(NamedTuple):
 
 
 class _Index:
-    """What the ledgers have seen. `classes` are all of ImageNet's where one of them was seen, and the others by their labels."""
+    """What the stores have seen. `classes` are all of ImageNet's where one of them was seen, and the others by their labels."""
 
     def __init__(self, stores: Sequence[StoreReader], output: Path) -> None:
         self._stores, self._output = stores, output
@@ -109,7 +109,7 @@ class _Index:
         seen = [store.seen.classes() for store in stores]
         known = {name.wnid: name for name in class_names.imagenet_classes()}
         self.classes = list(known.values()) if any(wnid in known for rows in seen for _, wnid, _ in rows) else []
-        self._ids: dict[int, list[tuple[int, int]]] = {}  # for each class the numbers of ledgers, and its ids in them
+        self._ids: dict[int, list[tuple[int, int]]] = {}  # for each class the numbers of stores, and its ids in them
         others: dict[tuple[str | None, str], int] = {}
         for number, rows in enumerate(seen):
             for class_id, wnid, label in rows:

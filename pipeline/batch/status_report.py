@@ -1,4 +1,4 @@
-"""What a batch has done, is doing and has failed at, read from its ledgers while it runs or long after."""
+"""What a batch has done, is doing and has failed at, read from its stores while it runs or long after."""
 
 from __future__ import annotations
 

@@ -68,13 +68,15 @@ def test_what_is_shown_of_an_archive(tmp_path: Path) -> None:
     files = archive.list_store_files(out)
     with open_store(files[0]) as one, open_store(files[1]) as two:
         number = one.newest_settings
-        run = one.begin_run(settings=number, command="", version="", process=Process.here())
+        assert number is not None
+        run = one.runs.begin(settings=number, command="", version="", process=Process.here())
         for name in ("bad.mov", "later.mov"):
             found = Found(path=Path(name), relative=name.encode(), kind="video", size_bytes=1, mtime_ns=1)
-            one.enter([Entry(found=found, outputs=[f"{name}.mp4".encode()])], run=run, settings=number, exists=lambda _: False)
-        lease = one.lease(run=run, settings=number, owner=Process.here(), exists=lambda _: False)
+            one.entries.add([Entry(found=found, outputs=[f"{name}.mp4".encode()])], run=run, settings=number, exists=lambda _: False)
+        lease = one.leases.take(run=run, settings=number, owner=Process.here(), exists=lambda _: False)
         assert lease is not None
-        one.fail(lease, error_class="InputError", error_text="/archive/bad.mov: no video in it", charge="error", final=True, how="error")
+        failed = Failed(charge="error", error_class="InputError", error_text="/archive/bad.mov: no video in it")
+        one.leases.settle(lease, failed, now=0.0)
         job = next(row.job for row in one.jobs(["done"]))
         poster = archive.poster_file(one, out, job)
         poster.parent.mkdir()

@@ -62,7 +62,7 @@ def open_database(path: Path, *, exclusive: bool = False, read_only: bool = Fals
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether a full disk is behind an error: then it helps to make room, and nothing is wrong with the ledger or the source."""
+    """Whether a full disk is behind an error: then it helps to make room, and nothing is wrong with the store or the source."""
     if is_disk_full(error):
         return True
     while error is not None:
@@ -118,7 +118,7 @@ def _prepare(db: sqlite3.Connection, path: Path, *, exclusive: bool, read_only: 
         db.execute("COMMIT")  # in this mode the lock stays
     elif not read_only:
         _share(db)
-        db.execute("PRAGMA synchronous = NORMAL")  # power failing may cost the last records, never the ledger: sqlite.org/wal.html
+        db.execute("PRAGMA synchronous = NORMAL")  # power failing may cost the last records, never the store: sqlite.org/wal.html
     if not read_only and not schema.is_current(db):
         with transaction(db):
             schema.migrate(db, path)
@@ -126,7 +126,7 @@ def _prepare(db: sqlite3.Connection, path: Path, *, exclusive: bool, read_only: 
 
 
 def _share(db: sqlite3.Connection) -> None:
-    """Write-ahead logging, kept in the file. Where several make one ledger at once, SQLite does not wait here as it does elsewhere."""
+    """Write-ahead logging, kept in the file. Where several make one file at once, SQLite does not wait here as it does elsewhere."""
     deadline = time.monotonic() + _OPENING_SECONDS
     while True:
         try:

@@ -29,7 +29,7 @@ class Entries:
 
         "new" and "changed" (the source, or its settings) and "restored" (the output was deleted) are ready from now on; "pending" was to
         do already, or is being done. A failed one stays so, but with `retry_failed` it is "pending" again with nothing charged. What
-        is the "copy" of another source, which stands in the ledger or before it among the entries, is not made, unless it was already.
+        is the "copy" of another source, which stands in the store or before it among the entries, is not made, unless it was already.
 
         A source keeps the name of an output that it has, as long as the suffix is among those of the candidates; otherwise it gets the
         first candidate that is no other source's. Raises OutputError when there is none.

@@ -76,7 +76,7 @@ _ENDS = """
 ALTER TABLE source ADD COLUMN ends BLOB;
 CREATE INDEX source_ends ON source (size_bytes, ends) WHERE ends NOT NULL
 """
-# Each brings a ledger from the version that is its place in this list to the next one; a new ledger goes through all of them.
+# Each brings a file from the version that is its place in this list to the next one; a new one goes through all of them.
 _MIGRATIONS: tuple[str, ...] = (_SCHEMA, _COPIES, _KINDS, _ENDS)
 WITH_COPIES, WITH_KINDS = 2, 3  # the first versions that have them
 _OLDEST_READ = 1  # the oldest that may be read as it is: what it has not is not asked of it
