@@ -30,7 +30,8 @@ NAMES = [ClassName(index=index, wnid=f"n{index:08d}", label=f"class {index}") fo
 PARTIAL = {"job_ready": "state", "job_running": "run", "job_waiting": "ready_after", "job_token": "token"}
 FILL = """
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
-INSERT INTO source SELECT i, CAST(printf('folder %04d/file %08d.mov', i / 1000, i) AS BLOB), 'video', i * 1000, i, 1 FROM n;
+INSERT INTO source (id, relative, kind, size_bytes, mtime_ns, seen_run)
+    SELECT i, CAST(printf('folder %04d/file %08d.mov', i / 1000, i) AS BLOB), 'video', i * 1000, i, 1 FROM n;
 INSERT INTO job (source, settings, output, owned, state, attempts, run, frames_done, outcome)
     SELECT id, 1, CAST(relative || '.mp4' AS BLOB), 1, iif(id % 2, 'done', 'ready'), id % 2, 1, id % 2 * 250,
         iif(id % 2, '{{"frames": 250}}', NULL) FROM source;

@@ -19,7 +19,7 @@ class Attempt:
     worker: int
     frames_done: int = 0
     frames_total: int | None = None
-    advanced_seconds: float = 0.0  # when its worker last told of it, by the monotonic clock
+    advanced_seconds: float | None = None  # when its worker last told of it, by the monotonic clock
 
     @property
     def title(self) -> str:

@@ -149,7 +149,7 @@ def _describe_workers(in_flight: InFlight) -> list[tuple[str, int, int | None] |
     """Of the tasks of each the one that came on last."""
     shown: list[tuple[str, int, int | None] | None] = []
     for worker, owner in enumerate(in_flight.owners):
-        attempt = max(in_flight.held_by(worker), key=lambda attempt: attempt.advanced_seconds, default=None)
+        attempt = max(in_flight.held_by(worker), key=lambda attempt: attempt.advanced_seconds or 0.0, default=None)
         if owner is None:
             shown.append(("loading the model", 0, None))
         else:

@@ -29,7 +29,7 @@ from pipeline.batch.scanning.listing import Listing
 from pipeline.batch.store.changes import Failed, Finished, Retry
 from pipeline.batch.store.job_store import open_store
 from pipeline.batch.store.rows import LEFT, Lease, State
-from pipeline.batch.transitions import SourceNow, Tries, describe_change, failure_pattern, next_change, result_of_loss
+from pipeline.batch.transitions import SourceNow, Tries, Unreadable, describe_change, failure_pattern, next_change, result_of_loss
 from pipeline.errors import CommandError, HeatreelError, OutputError
 from pipeline.files.processes import Process
 from pipeline.records import Outcome
@@ -299,7 +299,7 @@ class Settler:
         source = None
         if result.how == "changed":
             source = _look_at_source(task.found.path)
-            self._changes[lease.relative] += source.unreadable is None
+            self._changes[lease.relative] += isinstance(source, SourceNow)
         change = next_change(result, task, tries, source=source, timings=self._run.timings)
         made = True
         if isinstance(change, Retry | Failed):
@@ -346,9 +346,9 @@ class Settler:
             announce(self._log, self._watcher, text)
 
 
-def _look_at_source(path: Path) -> SourceNow:
+def _look_at_source(path: Path) -> SourceNow | Unreadable:
     try:
         now = path.stat()
     except OSError as error:
-        return SourceNow(unreadable=str(error.strerror or error))
+        return Unreadable(reason=str(error.strerror or error))
     return SourceNow(size_bytes=now.st_size, mtime_ns=now.st_mtime_ns)

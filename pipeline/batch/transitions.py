@@ -25,14 +25,20 @@ class Tries:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceNow:
-    """A source as it is on the disk at this moment; `unreadable` says why it cannot be looked at, None where it can."""
+    """A source as it is on the disk at this moment."""
 
-    size_bytes: int = 0
-    mtime_ns: int = 0
-    unreadable: str | None = None
+    size_bytes: int
+    mtime_ns: int
 
 
-def next_change(result: Result, task: Task, tries: Tries, *, source: SourceNow | None = None, timings: Timings) -> Change:
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """A source that cannot be looked at any more, and why."""
+
+    reason: str
+
+
+def next_change(result: Result, task: Task, tries: Tries, *, source: SourceNow | Unreadable | None = None, timings: Timings) -> Change:
     """What is to be written into the store of an attempt with this result.
 
     `source` is needed for a result that says "changed".
@@ -73,9 +79,9 @@ def _charge(charge: Charge, error_class: str, error_text: str, tries: Tries, *, 
     return Retry(charge=charge, error_class=error_class, error_text=error_text, pause_seconds=pause_seconds)
 
 
-def _after_source_change(task: Task, tries: Tries, source: SourceNow, timings: Timings) -> Change:
-    if source.unreadable is not None:
-        text = f"{task.found.path}: cannot be read any more: {source.unreadable}"
+def _after_source_change(task: Task, tries: Tries, source: SourceNow | Unreadable, timings: Timings) -> Change:
+    if isinstance(source, Unreadable):
+        text = f"{task.found.path}: cannot be read any more: {source.reason}"
         return Failed(charge="error", error_class="InputError", error_text=text)
     if tries.changes + 1 >= MOST_CHANGES:
         error = InputError(f"{task.found.path}: was changed at each of {MOST_CHANGES} attempts", remedy="is it still being written?")

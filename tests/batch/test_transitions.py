@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.batch.messages import Lost, Result, Task, Timings
 from pipeline.batch.store.changes import Failed, Finished, Interrupted, Retry, SourceChanged, Split, Undivided
-from pipeline.batch.transitions import SourceNow, Tries, describe_change, failure_pattern, next_change, result_of_loss
+from pipeline.batch.transitions import SourceNow, Tries, Unreadable, describe_change, failure_pattern, next_change, result_of_loss
 from pipeline.records import Found
 
 FOUND = Found(path=Path("/in/a 12.mp4"), relative=b"a 12.mp4", kind="video", size_bytes=10, mtime_ns=1)
@@ -79,12 +79,12 @@ def result(**given: Any) -> Result:
         (
             {"how": "changed"},
             Tries(),
-            SourceNow(unreadable="No such file or directory"),
+            Unreadable(reason="No such file or directory"),
             Failed(charge="error", error_class="InputError", error_text="/in/a 12.mp4: cannot be read any more: No such file or directory"),
         ),
     ],
 )
-def test_what_an_attempt_comes_to(given: dict[str, Any], tries: Tries, source: SourceNow | None, expected: object) -> None:
+def test_what_an_attempt_comes_to(given: dict[str, Any], tries: Tries, source: SourceNow | Unreadable | None, expected: object) -> None:
     assert next_change(result(**given), TASK, tries, source=source, timings=TIMINGS) == expected
 
 

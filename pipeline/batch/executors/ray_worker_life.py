@@ -31,7 +31,7 @@ class WorkerState:
     hello_due: float | None = 0.0
     progress_due: float | None = None
     gone: Literal["opening", "ready"] | None = None
-    gone_since: float = 0.0
+    gone_since: float | None = None
     cut_off: bool = False
 
 
@@ -141,7 +141,7 @@ def step(state: WorkerState, happening: Happening, *, now: float, timings: Timin
             return _ask_what_is_due(state, happening, now, timings)
         case NodesSeen():
             is_lost = state.node in happening.dead_nodes
-            if state.gone is not None and (is_lost or now - state.gone_since > timings.ray_lost_seconds):
+            if state.gone_since is not None and (is_lost or now - state.gone_since > timings.ray_lost_seconds):
                 return _explain(state, blameless=is_lost)
             return state, []
         case Met():
@@ -204,7 +204,7 @@ def _miss(state: WorkerState, refused: Refused, now: float, timings: Timings) ->
 def _explain(state: WorkerState, *, blameless: bool) -> tuple[WorkerState, list[Action]]:
     """Tell why it was gone, if it was."""
     was, cut_off = state.gone, state.cut_off
-    state = replace(state, gone=None, cut_off=False)
+    state = replace(state, gone=None, gone_since=None, cut_off=False)
     if was == "opening" and not blameless:
         return state, [Broken(worker=state.number, error="the worker died while it loaded its model: see Ray's logs", exit_code=1)]
     if was != "ready":

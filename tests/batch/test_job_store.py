@@ -1,4 +1,4 @@
-"""The ledger: each job once, nothing recorded without its output, and a file that outlives whatever kills its writers."""
+"""The store: each job once, nothing recorded without its output, and a file that outlives whatever kills its writers."""
 
 from __future__ import annotations
 
