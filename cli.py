@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.batch.scanning import rules
 from pipeline.console import completion
 from pipeline.console.terminal import Terminal, end, exit_code_of, open_missing_streams, open_terminal, table, tell
 from pipeline.console.usage import (
@@ -805,20 +806,20 @@ def batch(
     )
     count = _parse_workers(workers)
     with open_terminal(as_json=as_json, quiet=quiet, verbose=verbose, drains=not dry_run) as terminal:
-        from pipeline.batch import archive, scanning
+        from pipeline.batch import archive
 
-        rules = scanning.Rules(
+        chosen = rules.Rules(
             include=tuple(include or ()),
             exclude=tuple(exclude or ()),
-            max_size_bytes=None if max_size is None else scanning.parse_size(max_size),
-            shard=None if shard is None else scanning.parse_shard(shard),
+            max_size_bytes=None if max_size is None else rules.parse_size(max_size),
+            shard=None if shard is None else rules.parse_shard(shard),
         )
         request = archive.Request(
             sources=sources,
             output=output,
             choice=_choice(model, weights, labels, preprocess, layer, custom_objects, allow_unsafe, precision),
             options=options,
-            rules=rules,
+            rules=chosen,
             device=device,
             predictions=predictions,  # type: ignore[arg-type]  # Request checks it
             maps=save_maps,
@@ -865,10 +866,10 @@ def _batch(request: Request, terminal: Terminal, *, count: int | None, engine: s
             from pipeline.batch.executors import ray_executor
 
             return ray_executor.open_executor(setup, count, address=address)
-        return local_executor.LocalExecutor(setup, count or local_executor.worker_count(), log=log)
+        return local_executor.LocalExecutor(setup, count or local_executor.choose_worker_count(), log=log)
 
     with terminal.archive() as display:
-        summary = scheduler.run(request, open_engine=open_engine, watcher=display, stopping=lambda: terminal.stopped_by is not None)
+        summary = scheduler.run(request, open_executor=open_engine, watcher=display, stopping=lambda: terminal.stopped_by is not None)
     pages = [request.output / summary.page.name] if request.options.report and summary.page else []  # as the user calls it
     places = (("outputs", request.output if summary.done or summary.done_before else None), ("raw maps", request.maps))
     files = [*((kind, path) for kind, path in places if path is not None and path.exists()), *(("page", page) for page in pages)]
@@ -889,7 +890,7 @@ def status(
     with open_terminal(as_json=as_json, quiet=False, verbose=verbose) as terminal:
         from pipeline.batch import status_report as standing
 
-        found = standing.read(output, every_job=as_json)
+        found = standing.read_status(output, every_job=as_json)
         if as_json:
             terminal.put_json(found.as_json())
         else:
@@ -939,7 +940,7 @@ def search(
             failures = []
             for hit in hits:
                 try:
-                    made = index.cut(hit, clip, overwrite=overwrite)
+                    made = index.cut_clip(hit, clip, overwrite=overwrite)
                     if made is not None:
                         terminal.say(printable(f"{'cut out' if made.made else 'there already'}: {made.path}"))
                 except HeatreelError as error:

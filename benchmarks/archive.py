@@ -17,7 +17,7 @@ from clips import FPS, pictures
 from harness import shown, spread
 
 from pipeline.batch.executors.local_executor import LocalExecutor
-from pipeline.batch.messages import ORDERS, Ended, Ready, Setup, Task
+from pipeline.batch.messages import TASKS_AT_ONCE, Ready, Result, Setup, Task
 from pipeline.explain import demo_clip
 from pipeline.models import zoo
 from pipeline.records import Found, ModelChoice, Options
@@ -48,10 +48,10 @@ def seconds_for(clips: Sequence[Path], folder: Path) -> float:
             for event in engine.events(1):
                 if isinstance(event, Ready):
                     begun = time.perf_counter()
-                elif isinstance(event, Ended):
-                    assert event.result.how == "done", event.result
+                elif isinstance(event, Result):
+                    assert event.how == "done", event
                     done, held = done + 1, held - 1
-            while begun and waiting and held < ORDERS:
+            while begun and waiting and held < TASKS_AT_ONCE:
                 engine.give(0, order(*waiting.pop(0), folder))
                 held += 1
         return time.perf_counter() - begun

@@ -21,8 +21,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.batch.executors import local_executor, ray_executor
-from pipeline.batch.messages import Broken, Ended, Executor, Lost, Ready, Setup, Task
-from pipeline.batch.scheduler import AHEAD
+from pipeline.batch.messages import TASKS_AT_ONCE, Broken, Executor, Lost, Ready, Result, Setup, Task
 from pipeline.records import Found, ModelChoice, Options
 
 
@@ -32,7 +31,7 @@ def order(path: Path, output: Path, number: int) -> Task:
     return Task(token=str(number), found=found, output=output, overwrite=True)
 
 
-def until(engine: Executor, kind: type[Ready] | type[Ended]) -> int:
+def until(engine: Executor, kind: type[Ready] | type[Result]) -> int:
     """How many of these events came, when the first of them did."""
     while True:
         events = engine.events(0.3)
@@ -47,10 +46,10 @@ def milliseconds(engine: Executor, path: Path, output: Path, count: int) -> floa
     """For each of so many orders, two at a time."""
     started, given, ended = time.perf_counter(), 0, 0
     while ended < count:
-        while given < count and given - ended < AHEAD:
+        while given < count and given - ended < TASKS_AT_ONCE:
             engine.give(0, order(path, output, given))
             given += 1
-        ended += until(engine, Ended)
+        ended += until(engine, Result)
     return 1000 * (time.perf_counter() - started) / count
 
 

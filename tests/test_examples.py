@@ -98,7 +98,7 @@ def check_divided(place: Path, errors: list[str]) -> None:
     assert len(counts) == 2 and all(counts) and sum(counts) == 4, errors
     assert sorted(path.name for path in (place / "out").glob("*.png")) == [f"{n}_output.png" for n in (1, 2, 3, 5)]
     assert len(list((place / "out" / ".heatreel").glob("ledger-*-of-2.sqlite"))) == 2
-    read = status_report.read(place / "out", every_job=False)
+    read = status_report.read_status(place / "out", every_job=False)
     assert read.done == read.total == 4
 
 

@@ -1,1 +1,1 @@
-"""The job `batch`: a whole archive, unattended, and what is asked of it afterwards."""
+"""An archive, unattended: a batch finds its pictures and videos, hands them to workers, and keeps what became of each."""

@@ -14,11 +14,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from pipeline.batch import scanning
 from pipeline.batch.messages import Setup
-from pipeline.batch.scanning import PassedOver
-from pipeline.batch.store import ledger
-from pipeline.batch.store.ledger import Entry, Ledger, Standing
+from pipeline.batch.scanning import sources, walk
+from pipeline.batch.scanning.rules import Rules
+from pipeline.batch.scanning.walk import PassedOver
+from pipeline.batch.store.entries import lies_below
+from pipeline.batch.store.reader import StoreReader, open_reader
+from pipeline.batch.store.rows import Entry, Standing
 from pipeline.errors import CommandError, InputError, OutputError, report_write_errors
 from pipeline.files import output_paths
 from pipeline.media import encoders, images
@@ -57,7 +59,7 @@ class Request:
     output: Path
     choice: ModelChoice
     options: Options
-    rules: scanning.Rules
+    rules: Rules
     device: str = "auto"
     predictions: Literal["parquet", "csv", "jsonl", "none"] = "parquet"
     maps: Path | None = None
@@ -83,6 +85,7 @@ class Request:
 
     @property
     def setup(self) -> Setup:
+        """What every worker is opened with."""
         return Setup(
             choice=self.choice, options=self.options, settings=hashlib.sha256(self.settings.encode()).hexdigest(), device=self.device
         )
@@ -91,51 +94,56 @@ class Request:
 # ------------------------------------------------------------------------------------------------ where it is kept
 
 
-def home(output: Path) -> Path:
+def home_folder(output: Path) -> Path:
     return output / HOME
 
 
-def ledger_file(output: Path, shard: tuple[int, int] | None) -> Path:
-    return home(output) / ("ledger.sqlite" if shard is None else f"ledger-{shard[0]}-of-{shard[1]}.sqlite")
+def store_file(output: Path, shard: tuple[int, int] | None) -> Path:
+    return home_folder(output) / ("ledger.sqlite" if shard is None else f"ledger-{shard[0]}-of-{shard[1]}.sqlite")
 
 
-def ledger_files(output: Path) -> list[Path]:
+def list_store_files(output: Path) -> list[Path]:
     """All that there are, of every shard."""
-    return sorted(home(output).glob("ledger*.sqlite"), key=lambda path: natural_key(path.name))
+    return sorted(home_folder(output).glob("ledger*.sqlite"), key=lambda path: natural_key(path.name))
 
 
-def known_ledgers(output: Path) -> list[Path]:
-    """As ledger_files. Raises InputError where there is none."""
-    files = ledger_files(output)
+def find_store_files(output: Path) -> list[Path]:
+    """As list_store_files. Raises InputError where there is none."""
+    files = list_store_files(output)
     if not files:
         raise InputError(f"{output}: no batch has been here", remedy="give the folder that --output named")
     return files
 
 
-def known_root(book: Ledger) -> Path:
+def read_root(store: StoreReader) -> Path:
     """The archive's root, as the last run had it."""
-    return Path(book.meta("root") or "")
+    return Path(store.meta("root") or "")
 
 
 @contextmanager
-def other_shards(mine: Path) -> Iterator[list[Ledger]]:
-    """The ledgers beside one, to be read."""
+def open_other_shards(mine: Path) -> Iterator[list[StoreReader]]:
+    """The stores beside one, to be read."""
     with ExitStack() as stack:
-        files = [file for file in ledger_files(mine.parent.parent) if file != mine]
-        yield [stack.enter_context(ledger.open_ledger(file, read_only=True)) for file in files]
+        files = [file for file in list_store_files(mine.parent.parent) if file != mine]
+        yield [stack.enter_context(open_reader(file)) for file in files]
 
 
-def receipt_of(book: Ledger, output: Path, job: int | str) -> Path:
+def log_file(output: Path, shard: tuple[int, int] | None, run: int) -> Path:
+    """The log of a run, by its number in the shard's store."""
+    return home_folder(output) / "logs" / f"run-{'' if shard is None else f'{shard[0]}-'}{run:06d}.log"
+
+
+def receipt_file(store: StoreReader, output: Path, job: int | str) -> Path:
     """Shards share the folder, and each counts its jobs from 1."""
-    return home(output) / "receipts" / f"{book.path.stem}-{job}.json"
+    return home_folder(output) / "receipts" / f"{store.path.stem}-{job}.json"
 
 
-def poster_of(book: Ledger, output: Path, job: int) -> Path:
+def poster_file(store: StoreReader, output: Path, job: int) -> Path:
     """The small picture that stands for an output on the archive's page."""
-    return home(output) / "posters" / f"{book.path.stem}-{job}.jpg"
+    return home_folder(output) / "posters" / f"{store.path.stem}-{job}.jpg"
 
 
-def on_network(path: Path, *, mounts_file: Path = Path("/proc/self/mountinfo")) -> bool:
+def is_on_network(path: Path, *, mounts_file: Path = Path("/proc/self/mountinfo")) -> bool:
     """Whether a path lies on a file system of the network, by proc_pid_mountinfo(5); False where there is no such file."""
     try:
         lines = mounts_file.read_bytes().splitlines()
@@ -158,15 +166,15 @@ def check_apart(paths: Sequence[Path], output: Path) -> None:
         raise CommandError(f"--output {output}: the sources lie in it", remedy="name another folder, or one within the archive")
 
 
-def prepare(request: Request) -> Path:
+def prepare_output(request: Request) -> Path:
     """Refuse what cannot go well, before anything is made; then make the folder, and return its real path."""
     zoo.check_choice(request.choice, request.options.targets)
     heat_blending.colormap(request.options.colormap)
     options = request.options
     encoders.choose_encoder(options.codec, width_px=640, height_px=360, crf=options.crf, preset=options.preset)
-    output_paths.check_output(home(request.output) / "ledger.sqlite", sources=frozenset(), overwrite=True)
-    others = {path.name.partition("-of-")[2] for path in ledger_files(request.output)}
-    mine = ledger_file(request.output, request.rules.shard).name.partition("-of-")[2]
+    output_paths.check_output(home_folder(request.output) / "ledger.sqlite", sources=frozenset(), overwrite=True)
+    others = {path.name.partition("-of-")[2] for path in list_store_files(request.output)}
+    mine = store_file(request.output, request.rules.shard).name.partition("-of-")[2]
     if others - {mine}:
         how = next(iter(others - {mine})).removesuffix(".sqlite")
         raise CommandError(
@@ -174,20 +182,20 @@ def prepare(request: Request) -> Path:
         )
     with report_write_errors(request.output):
         for folder in ("logs", "receipts", "posters"):
-            (home(request.output) / folder).mkdir(parents=True, exist_ok=True)
+            (home_folder(request.output) / folder).mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(request.output).free
     if free < LEAST_FREE_BYTES:
         raise OutputError(f"{request.output}: only {free / 1e6:.0f} MB are free", remedy="make room, or name another folder with --output")
     return Path(os.path.realpath(request.output))
 
 
-def root_of(book: Ledger, paths: Sequence[Path]) -> Path:
+def choose_root(store: StoreReader, paths: Sequence[Path]) -> Path:
     """The folder below which outputs mirror the tree: that of the first run, as long as it is there. Raises CommandError."""
-    kept = book.meta("root")
-    root = scanning.common_root(paths)
+    kept = store.meta("root")
+    root = sources.find_common_root(paths)
     if kept is None or not Path(kept).exists():
         return root
-    outside = [path for path in paths if not Path(scanning.absolute(path)).is_relative_to(kept)]
+    outside = [path for path in paths if not Path(sources.make_absolute(path)).is_relative_to(kept)]
     if outside:
         raise CommandError(
             f"{outside[0]}: the output holds what was made of {kept}, and this lies elsewhere", remedy="name another --output"
@@ -198,7 +206,7 @@ def root_of(book: Ledger, paths: Sequence[Path]) -> Path:
 # ------------------------------------------------------------------------------------------------ what there is
 
 
-def entry_of(found: Found, options: Options) -> Entry:
+def make_entry(found: Found, options: Options) -> Entry:
     """An input with the names that its output may get, the best first; the tree of the output mirrors the archive's."""
     suffix = encoders.default_suffix(options.codec) if found.kind == "video" else images.output_suffix(found.path)
     folder, name = os.path.split(found.relative)
@@ -211,36 +219,36 @@ def entry_of(found: Found, options: Options) -> Entry:
 
 def survey(request: Request) -> Iterator[tuple[Standing | Literal["passed over", "missing"], bytes, int | None, str]]:
     """What a run would find: standing, path below the root, size in bytes, and the reason why it is passed over. Writes nothing."""
-    paths = scanning.expand(request.sources)
+    paths = sources.expand_sources(request.sources)
     check_apart(paths, request.output)
-    file = ledger_file(request.output, request.rules.shard)
-    with ledger.open_ledger(file, read_only=True) if file.exists() else nullcontext() as book:
-        root = root_of(book, paths) if book else scanning.common_root(paths)
-        settings, exists = book.settings_id(request.settings) if book else 0, exists_in(request.output)
+    file = store_file(request.output, request.rules.shard)
+    with open_reader(file) if file.exists() else nullcontext() as store:
+        root = choose_root(store, paths) if store else sources.find_common_root(paths)
+        settings, exists = store.settings_id(request.settings) if store else None, make_exists(request.output)
         seen: set[bytes] = set()
-        for found in scanning.discover(paths, root=root, output=request.output, rules=request.rules):
+        for found in walk.discover(paths, root=root, output=request.output, rules=request.rules):
             if isinstance(found, PassedOver):
                 yield "passed over", os.fsencode(found.path), None, found.reason
                 continue
             seen.add(found.relative)
-            if book and request.dedupe:
-                found = replace(found, copy_of=book.known_copy(found.relative, settings=settings))
-            entry, again = entry_of(found, request.options), request.retry_failed
-            standing = book.look(entry, settings=settings, exists=exists, retry_failed=again) if book else "new"
+            if store and settings is not None and request.dedupe:
+                found = replace(found, copy_of=store.copies.original_of(found.relative, settings=settings))
+            entry, again = make_entry(found, request.options), request.retry_failed
+            standing = store.find_standing(entry, settings=settings, exists=exists, retry_failed=again) if store else "new"
             yield standing, found.relative, found.size_bytes, ""
-        below = listed_below(paths, root, request.rules)
-        for row in book.jobs(settings=settings) if book else ():
-            if row.relative not in seen and row.state not in ("done", "stale", "missing") and ledger.lies_below(row.relative, below):
+        below = find_listed_folders(paths, root, request.rules)
+        for row in store.jobs(settings=settings) if store else ():
+            if row.relative not in seen and row.state not in ("done", "stale", "missing") and lies_below(row.relative, below):
                 yield "missing", row.relative, row.size_bytes, ""
 
 
-def listed_below(paths: Sequence[Path], root: Path, rules: scanning.Rules) -> set[bytes]:
+def find_listed_folders(paths: Sequence[Path], root: Path, rules: Rules) -> set[bytes]:
     """What was listed completely, as paths below the root: what is not found there is missing. Nothing, where only a choice was listed."""
     if rules.include or rules.exclude or rules.max_size_bytes:
         return set()
-    tops = [Path(scanning.absolute(path)) for path in paths]
+    tops = [Path(sources.make_absolute(path)) for path in paths]
     return {b"" if path == root else os.fsencode(path.relative_to(root)) for path in tops}
 
 
-def exists_in(output: Path) -> Callable[[bytes], bool]:
+def make_exists(output: Path) -> Callable[[bytes], bool]:
     return lambda relative: os.path.lexists(output / os.fsdecode(relative))

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.batch import archive
-from pipeline.batch.store.ledger import LEFT, JobRow, Ledger
+from pipeline.batch.batch_run import BatchRun
+from pipeline.batch.progress import RunLog
+from pipeline.batch.store.reader import StoreReader
+from pipeline.batch.store.rows import LEFT, JobRow
+from pipeline.errors import OutputError
 from pipeline.files.output_paths import page_of
 from pipeline.records import ClassName, Prediction
 from pipeline.reports import archive_page
@@ -16,44 +22,85 @@ from pipeline.reports import archive_page
 MOST_ITEMS = 10_000  # that a browser shows and searches with ease
 
 
-def write_gallery(shards: Sequence[tuple[Ledger, int]], output: Path, *, refreshed: str) -> None:
-    """Write it anew, from the ledgers of all shards, each with the settings that count. Raises OutputError."""
-    archive_page.write_archive_page(file_of(output), gallery(shards, output, refreshed=refreshed), overwrite=True)
+class PagePublisher:
+    """Writes the page anew while a run is at work: the longer that takes, the more rarely. Somebody else's page is left alone."""
+
+    def __init__(self, run: BatchRun, log: RunLog) -> None:
+        self._run, self._log = run, log
+        self._due_seconds = 0.0  # by the monotonic clock
+        self._last_error = ""
+
+    def publish(self, *, ended: int, last: bool = False) -> None:
+        """`ended` is how many inputs this run has done or failed; the `last` page says nothing of work that goes on."""
+        started, page, known = time.monotonic(), page_file(self._run.output), self._run.store.meta("page")
+        settled = not ended and (not last or (page.exists() and known == "final"))
+        if not self._run.request.options.report or settled or (started < self._due_seconds and not last):
+            return
+        try:
+            self._write(known is not None, last=last)
+        except OutputError as error:  # the work goes on without it
+            if str(error) != self._last_error:  # it is tried again and again
+                self._log.write(f"the archive's page is not written: {error}")
+            self._last_error = str(error)
+        self._due_seconds = time.monotonic() + max(self._run.timings.publish_seconds, 50 * (time.monotonic() - started))
+
+    def _write(self, is_ours: bool, *, last: bool) -> None:
+        store, output = self._run.store, self._run.output
+        page = page_file(output)
+        with archive.open_other_shards(store.path) as others:
+            is_ours |= any(other.meta("page") for other in others)
+            if page.exists() and not is_ours and not self._run.request.options.overwrite:
+                raise OutputError(f"{page}: exists already", remedy="--overwrite replaces it")
+            store.set_meta("page", "final" if last else "at work")
+            shards = [(store, self._run.settings), *((other, other.newest_settings) for other in others)]
+            write_gallery(shards, output, refreshed=f"{time.strftime('%Y-%m-%d %H:%M')}{'' if last else ', at work'}")
+
+    def find_page(self) -> Path | None:
+        """The archive's page, where it has one that any of its shards knows of."""
+        store, output = self._run.store, self._run.output
+        with suppress(OutputError), archive.open_other_shards(store.path) as others:  # one of which somebody may keep to himself
+            return find_own_page((store, *others), output)
+        return find_own_page([store], output)
 
 
-def file_of(output: Path) -> Path:
+def write_gallery(shards: Sequence[tuple[StoreReader, int | None]], output: Path, *, refreshed: str) -> None:
+    """Write it anew, from the stores of all shards, each with the settings that count. Raises OutputError."""
+    archive_page.write_archive_page(page_file(output), make_gallery(shards, output, refreshed=refreshed), overwrite=True)
+
+
+def page_file(output: Path) -> Path:
     return output / "index.html"
 
 
-def own_page(books: Iterable[Ledger], output: Path) -> Path | None:
-    """The page, where it is there and one of the archive's ledgers knows of it; None where it is somebody else's."""
-    page = file_of(output)
-    return page if any(book.meta("page") for book in books) and page.exists() else None
+def find_own_page(stores: Iterable[StoreReader], output: Path) -> Path | None:
+    """The page, where it is there and one of the archive's stores knows of it; None where it is somebody else's."""
+    page = page_file(output)
+    return page if any(store.meta("page") for store in stores) and page.exists() else None
 
 
-def gallery(shards: Sequence[tuple[Ledger, int]], output: Path, *, refreshed: str) -> archive_page.ArchivePage:
-    """At most MOST_ITEMS inputs of each ledger are shown, failures before others; the counts are of all."""
+def make_gallery(shards: Sequence[tuple[StoreReader, int | None]], output: Path, *, refreshed: str) -> archive_page.ArchivePage:
+    """At most MOST_ITEMS inputs of each store are shown, failures before others; the counts are of all."""
     counts = dict.fromkeys(("done", "failed", "to do", "missing"), 0)
     items: list[archive_page.ArchiveItem] = []
     root = Path()
-    for book, number in shards:
-        root = archive.known_root(book)
-        states = book.counts(number)
+    for store, number in shards:
+        root = archive.read_root(store)
+        states = store.counts(number)
         for state, count in states.items():
             name = "to do" if state in LEFT else state
             if name in counts:
                 counts[name] += count
             elif state == "copy" and count:
                 counts["exact copies"] = counts.get("exact copies", 0) + count
-        rows = list(itertools.islice(book.jobs(["failed", "done"], number), MOST_ITEMS))
-        seen = book.best_seen([row.job for row in rows])
-        items += [_item(row, book, root, output, [archive_page.Sighting(*best) for best in seen.get(row.job, [])]) for row in rows]
+        rows = list(itertools.islice(store.jobs(["failed", "done"], number), MOST_ITEMS))
+        seen = store.seen.best_of_jobs([row.job for row in rows])
+        items += [_item(row, store, root, output, [archive_page.Sighting(*best) for best in seen.get(row.job, [])]) for row in rows]
     return archive_page.ArchivePage(title=root.name or str(root), counts=counts, refreshed=refreshed, items=items)
 
 
-def _item(row: JobRow, book: Ledger, root: Path, output: Path, seen: Sequence[archive_page.Sighting]) -> archive_page.ArchiveItem:
+def _item(row: JobRow, store: StoreReader, root: Path, output: Path, seen: Sequence[archive_page.Sighting]) -> archive_page.ArchiveItem:
     made = row.outcome or {}
-    file, poster = Path(os.fsdecode(row.output)), archive.poster_of(book, output, row.job).relative_to(output)
+    file, poster = Path(os.fsdecode(row.output)), archive.poster_file(store, output, row.job).relative_to(output)
     page = page_of(file)
     return archive_page.ArchiveItem(
         name=os.fsdecode(row.relative),

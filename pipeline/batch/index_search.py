@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.batch import archive
-from pipeline.batch.store import ledger
+from pipeline.batch.store.reader import StoreReader, open_reader
+from pipeline.batch.store.rows import HitRow
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.files.atomic import atomic_write
 from pipeline.files.output_paths import check_output, identify_files
@@ -71,7 +72,7 @@ class Hit:
 
 
 def search(output: Path, query: str, *, min_score: float = 0.0, min_seconds: float = 0.0, limit: int = 20) -> list[Hit]:
-    """Where what the query means was seen, in the ledgers of all shards, the best first.
+    """Where what the query means was seen, in the stores of all shards, the best first.
 
     What it means is told by `class_names.find_matches`: the first stage of which something is in the index is the answer. Of a kind it is
     when the scores of its classes came to SHOWN_SCORE together; of classes under one name, and in inputs whose record has no kinds, the
@@ -82,34 +83,34 @@ def search(output: Path, query: str, *, min_score: float = 0.0, min_seconds: flo
     if not query.strip() or limit < 1:
         raise CommandError(f"--limit {limit}: less than 1" if query.strip() else "QUERY: nothing to look for")
     with ExitStack() as stack:
-        books = [stack.enter_context(ledger.open_ledger(file, read_only=True)) for file in archive.known_ledgers(output)]
-        index = _Index(books, output)
+        stores = [stack.enter_context(open_reader(file)) for file in archive.find_store_files(output)]
+        index = _Index(stores, output)
         for match in class_names.find_matches(query, index.classes, indices=False):
             groups = [group for group in match.groups if index.has(group)]
             if groups:
                 found = [hit for group in groups for hit in index.hits(group, min_score, min_seconds, limit)]
-                return [index.placed(hit) for hit in sorted(found, key=index.order)[:limit]]
+                return [index.place(hit) for hit in sorted(found, key=index.order)[:limit]]
     return []
 
 
-class _Found(NamedTuple):
-    """A hit in the ledger of that number, and the name of what was looked for."""
+class _FoundHit(NamedTuple):
+    """A hit in the store of that number, and the name of what was looked for."""
 
     number: int
-    hit: ledger.Hit
+    hit: HitRow
     label: str
 
 
 class _Index:
-    """What the ledgers have seen. `classes` are all of ImageNet's where one of them was seen, and the others by their labels."""
+    """What the stores have seen. `classes` are all of ImageNet's where one of them was seen, and the others by their labels."""
 
-    def __init__(self, books: Sequence[ledger.Ledger], output: Path) -> None:
-        self._books, self._output = books, output
-        self._roots = [archive.known_root(book) for book in books]
-        seen = [book.classes() for book in books]
+    def __init__(self, stores: Sequence[StoreReader], output: Path) -> None:
+        self._stores, self._output = stores, output
+        self._roots = [archive.read_root(store) for store in stores]
+        seen = [store.seen.classes() for store in stores]
         known = {name.wnid: name for name in class_names.imagenet_classes()}
         self.classes = list(known.values()) if any(wnid in known for rows in seen for _, wnid, _ in rows) else []
-        self._ids: dict[int, list[tuple[int, int]]] = {}  # for each class the numbers of ledgers, and its ids in them
+        self._ids: dict[int, list[tuple[int, int]]] = {}  # for each class the numbers of stores, and its ids in them
         others: dict[tuple[str | None, str], int] = {}
         for number, rows in enumerate(seen):
             for class_id, wnid, label in rows:
@@ -124,29 +125,31 @@ class _Index:
 
     def has(self, group: ClassGroup) -> bool:
         kinds = self._kinds(group)
-        return any(place in self._ids for place in group.members) or any(book.has_kind(wnid) for wnid in kinds for book in self._books)
+        return any(place in self._ids for place in group.members) or any(
+            store.seen.has_kind(wnid) for wnid in kinds for store in self._stores
+        )
 
-    def hits(self, group: ClassGroup, min_score: float, min_seconds: float, limit: int) -> list[_Found]:
+    def hits(self, group: ClassGroup, min_score: float, min_seconds: float, limit: int) -> list[_FoundHit]:
         found = []
-        for number, book in enumerate(self._books):
+        for number, store in enumerate(self._stores):
             ids = [class_id for place in group.members for shard, class_id in self._ids.get(place, ()) if shard == number]
             if len(group.members) == 1:
-                seen = [hit for i in ids for hit in book.seen(i, min_score=min_score, min_seconds=min_seconds, limit=limit)]
+                seen = [hit for i in ids for hit in store.seen.class_hits(i, min_score=min_score, min_seconds=min_seconds, limit=limit)]
             else:
-                seen = self._together(book, group, ids, min_score, min_seconds, limit)
-            found += [_Found(number, hit, group.label) for hit in seen]
+                seen = self._together(store, group, ids, min_score, min_seconds, limit)
+            found += [_FoundHit(number, hit, group.label) for hit in seen]
         return found
 
     def _together(
-        self, book: ledger.Ledger, group: ClassGroup, ids: Sequence[int], min_score: float, min_seconds: float, limit: int
-    ) -> list[ledger.Hit]:
+        self, store: StoreReader, group: ClassGroup, ids: Sequence[int], min_score: float, min_seconds: float, limit: int
+    ) -> list[HitRow]:
         if group.wnid is None:
-            recorded, rest = [], book.seen_together(ids, self._kinds(group))
+            recorded, rest = [], store.seen.hits_of_any(ids, self._kinds(group))
         else:
-            recorded = book.kind_seen(group.wnid, min_score=min_score, min_seconds=min_seconds, limit=limit)
-            rest = book.seen_together(ids, (), without=group.wnid)
+            recorded = store.seen.kind_hits(group.wnid, min_score=min_score, min_seconds=min_seconds, limit=limit)
+            rest = store.seen.hits_of_any(ids, (), without=group.wnid)
         least = max(min_score, SHOWN_SCORE)  # a picture's classes are there with less
-        return recorded + [hit for hit in joined(rest) if hit.score >= least and hit.end_seconds - hit.start_seconds >= min_seconds]
+        return recorded + [hit for hit in join_hits(rest) if hit.score >= least and hit.end_seconds - hit.start_seconds >= min_seconds]
 
     def _kinds(self, group: ClassGroup) -> list[str]:
         """The wnids of all kinds that have only classes of the group; of a kind it is itself enough."""
@@ -155,10 +158,10 @@ class _Index:
         members = set(group.members)
         return [kind.wnid for kind in class_names.find_kinds(self.classes) if kind.wnid is not None and members.issuperset(kind.members)]
 
-    def order(self, found: _Found) -> tuple[float, Path, float]:
+    def order(self, found: _FoundHit) -> tuple[float, Path, float]:
         return -found.hit.score, self._roots[found.number] / os.fsdecode(found.hit.relative), found.hit.start_seconds
 
-    def placed(self, found: _Found) -> Hit:
+    def place(self, found: _FoundHit) -> Hit:
         hit, root = found.hit, self._roots[found.number]
         return Hit(
             input=root / os.fsdecode(hit.relative),
@@ -168,13 +171,13 @@ class _Index:
             end_seconds=hit.end_seconds,
             score=hit.score,
             output_begins_seconds=hit.output_begins_seconds,
-            copies=[root / os.fsdecode(copy) for copy in self._books[found.number].copies_of(hit.relative)],
+            copies=[root / os.fsdecode(copy) for copy in self._stores[found.number].copies.copies_of(hit.relative)],
         )
 
 
-def joined(hits: Sequence[ledger.Hit]) -> list[ledger.Hit]:
+def join_hits(hits: Sequence[HitRow]) -> list[HitRow]:
     """Hits in order of output and begin. Those of one output that overlap, or follow in the shorter pause, are one with the best score."""
-    found: list[ledger.Hit] = []
+    found: list[HitRow] = []
     for hit in hits:
         last = found[-1] if found else None
         if last is not None and last.output == hit.output and hit.start_seconds - last.end_seconds <= PAUSE_WITH_CUT_SECONDS:
@@ -191,11 +194,11 @@ class Clip(NamedTuple):
     made: bool
 
 
-class _Kept(Exception):
+class _KeptClip(Exception):
     """Out of `whole` without a new file."""
 
 
-def cut(hit: Hit, folder: Path, *, overwrite: bool) -> Clip | None:
+def cut_clip(hit: Hit, folder: Path, *, overwrite: bool) -> Clip | None:
     """Copy a hit's stretch out of the output's video into a folder; None for a picture.
 
     It begins with the last picture before the hit that can be shown without others. Where the clip exists it is cut once more and compared:
@@ -214,8 +217,8 @@ def cut(hit: Hit, folder: Path, *, overwrite: bool) -> Clip | None:
             muxer.cut_clip(hit.output, *hit.within_output, temporary)
             if there:
                 if filecmp.cmp(clip, temporary, shallow=False):
-                    raise _Kept
+                    raise _KeptClip
                 raise OutputError(f"{clip}: exists already, and shows something else than this hit", remedy="add --overwrite to replace it")
-    except _Kept:
+    except _KeptClip:
         return Clip(clip, made=False)
     return Clip(clip, made=True)

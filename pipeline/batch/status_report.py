@@ -1,4 +1,4 @@
-"""What a batch has done, is doing and has failed at, read from its ledgers while it runs or long after."""
+"""What a batch has done, is doing and has failed at, read from its stores while it runs or long after."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.batch import archive, archive_page
-from pipeline.batch.store import ledger
-from pipeline.batch.store.ledger import CopyRow, JobRow, Ledger, RunRow
+from pipeline.batch.store.reader import StoreReader, open_reader
+from pipeline.batch.store.rows import LEFT, CopyRow, JobRow, RunRow
 from pipeline.files import processes
 
 
@@ -52,33 +52,33 @@ class Status:
         return {**counts, "jobs": self.jobs}
 
 
-def read(output: Path, *, every_job: bool) -> Status:
+def read_status(output: Path, *, every_job: bool) -> Status:
     """The status of the batch in that folder; `jobs` is filled with `every_job`. Raises InputError when there is no batch."""
     status = Status()
-    for file in archive.known_ledgers(output):
-        with ledger.open_ledger(file, read_only=True) as book:
-            _add(status, book, output, every_job)
-            status.page = status.page or archive_page.own_page([book], output)
+    for file in archive.find_store_files(output):
+        with open_reader(file) as store:
+            _add_shard(status, store, output, every_job)
+            status.page = status.page or archive_page.find_own_page([store], output)
     return status
 
 
-def _add(status: Status, book: Ledger, output: Path, every_job: bool) -> None:
-    root = archive.known_root(book)
-    alive = [run for run in book.live_runs() if processes.is_running(run.process) is not False]
+def _add_shard(status: Status, store: StoreReader, output: Path, every_job: bool) -> None:
+    root = archive.read_root(store)
+    alive = [run for run in store.live_runs() if processes.is_running(run.process) is not False]
     status.runs += alive
-    counts = book.counts()
+    counts = store.counts()
     status.done += counts["done"]
     status.failed += counts["failed"]
     status.missing += counts["missing"]
-    at_work = list(_at_work(book, root)) if alive else []
+    at_work = list(_list_running(store, root)) if alive else []
     status.at_work += at_work
     status.running += len(at_work)
-    status.pending += sum(counts[state] for state in ledger.LEFT) - len(at_work)
-    status.failures += [(_path(root, row), row.error_text or "") for row in book.jobs(["failed"])]
+    status.pending += sum(counts[state] for state in LEFT) - len(at_work)
+    status.failures += [(_path(root, row), row.error_text or "") for row in store.jobs(["failed"])]
     if every_job:
         names = {running.input for running in at_work}
-        status.jobs += [_described(row, root, output, names) for row in book.jobs() if row.state not in ("stale", "copy")]
-    for copy in book.copies():
+        status.jobs += [_describe_job(row, root, output, names) for row in store.jobs() if row.state not in ("stale", "copy")]
+    for copy in store.copies.rows(store.newest_settings):
         _add_copy(status, copy, root, output, every_job)
 
 
@@ -95,11 +95,11 @@ def _add_copy(status: Status, copy: CopyRow, root: Path, output: Path, every_job
         status.jobs.append({"input": path, "state": told, "attempts": 0, "error": error, "output": made, "copy_of": original})
 
 
-def _at_work(book: Ledger, root: Path) -> Iterator[Running]:
+def _list_running(store: StoreReader, root: Path) -> Iterator[Running]:
     parts: dict[bytes, list[JobRow]] = {}
-    for row in book.jobs(parts=True):
+    for row in store.jobs(parts=True):
         parts.setdefault(row.relative, []).append(row)
-    for row in book.jobs(["running", "split"]):
+    for row in store.jobs(["running", "split"]):
         of_it = parts.get(row.relative, [])
         if row.state == "running":
             yield Running(input=_path(root, row), frames_done=row.frames_done, frames_total=row.frames_total)
@@ -111,7 +111,7 @@ def _path(root: Path, row: JobRow) -> str:
     return str(root / os.fsdecode(row.relative))
 
 
-def _described(row: JobRow, root: Path, output: Path, at_work: set[str]) -> dict[str, Any]:
+def _describe_job(row: JobRow, root: Path, output: Path, at_work: set[str]) -> dict[str, Any]:
     path = _path(root, row)
     state = row.state
     told = state if state in ("done", "failed", "missing") else "running" if path in at_work else "pending"

@@ -27,7 +27,7 @@ from pipeline.records import Outcome, Progress, clock, percent, printable
 
 if TYPE_CHECKING:
     from pipeline.batch.index_search import Hit
-    from pipeline.batch.scheduler import Overview, Summary
+    from pipeline.batch.progress import Overview, Summary
     from pipeline.batch.status_report import Status
     from pipeline.explain.planning import Job
     from pipeline.training.transfer_learning import TrainingResult

@@ -18,7 +18,7 @@ def test_a_file_system_of_the_network_is_known_by_its_mount(tmp_path: Path) -> N
         mounts.write_text("\n".join(lines) + "\n")
 
     def found(path: Path) -> bool:
-        return archive.on_network(path, mounts_file=mounts)
+        return archive.is_on_network(path, mounts_file=mounts)
 
     at((Path("/"), "ext4"), (tmp_path / "a b", "nfs4"), (tmp_path / "a b" / "ü", "tmpfs"))
     assert [found(p) for p in (tmp_path, tmp_path / "a b", tmp_path / "a b" / "x", tmp_path / "a b" / "ü" / "x")] == [
@@ -30,7 +30,7 @@ def test_a_file_system_of_the_network_is_known_by_its_mount(tmp_path: Path) -> N
     assert not found(tmp_path / "a bc")
     at((Path("/"), "fuse.sshfs"), (tmp_path, "cifs"), (tmp_path, "xfs"))
     assert found(Path("/")) and not found(tmp_path)
-    assert not archive.on_network(tmp_path, mounts_file=tmp_path / "none")
+    assert not archive.is_on_network(tmp_path, mounts_file=tmp_path / "none")
 
 
 def test_outputs_mirror_the_tree_and_clashing_names_keep_their_suffix() -> None:
@@ -44,7 +44,7 @@ def test_outputs_mirror_the_tree_and_clashing_names_keep_their_suffix() -> None:
             mtime_ns=1,
             clashes=clashes,
         )  # type: ignore[arg-type]
-        return list(archive.entry_of(found, Options(**options)).outputs)  # type: ignore[arg-type]
+        return list(archive.make_entry(found, Options(**options)).outputs)  # type: ignore[arg-type]
 
     assert names(b"trips/a.mov")[:2] == [b"trips/a_output.mp4", b"trips/a.mov_output.mp4"]
     assert names(b"trips/a.mov", clashes=True)[0] == b"trips/a.mov_output.mp4"

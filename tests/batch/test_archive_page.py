@@ -9,8 +9,12 @@ import pytest
 from support.commands import run
 from support.indexed import EGYPTIAN, TABBY, an_archive, seen
 
-from pipeline.batch import archive, archive_page, scanning, status_report
-from pipeline.batch.store.ledger import Entry, open_ledger
+from pipeline.batch import archive, archive_page, status_report
+from pipeline.batch.scanning import walk
+from pipeline.batch.scanning.rules import Rules
+from pipeline.batch.store.changes import Failed
+from pipeline.batch.store.job_store import open_store
+from pipeline.batch.store.rows import Entry
 from pipeline.files.processes import Process
 from pipeline.models import zoo
 from pipeline.records import Found, ModelChoice, Options
@@ -20,12 +24,12 @@ def test_a_page_is_the_archives_where_one_of_its_ledgers_knows_of_it(tmp_path: P
     out = an_archive(tmp_path, {"a.mov": []}, shard=(1, 2))
     an_archive(tmp_path, {"b.mov": []}, shard=(2, 2))
     (out / "index.html").write_text("somebody else's")
-    assert status_report.read(out, every_job=False).page is None
-    with open_ledger(archive.ledger_files(out)[1]) as book:
-        book.set_meta("page", "final")
-    assert status_report.read(out, every_job=False).page == out / "index.html"
+    assert status_report.read_status(out, every_job=False).page is None
+    with open_store(archive.list_store_files(out)[1]) as store:
+        store.set_meta("page", "final")
+    assert status_report.read_status(out, every_job=False).page == out / "index.html"
     (out / "index.html").unlink()
-    assert status_report.read(out, every_job=False).page is None
+    assert status_report.read_status(out, every_job=False).page is None
 
 
 @pytest.mark.process
@@ -33,25 +37,23 @@ def test_a_page_is_the_archives_where_one_of_its_ledgers_knows_of_it(tmp_path: P
 def test_without_a_page_of_its_own_a_batch_opens_its_folder(tmp_path: Path, option: str) -> None:
     """Somebody else's page is neither named nor opened; no worker is started, for the one picture has failed before."""
     out, given, opener = tmp_path / "out", tmp_path / "given", tmp_path / "bin" / "xdg-open"
-    for folder in (given, opener.parent, archive.home(out)):
+    for folder in (given, opener.parent, archive.home_folder(out)):
         folder.mkdir(parents=True)
     (given / "a.jpg").write_text("torn")
     (out / "index.html").write_text("somebody else's")
     opener.write_text(f'#!/bin/sh\necho "$1" >> "{tmp_path}/opened"\n')
     opener.chmod(0o755)
-    request = archive.Request(
-        sources=["given"], output=out, choice=ModelChoice(model=zoo.DEFAULT_MODEL), options=Options(), rules=scanning.Rules()
-    )
-    with open_ledger(archive.ledger_file(out, None)) as book:
-        number = book.settings(request.settings)
-        run_number = book.begin_run(settings=number, command="", version="", process=Process.here())
-        book.set_meta("root", str(given))
-        [found] = [each for each in scanning.discover([given], root=given, output=out, rules=request.rules) if isinstance(each, Found)]
-        book.enter([archive.entry_of(found, request.options)], run=run_number, settings=number, exists=lambda _: False)
-        claim = book.claim(run=run_number, settings=number, owner=Process.here(), exists=lambda _: False)
-        assert claim is not None
-        book.fail(claim, error_class="InputError", error_text="a.jpg: torn", charge="error", final=True, how="error")
-        book.end_run(run_number, 1)
+    request = archive.Request(sources=["given"], output=out, choice=ModelChoice(model=zoo.DEFAULT), options=Options(), rules=Rules())
+    with open_store(archive.store_file(out, None)) as store:
+        number = store.add_settings(request.settings)
+        run_number = store.runs.begin(settings=number, command="", version="", process=Process.here())
+        store.set_meta("root", str(given))
+        [found] = [each for each in walk.discover([given], root=given, output=out, rules=request.rules) if isinstance(each, Found)]
+        store.entries.add([archive.make_entry(found, request.options)], run=run_number, settings=number, exists=lambda _: False)
+        lease = store.leases.take(run=run_number, settings=number, owner=Process.here(), exists=lambda _: False)
+        assert lease is not None
+        store.leases.settle(lease, Failed(charge="error", error_class="InputError", error_text="a.jpg: torn"), now=0.0)
+        store.runs.end(run_number, 1)
     ended = run("batch", "given", "-o", "out", "--open", option, cwd=tmp_path, PATH=f"{opener.parent}:{os.environ['PATH']}")
     assert ended.code == 1 and "nothing to do" in ended.err and "page:" not in ended.err, ended.err
     assert (tmp_path / "opened").read_text() == f"{out}\n" and (out / "index.html").read_text() == "somebody else's"
@@ -64,21 +66,23 @@ def test_what_is_shown_of_an_archive(tmp_path: Path) -> None:
     an_archive(tmp_path, {"c.mov": [seen(TABBY, 3, 4, 0.9)]}, shard=(2, 2))
     (out / "sub").mkdir()
     (out / "sub" / "a.mov_output.html").touch()
-    files = archive.ledger_files(out)
-    with open_ledger(files[0]) as one, open_ledger(files[1]) as two:
+    files = archive.list_store_files(out)
+    with open_store(files[0]) as one, open_store(files[1]) as two:
         number = one.newest_settings
-        run = one.begin_run(settings=number, command="", version="", process=Process.here())
+        assert number is not None
+        run = one.runs.begin(settings=number, command="", version="", process=Process.here())
         for name in ("bad.mov", "later.mov"):
             found = Found(path=Path(name), relative=name.encode(), kind="video", size_bytes=1, mtime_ns=1)
-            one.enter([Entry(found=found, outputs=[f"{name}.mp4".encode()])], run=run, settings=number, exists=lambda _: False)
-        claim = one.claim(run=run, settings=number, owner=Process.here(), exists=lambda _: False)
-        assert claim is not None
-        one.fail(claim, error_class="InputError", error_text="/archive/bad.mov: no video in it", charge="error", final=True, how="error")
+            one.entries.add([Entry(found=found, outputs=[f"{name}.mp4".encode()])], run=run, settings=number, exists=lambda _: False)
+        lease = one.leases.take(run=run, settings=number, owner=Process.here(), exists=lambda _: False)
+        assert lease is not None
+        failed = Failed(charge="error", error_class="InputError", error_text="/archive/bad.mov: no video in it")
+        one.leases.settle(lease, failed, now=0.0)
         job = next(row.job for row in one.jobs(["done"]))
-        poster = archive.poster_of(one, out, job)
+        poster = archive.poster_file(one, out, job)
         poster.parent.mkdir()
         poster.touch()
-        page = archive_page.gallery([(one, number), (two, two.newest_settings)], out, refreshed="now")
+        page = archive_page.make_gallery([(one, number), (two, two.newest_settings)], out, refreshed="now")
         archive_page.write_gallery([(one, number), (two, two.newest_settings)], out, refreshed="now")
     assert page.counts == {"done": 3, "failed": 1, "to do": 1, "missing": 0} and page.title == "archive"
     assert [(item.name, item.state, item.error) for item in page.items] == [

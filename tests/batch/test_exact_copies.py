@@ -15,9 +15,12 @@ import pytest
 from support.archives import call_batch, picture, run_batch, states, status, tree
 from support.commands import call
 
-from pipeline.batch import archive, exact_copies, index_search, scanning
+from pipeline.batch import archive, index_search
 from pipeline.batch import status_report as standing
-from pipeline.batch.store.ledger import Ledger, open_ledger
+from pipeline.batch.scanning import exact_copies, walk
+from pipeline.batch.scanning.rules import Rules
+from pipeline.batch.store.changes import Failed, Finished, Retry, SourceChanged
+from pipeline.batch.store.job_store import Store, open_store
 from pipeline.files.processes import Process
 from pipeline.records import ClassName, Found, LabelInterval, Options
 
@@ -30,7 +33,7 @@ class Night:
     """An archive in `given` and its ledger, gone through as a batch does, but for the pictures: an output is a file with a word in it."""
 
     place: Path
-    book: Ledger
+    store: Store
 
     def write(self, **files: bytes) -> None:
         for name, content in files.items():
@@ -40,53 +43,53 @@ class Night:
 
     def list(self, *, dedupe: bool = True, settings: str = "{}", at_once: int = 100) -> dict[str, str]:
         """What a run finds, each with its standing; entered so many at once."""
-        number, root = self.book.settings(settings), self.place / "given"
-        self.run = self.book.begin_run(settings=number, command="", version="", process=Process.here())
-        self.book.set_meta("root", str(root))
+        number, root = self.store.add_settings(settings), self.place / "given"
+        self.run = self.store.runs.begin(settings=number, command="", version="", process=Process.here())
+        self.store.set_meta("root", str(root))
         self.settings = number
-        exists = archive.exists_in(self.place / "out")
-        self.copies = exact_copies.Copies(self.book, root=root, settings=number, run=self.run, exists=exists)
-        listing = scanning.discover([root], root=root, output=self.place / "out", rules=scanning.Rules())
+        exists = archive.make_exists(self.place / "out")
+        self.copies = exact_copies.CopyFinder(self.store, root=root, settings=number, run=self.run, exists=exists)
+        listing = walk.discover([root], root=root, output=self.place / "out", rules=Rules())
         waiting: list[Found] = []
         found: dict[str, str] = {}
 
         def enter() -> None:
-            entries = [archive.entry_of(each, Options()) for each in waiting]
-            standings = self.book.enter(entries, run=self.run, settings=number, exists=exists)
+            entries = [archive.make_entry(each, Options()) for each in waiting]
+            standings = self.store.entries.add(entries, run=self.run, settings=number, exists=exists)
             found.update({os.fsdecode(each.relative): said for each, said in zip(waiting, standings, strict=True)})
-            self.copies.entered()
+            self.copies.confirm_entered()
             waiting.clear()
 
-        for each in self.copies.marked(listing) if dedupe else listing:
+        for each in self.copies.mark(listing) if dedupe else listing:
             if isinstance(each, Found):
                 waiting.append(each)
             if each is None or len(waiting) == at_once:
                 enter()
         enter()
-        self.book.close_listing(run=self.run, settings=number, below=[b""])
-        for _ in self.copies.look():
+        self.store.entries.close_listing(run=self.run, settings=number, below=[b""])
+        for _ in self.copies.read_rest():
             pass
         return found
 
     def make(self) -> list[str]:
         """Everything that is to do, and what that was."""
         made = []
-        while claim := self.book.claim(run=self.run, settings=self.settings, owner=Process.here(), exists=lambda _: False):
-            made.append(os.fsdecode(claim.relative))
-            (self.place / "out" / os.fsdecode(claim.output)).parent.mkdir(parents=True, exist_ok=True)
-            (self.place / "out" / os.fsdecode(claim.output)).write_text("made")
+        while lease := self.store.leases.take(run=self.run, settings=self.settings, owner=Process.here(), exists=lambda _: False):
+            made.append(os.fsdecode(lease.relative))
+            (self.place / "out" / os.fsdecode(lease.output)).parent.mkdir(parents=True, exist_ok=True)
+            (self.place / "out" / os.fsdecode(lease.output)).write_text("made")
             seen = LabelInterval(name=TABBY, start_seconds=0, end_seconds=0, frames=1, mean_score=0.5, best_score=0.5)
-            assert self.book.finish(claim, outcome={}, stretches=[seen], frames=1)
-        self.book.end_run(self.run, 0)
+            assert self.store.leases.settle(lease, Finished(outcome={}, intervals=[seen], frames=1), now=0.0) == "done"
+        self.store.runs.end(self.run, 0)
         return made
 
 
 @pytest.fixture
 def a_night(tmp_path: Path) -> Iterator[Night]:
-    file = archive.ledger_file(tmp_path / "out", None)
+    file = archive.store_file(tmp_path / "out", None)
     file.parent.mkdir(parents=True)
-    with open_ledger(file) as book:
-        yield Night(tmp_path, book)
+    with open_store(file) as store:
+        yield Night(tmp_path, store)
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 100])
@@ -101,10 +104,10 @@ def test_the_first_of_some_copies_is_made_and_stands_for_all(a_night: Night, tmp
         "sub/f.jpg": "copy",
     }
     assert a_night.copies.count() == 3
-    told = {job["input"].removeprefix(f"{tmp_path}/given/"): job for job in standing.read(tmp_path / "out", every_job=True).jobs}
+    told = {job["input"].removeprefix(f"{tmp_path}/given/"): job for job in standing.read_status(tmp_path / "out", every_job=True).jobs}
     assert (told["c.jpg"]["state"], told["c.jpg"]["copy_of"], told["a.jpg"]["copy_of"]) == ("pending", f"{tmp_path}/given/a.jpg", None)
     assert sorted(a_night.make()) == ["a.jpg", "b.jpg", "e.png"]
-    found = standing.read(tmp_path / "out", every_job=True)
+    found = standing.read_status(tmp_path / "out", every_job=True)
     assert (found.total, found.done, found.pending, found.copies) == (6, 6, 0, 3)
     told = {job["input"].removeprefix(f"{tmp_path}/given/"): job for job in found.jobs}
     assert told["sub/f.jpg"] == {
@@ -143,7 +146,7 @@ def test_each_file_is_read_once_and_only_where_another_is_as_large(a_night: Nigh
     a_night.write(c_jpg=B)  # as large as before
     os.utime(a_night.place / "given" / "c.jpg", ns=(7, 7))
     assert a_night.list()["c.jpg"] == "copy" and len(read) == 4
-    assert a_night.book.known_copy(b"c.jpg", settings=a_night.settings) == b"b.jpg"
+    assert a_night.store.copies.original_of(b"c.jpg", settings=a_night.settings) == b"b.jpg"
 
 
 @pytest.mark.parametrize("dedupe", [True, False])
@@ -154,13 +157,13 @@ def test_of_large_files_only_those_with_the_same_ends_are_read_wholly(
     """Five files of one size: two differ at an end; of three whose ends agree one has another middle."""
     monkeypatch.setattr(exact_copies, "END_BYTES", 16)
     read: dict[str, int] = {}
-    real = exact_copies.Copies._read
+    real = exact_copies.CopyFinder._read
 
-    def counted(self: exact_copies.Copies, found: Found, of: Any, pieces: Any) -> Any:
+    def counted(self: exact_copies.CopyFinder, found: Found, of: Any, pieces: Any) -> Any:
         read[f"{found.path.name} {of}"] = read.get(f"{found.path.name} {of}", 0) + 1
         return real(self, found, of, pieces)
 
-    monkeypatch.setattr(exact_copies.Copies, "_read", counted)
+    monkeypatch.setattr(exact_copies.CopyFinder, "_read", counted)
     x = b"\xff\xd8\xff" + b"x" * 61
     a_night.write(a_jpg=x, b_jpg=x[:-1] + b"y", c_jpg=x, d_jpg=x[:3] + b"y" + x[4:], e_jpg=x[:20] + b"y" + x[21:])
     found = a_night.list(dedupe=dedupe, at_once=at_once)
@@ -168,7 +171,7 @@ def test_of_large_files_only_those_with_the_same_ends_are_read_wholly(
     expected = {f"{name}.jpg ends": 1 for name in "abcde"} | {f"{name}.jpg sha256": 1 for name in "ace"}
     assert read == expected and a_night.copies.count() == 1
     a_night.list(dedupe=dedupe, at_once=at_once)
-    assert read == expected  # the ledger keeps it
+    assert read == expected  # the store keeps it
     a_night.write(b_jpg=x)
     os.utime(a_night.place / "given" / "b.jpg", ns=(7, 7))
     a_night.list(dedupe=dedupe, at_once=at_once)
@@ -194,10 +197,10 @@ def test_a_copy_is_made_when_its_original_changes_or_goes(a_night: Night, tmp_pa
 def test_an_original_that_changes_while_it_is_made_sets_its_copies_free(a_night: Night) -> None:
     a_night.write(a_jpg=A, b_jpg=A, c_jpg=A)
     a_night.list()
-    claim = a_night.book.claim(run=a_night.run, settings=a_night.settings, owner=Process.here(), exists=lambda _: False)
-    assert claim is not None and claim.relative == b"a.jpg"
-    assert a_night.book.change(claim, size_bytes=1, mtime_ns=1)
-    assert a_night.book.counts()["copy"] == 1 and a_night.book.known_copy(b"c.jpg", settings=a_night.settings) == b"b.jpg"
+    lease = a_night.store.leases.take(run=a_night.run, settings=a_night.settings, owner=Process.here(), exists=lambda _: False)
+    assert lease is not None and lease.relative == b"a.jpg"
+    assert a_night.store.leases.settle(lease, SourceChanged(size_bytes=1, mtime_ns=1), now=0.0) == "ready"
+    assert a_night.store.counts()["copy"] == 1 and a_night.store.copies.original_of(b"c.jpg", settings=a_night.settings) == b"b.jpg"
     assert a_night.make() == ["a.jpg", "b.jpg"]
     assert a_night.list() == {"a.jpg": "copy", "b.jpg": "done", "c.jpg": "copy"}  # a is what it was after all, and b was made of that
     assert a_night.make() == []
@@ -232,10 +235,11 @@ def test_what_is_done_stands_for_a_copy_that_sorts_before_it(a_night: Night, tmp
 def test_a_copy_of_what_is_tried_again_has_no_error(a_night: Night, tmp_path: Path) -> None:
     a_night.write(a_jpg=A, b_jpg=A)
     a_night.list()
-    claim = a_night.book.claim(run=a_night.run, settings=a_night.settings, owner=Process.here(), exists=lambda _: False)
-    assert claim is not None
-    a_night.book.fail(claim, error_class="MemoryError", error_text="memory ran out", charge="error", how="error", ready_after=1e12)
-    told = {Path(job["input"]).name: job for job in standing.read(tmp_path / "out", every_job=True).jobs}
+    lease = a_night.store.leases.take(run=a_night.run, settings=a_night.settings, owner=Process.here(), exists=lambda _: False)
+    assert lease is not None
+    retry = Retry(charge="error", error_class="MemoryError", error_text="memory ran out", pause_seconds=1e12)
+    a_night.store.leases.settle(lease, retry, now=0.0)
+    told = {Path(job["input"]).name: job for job in standing.read_status(tmp_path / "out", every_job=True).jobs}
     assert {name: (job["state"], job["error"]) for name, job in told.items()} == {
         "a.jpg": ("pending", "memory ran out"),
         "b.jpg": ("pending", None),
@@ -245,17 +249,17 @@ def test_a_copy_of_what_is_tried_again_has_no_error(a_night: Night, tmp_path: Pa
 def test_a_copy_of_what_fails_says_so_and_one_that_goes_is_missing(a_night: Night, tmp_path: Path) -> None:
     a_night.write(a_jpg=A, b_jpg=A, c_jpg=A)
     a_night.list()
-    claim = a_night.book.claim(run=a_night.run, settings=a_night.settings, owner=Process.here(), exists=lambda _: False)
-    assert claim is not None
-    a_night.book.fail(claim, error_class="InputError", error_text="torn", charge="error", final=True, how="error")
+    lease = a_night.store.leases.take(run=a_night.run, settings=a_night.settings, owner=Process.here(), exists=lambda _: False)
+    assert lease is not None
+    a_night.store.leases.settle(lease, Failed(charge="error", error_class="InputError", error_text="torn"), now=0.0)
     (tmp_path / "given" / "c.jpg").unlink()
     assert a_night.list() == {"a.jpg": "failed", "b.jpg": "copy"}
-    found = standing.read(tmp_path / "out", every_job=False)
+    found = standing.read_status(tmp_path / "out", every_job=False)
     given = tmp_path / "given"
     assert found.failures == [(f"{given}/a.jpg", "torn"), (f"{given}/b.jpg", f"is a copy of {given}/a.jpg, which has failed: torn")]
     assert (found.failed, found.missing, found.copies) == (2, 1, 1)
     (tmp_path / "given" / "a.jpg").unlink()
-    a_night.book.free_copies(claim)
+    a_night.store.leases.free_copies(lease)
     assert a_night.make() == ["b.jpg"]
 
 

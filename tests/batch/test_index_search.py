@@ -20,7 +20,8 @@ from support.decoding import decoded
 from support.indexed import EGYPTIAN, TABBY, an_archive, seen
 
 from pipeline.batch import archive, index_search
-from pipeline.batch.store.ledger import Entry, open_ledger
+from pipeline.batch.store.job_store import open_store
+from pipeline.batch.store.rows import Entry
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.files.processes import Process
 from pipeline.models import class_names
@@ -169,11 +170,11 @@ def test_what_is_wrong_with_a_query(cats: Path, tmp_path: Path) -> None:
 
 def test_what_is_made_anew_is_not_found_meanwhile(tmp_path: Path) -> None:
     out = an_archive(tmp_path, {"a.mov": [seen(TABBY, 0, 5, 0.4)]})
-    with open_ledger(archive.ledger_file(out, None)) as book:
-        number = book.settings("{}")
-        run = book.begin_run(settings=number, command="", version="", process=Process.here())
+    with open_store(archive.store_file(out, None)) as store:
+        number = store.add_settings("{}")
+        run = store.runs.begin(settings=number, command="", version="", process=Process.here())
         found = Found(path=Path("a.mov"), relative=b"a.mov", kind="video", size_bytes=2, mtime_ns=1)
-        assert book.enter([Entry(found=found, outputs=[b"a.mov_output.mp4"])], run=run, settings=number, exists=lambda _: True) == [
+        assert store.entries.add([Entry(found=found, outputs=[b"a.mov_output.mp4"])], run=run, settings=number, exists=lambda _: True) == [
             "changed"
         ]
     assert index_search.search(out, "tabby") == []
@@ -191,16 +192,16 @@ def test_hits_are_cut_out_of_the_video(tmp_path: Path) -> None:
     out = an_archive(tmp_path / "out", {"v": [seen(TABBY, 1.5, 2.48, 0.9), seen(EGYPTIAN, 0, 0, 0.5)], "gone": [seen(TABBY, 0, 1, 0.8)]})
     clips.write_clip(out / "v_output.mp4", [Fraction(n, 25) for n in range(100)], audio_start=Fraction(0), audio_seconds=4.0)
     first, second, picture = [*index_search.search(out, "tabby"), *index_search.search(out, "Egyptian cat")]
-    made = index_search.cut(first, tmp_path / "cuts", overwrite=False)
+    made = index_search.cut_clip(first, tmp_path / "cuts", overwrite=False)
     assert made is not None and made.made and made.path.name == "v_output_tabby_1.500.mp4"
     times, pictures = decoded(made.path)
     numbers = [clips.read_number(shown) for shown in pictures]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     assert numbers[0] in (25, 37) and numbers[-1] in (61, 62, 63, 64)
     np.testing.assert_allclose(np.diff(times), 0.04, atol=1e-4)
-    assert index_search.cut(picture, tmp_path / "cuts", overwrite=False) is None
+    assert index_search.cut_clip(picture, tmp_path / "cuts", overwrite=False) is None
     with pytest.raises(InputError, match="not there any more"):
-        index_search.cut(second, tmp_path / "cuts", overwrite=False)
+        index_search.cut_clip(second, tmp_path / "cuts", overwrite=False)
 
 
 @pytest.mark.media
@@ -210,17 +211,17 @@ def test_a_clip_that_is_there_is_kept_if_it_is_the_same_hit(tmp_path: Path, suff
     hit = index_search.Hit(
         input=Path("v"), output=tmp_path / f"v_output.{suffix}", label="tabby", start_seconds=0.5, end_seconds=1.0, score=0.9
     )
-    first = index_search.cut(hit, tmp_path / "cuts", overwrite=False)
+    first = index_search.cut_clip(hit, tmp_path / "cuts", overwrite=False)
     assert first is not None
     before = first.path.stat()
-    assert index_search.cut(hit, tmp_path / "cuts", overwrite=False) == (first.path, False)
+    assert index_search.cut_clip(hit, tmp_path / "cuts", overwrite=False) == (first.path, False)
     assert (first.path.stat().st_ino, first.path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     longer = replace(hit, end_seconds=1.8)  # begins alike, so its clip has the same name
     with pytest.raises(OutputError, match="exists already, and shows something else than this hit; add --overwrite"):
-        index_search.cut(longer, tmp_path / "cuts", overwrite=False)
+        index_search.cut_clip(longer, tmp_path / "cuts", overwrite=False)
     size = before.st_size
     assert first.path.stat().st_ino == before.st_ino
-    assert index_search.cut(longer, tmp_path / "cuts", overwrite=True) == (first.path, True) and first.path.stat().st_size > size
+    assert index_search.cut_clip(longer, tmp_path / "cuts", overwrite=True) == (first.path, True) and first.path.stat().st_size > size
     assert [path.name for path in (tmp_path / "cuts").iterdir()] == [first.path.name]
 
 

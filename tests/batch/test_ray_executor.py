@@ -22,9 +22,10 @@ from PIL import Image
 from support import clips
 from support.decoding import decoded
 
-from pipeline.batch import archive, scanning, scheduler
+from pipeline.batch import archive, scheduler
 from pipeline.batch.executors import local_executor, ray_executor
-from pipeline.batch.messages import ORDERS, Advanced, Broken, Ended, Event, Executor, Lost, Ready, Setup, Task
+from pipeline.batch.messages import TASKS_AT_ONCE, Advanced, Broken, Event, Executor, Lost, Ready, Result, Setup, Task
+from pipeline.batch.scanning.rules import Rules
 from pipeline.errors import CommandError
 from pipeline.records import Found, ModelChoice, Options
 
@@ -111,26 +112,26 @@ def test_orders_end_and_workers_die_and_drain(kind: str, long: Path, tmp_path: P
         engine.give(0, order(tmp_path / "none.png", tmp_path / "none_out.png", "none"))
         results = {}
         while len(results) < 2:
-            event = until(engine, Ended)
-            results[event.result.token] = event.result
+            result = until(engine, Result)
+            results[result.token] = result
         assert results["picture"].how == "done" and results["picture"].frames == 1 and (tmp_path / "p_out.png").exists()
         assert results["none"].how == "changed" and "cannot be read any more" in results["none"].error
 
-        engine.give(0, order(long, tmp_path / "long_out.mp4", "long", whole=True))
+        engine.give(0, order(long, tmp_path / "long_out.mp4", "long", undivided=True))
         advanced = until(engine, Advanced)
         assert (advanced.worker, advanced.token) == (0, "long") and advanced.frames_done >= 0
         os.kill(ready.pid, signal.SIGKILL)
         seen: list[Event] = []
         lost = until(engine, Lost, seen)
-        assert lost.worker == 0 and not lost.blameless and not any(isinstance(event, Ended) for event in seen)
+        assert lost.worker == 0 and not lost.blameless and not any(isinstance(event, Result) for event in seen)
         again = until(engine, Ready)
         assert again.worker == 0 and again.pid not in (None, ready.pid)
 
-        engine.give(0, order(long, tmp_path / "long_out.mp4", "again", whole=True))
+        engine.give(0, order(long, tmp_path / "long_out.mp4", "again", undivided=True))
         until(engine, Advanced)
         engine.drain()
-        ended = until(engine, Ended)
-        assert ended.result.token == "again" and ended.result.how == "stopped" and not (tmp_path / "long_out.mp4").exists()
+        ended = until(engine, Result)
+        assert ended.token == "again" and ended.how == "stopped" and not (tmp_path / "long_out.mp4").exists()
     for pid in (ready.pid, again.pid):
         wait_until(lambda pid=pid: not alive(pid))
     for file in sorted(tmp_path.glob(".long_out*/**/*"), reverse=True):  # what the next run would go on with
@@ -195,7 +196,7 @@ def wait_until(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
     ],
 )
 def test_each_worker_has_its_share(nodes: list[tuple[float, float]], count: int | None, device: str, expected: Any) -> None:
-    assert ray_executor.shares(nodes, count, device=device) == expected
+    assert ray_executor.share_out(nodes, count, device=device) == expected
 
 
 @pytest.mark.parametrize(
@@ -203,7 +204,7 @@ def test_each_worker_has_its_share(nodes: list[tuple[float, float]], count: int 
 )
 def test_a_cluster_without_room_is_refused(nodes: list[tuple[float, float]], count: int | None, device: str) -> None:
     with pytest.raises(CommandError, match="the Ray cluster has"):
-        ray_executor.shares(nodes, count, device=device)
+        ray_executor.share_out(nodes, count, device=device)
 
 
 def test_what_no_cluster_can_do_is_refused() -> None:
@@ -280,11 +281,11 @@ def test_a_lost_node_costs_nobody_anything(nodes: Any, tmp_path: Path) -> None:
         return engines[0]  # type: ignore[no-any-return]
 
     def looks_on() -> bool:
-        """Called in each turn of the loop: after the third result a node goes, in the midst of an order."""
+        """Called in each turn of the loop: after the third result a node goes, in the midst of a task."""
         if len(watcher.outcomes) >= 3 and not removed:
-            held = [q for q in engines[0]._asked.values() if q.what == "do"]
+            places = engines[0].nodes_at_work()
             for node in nodes.worker_nodes:
-                tokens = [q.token for q in held if engines[0]._members[q.worker].node == node.node_id]
+                tokens = [token for token, place in places.items() if place == node.node_id]
                 if tokens:
                     removed.append((node.node_id, tokens))
                     nodes.remove_node(node, allow_graceful=False)
@@ -292,18 +293,18 @@ def test_a_lost_node_costs_nobody_anything(nodes: Any, tmp_path: Path) -> None:
         return False
 
     request = archive.Request(
-        sources=[str(given)], output=output, choice=ModelChoice(model="efficientnet_lite0"), options=OPTIONS, rules=scanning.Rules()
+        sources=[str(given)], output=output, choice=ModelChoice(model="efficientnet_lite0"), options=OPTIONS, rules=Rules()
     )
-    summary = scheduler.run(request, open_engine=open_engine, watcher=watcher, stopping=looks_on)
+    summary = scheduler.run(request, open_executor=open_engine, watcher=watcher, stopping=looks_on)
     assert removed and summary.done == 15 and not summary.failures and not summary.left
     assert any("has died: its node was lost" in text for text in watcher.texts), watcher.texts
-    with sqlite3.connect(output / ".heatreel" / "ledger.sqlite") as book:
-        assert book.execute("SELECT state, count(*), sum(crashes), sum(errors) FROM job GROUP BY state").fetchall() == [("done", 15, 0, 0)]
-        assert book.execute("SELECT count(*), count(DISTINCT job) FROM attempt WHERE how = 'done'").fetchall() == [(15, 15)]
-        lost = [token for (token,) in book.execute("SELECT token FROM attempt WHERE how = 'interrupted'")]
-    book.close()
+    with sqlite3.connect(output / ".heatreel" / "ledger.sqlite") as store:
+        assert store.execute("SELECT state, count(*), sum(crashes), sum(errors) FROM job GROUP BY state").fetchall() == [("done", 15, 0, 0)]
+        assert store.execute("SELECT count(*), count(DISTINCT job) FROM attempt WHERE how = 'done'").fetchall() == [(15, 15)]
+        lost = [token for (token,) in store.execute("SELECT token FROM attempt WHERE how = 'interrupted'")]
+    store.close()
     # The worker of that node had two, and may have been given another one in place of an ended one before it was lost.
-    assert set(lost) & set(removed[0][1]) and len(lost) <= ORDERS
+    assert set(lost) & set(removed[0][1]) and len(lost) <= TASKS_AT_ONCE
     for source in given.glob("*.mp4"):
         assert len(decoded(output / f"{source.stem}_output.mp4")[0]) == 60
     assert len(list(output.glob("*.png"))) == 3
@@ -387,16 +388,16 @@ def test_a_signal_lets_what_is_begun_come_to_an_end(long: Path, tmp_path: Path) 
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143 and "stopping: what is begun comes to an end" in err, (process.returncode, err, list(log.glob("*")))
     wait_until(lambda: not left_of(process.pid), seconds=10)
-    with sqlite3.connect(work / ".heatreel" / "ledger.sqlite") as book:
-        assert book.execute("SELECT DISTINCT how FROM attempt ORDER BY how").fetchall() == [
+    with sqlite3.connect(work / ".heatreel" / "ledger.sqlite") as store:
+        assert store.execute("SELECT DISTINCT how FROM attempt ORDER BY how").fetchall() == [
             ("split",),
             ("stopped",),
         ]  # it is long, and made in parts
-    book.close()
+    store.close()
     # What Ray says of a dead process, and it says much on stdout, stays with Ray.
     again = visualize(long, "-o", "out", "--engine", "ray", "--json", "--segment-seconds", "1", "--preset", "ultrafast", cwd=tmp_path)
     # The oldest of them: what it forks has its title until it is ffmpeg.
-    seats = wait_until(lambda: [pid for pid, title in left_of(again.pid).items() if title.startswith("ray::Seat.do")], seconds=60)
+    seats = wait_until(lambda: [pid for pid, title in left_of(again.pid).items() if title.startswith("ray::WorkerActor.do")], seconds=60)
     os.kill(min(seats), signal.SIGKILL)
     out, err = again.communicate(timeout=120)
     assert again.returncode == 0 and [json.loads(line)["frames"] for line in out.splitlines()] == [600], (out, err)

@@ -19,8 +19,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.batch import scanning
-from pipeline.batch.scanning import PassedOver, Rules, common_root, discover, expand, parse_shard, parse_size
+from pipeline.batch.scanning import media_files
+from pipeline.batch.scanning.rules import Rules, parse_shard, parse_size
+from pipeline.batch.scanning.sources import expand_sources, find_common_root
+from pipeline.batch.scanning.walk import PassedOver, discover
 from pipeline.errors import CommandError
 from pipeline.media import images
 from pipeline.records import Found
@@ -38,7 +40,7 @@ def made(root: Path, *names: str, data: bytes = JPEG) -> Path:
 
 
 def walked(*sources: Path, output: Path = Path("/nowhere"), **rules: Any) -> list[Found | PassedOver]:
-    return list(discover(sources, root=common_root(sources), output=output, rules=Rules(**rules)))
+    return list(discover(sources, root=find_common_root(sources), output=output, rules=Rules(**rules)))
 
 
 def names(*sources: Path, **options: Any) -> list[str]:
@@ -85,19 +87,19 @@ def test_rules_that_mean_nothing_are_refused(rules: dict[str, Any]) -> None:
 def test_files_folders_and_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(tmp_path, "a/2.jpg", "a/10.jpg", "a/deep/er/3.jpg", "a/.hidden/4.jpg", "[x].jpg", "@list")
     monkeypatch.chdir(tmp_path)
-    assert expand(["a", "a/2.jpg", "[x].jpg", "./@list"]) == [Path("a"), Path("a/2.jpg"), Path("[x].jpg"), Path("@list")]
-    assert expand(["a/*.jpg"]) == [Path("a/2.jpg"), Path("a/10.jpg")]
-    assert expand(["a/**/*.jpg"]) == [Path("a/2.jpg"), Path("a/10.jpg"), Path("a/deep/er/3.jpg")]
-    assert expand(["**/er/*.jpg"]) == [Path("a/deep/er/3.jpg")]
-    assert expand([f"{tmp_path}/a/**"])[0] == tmp_path / "a"
-    assert expand(["a/**/"])[0] == Path("a")
+    assert expand_sources(["a", "a/2.jpg", "[x].jpg", "./@list"]) == [Path("a"), Path("a/2.jpg"), Path("[x].jpg"), Path("@list")]
+    assert expand_sources(["a/*.jpg"]) == [Path("a/2.jpg"), Path("a/10.jpg")]
+    assert expand_sources(["a/**/*.jpg"]) == [Path("a/2.jpg"), Path("a/10.jpg"), Path("a/deep/er/3.jpg")]
+    assert expand_sources(["**/er/*.jpg"]) == [Path("a/deep/er/3.jpg")]
+    assert expand_sources([f"{tmp_path}/a/**"])[0] == tmp_path / "a"
+    assert expand_sources(["a/**/"])[0] == Path("a")
 
 
 def test_a_recursive_pattern_does_not_go_in_circles(tmp_path: Path) -> None:
     made(tmp_path, "a/1.jpg")
     for name in ("x", "y", "z"):  # with these, the standard library's glob would take days
         (tmp_path / "a" / name).symlink_to(tmp_path / "a")
-    assert expand([f"{tmp_path}/**/*.jpg"]) == [tmp_path / "a/1.jpg"]
+    assert expand_sources([f"{tmp_path}/**/*.jpg"]) == [tmp_path / "a/1.jpg"]
 
 
 @pytest.mark.parametrize("argument", ["missing.mp4", "*.none", "**/*.none", "", "missing/x.mp4", "a.jpg/x", "n" * 300, "@missing", "@."])
@@ -105,13 +107,13 @@ def test_what_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     made(tmp_path, "a.jpg")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CommandError) as refusal:
-        expand(["a.jpg", argument])
+        expand_sources(["a.jpg", argument])
     assert (argument or "empty") in str(refusal.value) and refusal.value.exit_code == 2
 
 
 def test_no_sources_are_refused() -> None:
     with pytest.raises(CommandError, match="no sources"):
-        expand([])
+        expand_sources([])
 
 
 def test_a_list_has_one_path_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,9 +122,9 @@ def test_a_list_has_one_path_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfa.jpg\r\n\n  \n# no\n" + os.fsencode(odd) + b"\n./#b.jpg\nc/ d*.jpg")
     monkeypatch.chdir(tmp_path)
     expected = [Path("a.jpg"), Path(odd), Path("#b.jpg"), Path("c/ d*.jpg")]
-    assert expand(["@list.txt"]) == expected
+    assert expand_sources(["@list.txt"]) == expected
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((tmp_path / "list.txt").read_bytes())))
-    assert expand(["@-"]) == expected
+    assert expand_sources(["@-"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -139,20 +141,20 @@ def test_a_list_without_its_paths_is_refused(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "list").write_bytes(data)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CommandError, match=message):
-        expand(["@list"])
+        expand_sources(["@list"])
 
 
 def test_the_common_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(tmp_path, "a/b/1.jpg", "a/c/2.jpg")
     (tmp_path / "link").symlink_to("a/b")
     monkeypatch.chdir(tmp_path / "a")
-    assert common_root([Path("b")]) == tmp_path / "a/b"
-    assert common_root([Path("b/1.jpg")]) == tmp_path / "a/b"
-    assert common_root([Path("b"), Path("c/2.jpg")]) == tmp_path / "a"
-    assert common_root([Path("b"), Path("b/1.jpg")]) == tmp_path / "a/b"
-    assert common_root([Path("../a/b"), Path("../link")]) == tmp_path
-    assert common_root([Path("../link")]) == tmp_path / "link"
-    assert common_root([Path("../link/../c")]) == tmp_path / "a/c"  # what the system takes it for, not what the text says
+    assert find_common_root([Path("b")]) == tmp_path / "a/b"
+    assert find_common_root([Path("b/1.jpg")]) == tmp_path / "a/b"
+    assert find_common_root([Path("b"), Path("c/2.jpg")]) == tmp_path / "a"
+    assert find_common_root([Path("b"), Path("b/1.jpg")]) == tmp_path / "a/b"
+    assert find_common_root([Path("../a/b"), Path("../link")]) == tmp_path
+    assert find_common_root([Path("../link")]) == tmp_path / "link"
+    assert find_common_root([Path("../link/../c")]) == tmp_path / "a/c"  # what the system takes it for, not what the text says
 
 
 # ------------------------------------------------------------------------------------------------ order, and each file once
@@ -399,7 +401,7 @@ def test_pipes_sockets_and_devices_are_passed_over_unopened(tmp_path: Path) -> N
 def test_what_becomes_a_pipe_before_it_is_opened_holds_nothing_up(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p.mp4")
     said: list[str | None] = []
-    waiting = threading.Thread(target=lambda: said.append(scanning._kind(str(tmp_path / "p.mp4"), ".mp4", 9)), daemon=True)
+    waiting = threading.Thread(target=lambda: said.append(media_files.detect_kind(str(tmp_path / "p.mp4"), ".mp4", 9)), daemon=True)
     waiting.start()
     waiting.join(5)
     assert said == ["video"]  # by its suffix; whoever is to read it will say what is wrong
@@ -642,7 +644,7 @@ def _remove_deep(top: Path) -> None:
 def test_a_deep_tree(deep: Callable[..., Path]) -> None:
     top = deep(1500)
     assert len(names(top)) == 1500
-    assert len(expand([f"{top}/**/1.jpg"])) == 1500
+    assert len(expand_sources([f"{top}/**/1.jpg"])) == 1500
 
 
 def test_a_tree_deeper_than_the_system_names(deep: Callable[..., Path]) -> None:
@@ -675,7 +677,7 @@ def test_memory_does_not_grow_with_the_archive(tmp_path: Path) -> None:
         walk = discover([tmp_path], root=tmp_path, output=tmp_path / "out", rules=Rules(include=[f"f{n}/*" for n in range(folders)]))
         tracemalloc.start()
         assert all(next(walk) for _ in range(folders * 250))
-        ours = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, scanning.__file__)])
+        ours = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, f"{Path(media_files.__file__).parent}/*")])
         tracemalloc.stop()
         return sum(trace.size for trace in ours.traces)
 

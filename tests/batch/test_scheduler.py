@@ -36,18 +36,17 @@ from pipeline.records import Found, KindInterval, LabelInterval, Options
 from pipeline.results import intervals
 from pipeline.results.intervals import PAUSE_SECONDS
 
-AT_ONCE = "from pipeline.batch import scheduler\nscheduler.BACKOFF_SECONDS = (0.1, 0.1)\nscheduler.BUSY_SECONDS = 0.2\n"
-SOON_STALLED = "from pipeline.media import ffmpeg_process\nffmpeg_process.STALL_SECONDS = 2.0\n"
+AT_ONCE = messages.Timings(backoff_seconds=(0.1, 0.1), busy_seconds=0.2)
 # Hours go back at every look at the clock.
 CLOCK_BACK = """
 import datetime, itertools, time
-from pipeline.batch.store import ledger
+from pipeline.batch.store import rows
 hours = itertools.count()
 class Back(datetime.datetime):
     @classmethod
     def now(cls, zone=None):
         return datetime.datetime(2001, 1, 1, tzinfo=zone) - datetime.timedelta(hours=next(hours))
-ledger.datetime = Back
+rows.datetime = Back
 time.time = lambda: 1e9 - 3600.0 * next(hours)
 """
 
@@ -173,7 +172,7 @@ def made(archive: Path) -> Ended:
     out = archive / "out"
     (out / "2019").mkdir(parents=True)
     (out / "2019" / "taken_output.png").write_text("somebody's")
-    return run_batch(".", "-o", "out", "--json", "--save-maps", "out/maps", cwd=archive, code=AT_ONCE)
+    return run_batch(".", "-o", "out", "--json", "--save-maps", "out/maps", cwd=archive, timings=AT_ONCE)
 
 
 FAILED = {
@@ -287,16 +286,17 @@ def test_a_receipt_tells_what_was_seen(tmp_path: Path) -> None:
     order = messages.Task(token="t", found=found, output=output, overwrite=False, receipt=receipt)
     times: Any = {"start_seconds": 1.0, "end_seconds": 2.5, "frames": 3, "mean_score": 0.25, "best_score": 0.5}
     seen = [LabelInterval(name=class_names.imagenet_classes()[263], **times)]
-    result = messages.Result(token="t", how="done", stretches=seen, kinds=[KindInterval(wnid="n02112826", **times)], frames=3)
+    result = messages.Result(token="t", how="done", intervals=seen, kinds=[KindInterval(wnid="n02112826", **times)], frames=3)
     worker._write_receipt(receipt, result, "settings", found, output)
     told = worker._read_receipt(order, "settings")
-    assert told is not None and told.stretches == seen and told.kinds == result.kinds and told.frames == 3
+    assert told is not None and told.intervals == seen and told.kinds == result.kinds and told.frames == 3
     assert worker._read_receipt(order, "others") is None
     value = json.loads(receipt.read_text())
+    assert {"stretches", "kinds", "frames", "how"} <= value["result"].keys()  # as every earlier program wrote them
     del value["result"]["kinds"]
     receipt.write_text(json.dumps(value))
     before = worker._read_receipt(order, "settings")
-    assert before is not None and before.stretches == seen and list(before.kinds) == []
+    assert before is not None and before.intervals == seen and list(before.kinds) == []
 
 
 @pytest.mark.media
@@ -371,12 +371,13 @@ def test_no_batch_has_no_status(tmp_path: Path) -> None:
 
 def dying(moment: str) -> str:
     """Code after which the driver kills itself before, or after, a finished video is written into the ledger."""
-    die = "if claim.kind == 'video' and claim.part < 0: os.kill(os.getpid(), signal.SIGKILL)"
+    is_video = "isinstance(change, Finished) and lease.kind == 'video' and lease.part is None"
+    die = f"if {is_video}: os.kill(os.getpid(), signal.SIGKILL)"
     before, after = (die, "pass") if moment == "before" else ("pass", die)
     return (
-        "from pipeline.batch.store import ledger\nreal = ledger.Ledger.finish\n"
-        f"def finish(self, claim, **named):\n    {before}\n    kept = real(self, claim, **named)\n    {after}\n    return kept\n"
-        "ledger.Ledger.finish = finish\n"
+        "from pipeline.batch.store.changes import Finished\nfrom pipeline.batch.store.leases import Leases\nreal = Leases.settle\n"
+        f"def settle(self, lease, change, **named):\n    {before}\n    state = real(self, lease, change, **named)\n"
+        f"    {after}\n    return state\nLeases.settle = settle\n"
     )
 
 
@@ -467,8 +468,10 @@ def test_poison_takes_no_neighbour_with_it(tmp_path: Path, tmp_path_factory: pyt
     }
     does = "".join(f'*"{name}.mp4"*pipe:1*) {what};; ' for name, what in cases.items())
     path = wrapper(bin_folder, "never", does=f"true;; {does} *never*) true")
-    late = everywhere(tmp_path_factory.mktemp("late") / "site", SOON_STALLED)
-    ended = run_batch("given", "-o", "out", cwd=tmp_path, code=AT_ONCE, PATH=path, PYTHONPATH=late, seconds=240)
+    late = everywhere(
+        tmp_path_factory.mktemp("late") / "site", "from pipeline.media import ffmpeg_process\nffmpeg_process.STALL_SECONDS = 2.0\n"
+    )
+    ended = run_batch("given", "-o", "out", cwd=tmp_path, timings=AT_ONCE, PATH=path, PYTHONPATH=late, seconds=240)
     assert ended.code == 1, ended.err
     standing = states(out)
     assert {name for name, state in standing.items() if state == "failed"} == {f"{name}.mp4" for name in cases}
@@ -584,7 +587,7 @@ def test_sources_that_change_meanwhile(tmp_path: Path) -> None:
     for name in ("a", "b", "c", "d"):
         clip(given / f"{name}.mp4", 60)
     clip(tmp_path / "other.mp4", 35)
-    process = begin("given", "-o", "out", "--json", cwd=tmp_path, code=AT_ONCE)
+    process = begin("given", "-o", "out", "--json", cwd=tmp_path, timings=AT_ONCE)
     until(lambda: segments_in(out) >= 2, process)
     shutil.copy(tmp_path / "other.mp4", tmp_path / "new.mp4")
     (tmp_path / "new.mp4").replace(given / "a.mp4")
@@ -659,8 +662,8 @@ def test_two_runs_share_the_work_and_a_third_wants_something_else(tmp_path: Path
     # A run on another host, in a container that is gone: nobody sees it die, but it gives no sign of life.
     with contextlib.closing(sqlite3.connect(ledger_of(out), isolation_level=None)) as db:
         db.execute("INSERT INTO run SELECT 99, settings, '', '', 'gone', '', 1, 1, 7, '', NULL, NULL FROM run LIMIT 1")
-    code = "from pipeline.batch import scheduler\nscheduler.SILENCE_SECONDS = 3.0\n"
-    waited = run_batch("given", "-o", "out", "--method", "hirescam", "--limit", "1", cwd=tmp_path, code=code)
+    timings = messages.Timings(silence_seconds=3.0)
+    waited = run_batch("given", "-o", "out", "--method", "hirescam", "--limit", "1", cwd=tmp_path, timings=timings)
     assert waited.code == 0 and "waiting up to 3 s for a sign of life" in waited.err and "1 done in" in waited.err
     assert "3 are left" in waited.err
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import typer
 
-from pipeline.batch.scheduler import Summary
+from pipeline.batch.progress import Summary
 from pipeline.batch.status_report import Status
 from pipeline.console.terminal import Archive, Terminal
 from pipeline.records import ClassGroup, ClassName, Outcome, Prediction, Progress, TargetScore

@@ -19,7 +19,7 @@ from PIL import Image
 from support.command_tree import commands_of, root_command
 
 import cli
-from pipeline.batch import scanning
+from pipeline.batch.scanning import sources
 from pipeline.console import completion, usage
 from pipeline.errors import CommandError, InputError
 from pipeline.evaluation import analysis_plan
@@ -262,9 +262,9 @@ def test_every_command_refuses_them_as_such(tmp_path: Path, monkeypatch: pytest.
     ]
     assert [str(refusal.error) for [refusal] in plans if isinstance(refusal, planning.Refusal)] == [said] * 3
     with pytest.raises(CommandError, match=re.escape(said)):
-        scanning.expand([address])
+        sources.expand_sources([address])
     with pytest.raises(CommandError, match="is an address"):
-        scanning.expand([f"{address}?size=1"])
+        sources.expand_sources([f"{address}?size=1"])
     with pytest.raises(InputError, match=re.escape(said)):
         analysis_plan.plan_analysis(paths[0], output=Path("out"), threshold=None, examples=1, options=Options())
     with pytest.raises(InputError, match=re.escape(said)):

@@ -119,10 +119,10 @@ def test_half_the_bits_by_device(
 def test_a_worker_for_each_gpu_that_is_visible(monkeypatch: pytest.MonkeyPatch) -> None:
     for visible, count, first in (("0,2,5", 3, "0"), ("GPU-aa,GPU-bb", 2, "GPU-aa"), ("3", 1, "3")):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert local_executor.worker_count() == local_executor.gpu_count() == count
-        assert [local_executor._visible(number) for number in range(count)] == visible.split(",") and local_executor._visible(0) == first
+        assert local_executor.choose_worker_count() == local_executor.count_gpus() == count
+        assert [local_executor._name_gpu(number) for number in range(count)] == visible.split(",") and local_executor._name_gpu(0) == first
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert local_executor.gpu_count() == 0
+    assert local_executor.count_gpus() == 0
 
 
 @pytest.mark.media

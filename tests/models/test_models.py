@@ -214,7 +214,7 @@ def test_channels_first_is_refused_with_its_reason(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_half_the_bits_say_the_same(classifier: loading.Classifier) -> None:
     mixed = loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL, precision="mixed"))
-    photos = [cv2.resize(demo_clip.photograph(shot[0]), (352, 256), interpolation=cv2.INTER_AREA) for shot in demo_clip.SHOTS]
+    photos = [cv2.resize(demo_clip.read_photograph(shot[0]), (352, 256), interpolation=cv2.INTER_AREA) for shot in demo_clip.SHOTS]
     full, half = (make_explainer(each.networks[0])(np.stack(photos)) for each in (classifier, mixed))
     np.testing.assert_array_equal(half.targets, full.targets)
     difference = np.abs(half.scores - full.scores).max()

@@ -12,18 +12,27 @@ from typing import Any
 
 from PIL import Image
 
+from pipeline.batch.messages import Timings
 from support import clips
 from support.commands import Ended, call, end, start
 
 QUICK = ["--segment-seconds", "0.4", "--preset", "ultrafast", "--every", "3", "--workers", "1"]
 
 
-def begin(*arguments: object, cwd: Path, code: str = "", **environment: str) -> subprocess.Popen[str]:
+def begin(*arguments: object, cwd: Path, code: str = "", timings: Timings | None = None, **environment: str) -> subprocess.Popen[str]:
+    """A batch in a process of its own; `code` is run there first, and its pauses are those of `timings`."""
+    if timings is not None:
+        code += (
+            "import functools\nfrom pipeline.batch import scheduler\nfrom pipeline.batch.messages import Timings\n"
+            f"scheduler.run = functools.partial(scheduler.run, timings={timings!r})\n"
+        )
     return start("batch", *QUICK, *arguments, cwd=cwd, code=code, **environment)
 
 
-def run_batch(*arguments: object, cwd: Path, code: str = "", seconds: float = 180, **environment: str) -> Ended:
-    return end(begin(*arguments, cwd=cwd, code=code, **environment), seconds=seconds)
+def run_batch(
+    *arguments: object, cwd: Path, code: str = "", timings: Timings | None = None, seconds: float = 180, **environment: str
+) -> Ended:
+    return end(begin(*arguments, cwd=cwd, code=code, timings=timings, **environment), seconds=seconds)
 
 
 def call_batch(*arguments: object, cwd: Path) -> Ended:

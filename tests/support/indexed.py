@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.batch import archive
-from pipeline.batch.store.ledger import Entry, open_ledger
+from pipeline.batch.store.changes import Finished
+from pipeline.batch.store.job_store import open_store
+from pipeline.batch.store.rows import Entry
 from pipeline.files.processes import Process
 from pipeline.records import ClassName, Found, KindInterval, LabelInterval
 
@@ -26,17 +28,20 @@ def an_archive(
     output: Path, files: dict[str, Sequence[LabelInterval | KindInterval]], *, shard: tuple[int, int] | None = None, **settings: Any
 ) -> Path:
     """A ledger as a batch leaves it."""
-    file = archive.ledger_file(output, shard)
+    file = archive.store_file(output, shard)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with open_ledger(file) as book:
-        number = book.settings(json.dumps(settings))
-        run = book.begin_run(settings=number, command="", version="", process=Process.here())
-        book.set_meta("root", "/archive")
+    with open_store(file) as store:
+        number = store.add_settings(json.dumps(settings))
+        run = store.runs.begin(settings=number, command="", version="", process=Process.here())
+        store.set_meta("root", "/archive")
         for name, stretches in files.items():
             found = Found(path=Path(name), relative=name.encode(), kind="video", size_bytes=1, mtime_ns=1)
-            book.enter([Entry(found=found, outputs=[f"{name}_output.mp4".encode()])], run=run, settings=number, exists=lambda _: False)
-            claim = book.claim(run=run, settings=number, owner=Process.here(), exists=lambda _: False)
+            store.entries.add(
+                [Entry(found=found, outputs=[f"{name}_output.mp4".encode()])], run=run, settings=number, exists=lambda _: False
+            )
+            lease = store.leases.take(run=run, settings=number, owner=Process.here(), exists=lambda _: False)
             classes, kinds = [[s for s in stretches if isinstance(s, wanted)] for wanted in (LabelInterval, KindInterval)]
-            assert claim is not None and book.finish(claim, outcome={}, stretches=classes, kinds=kinds, frames=1)  # type: ignore[arg-type]
-        book.end_run(run, 0)
+            change = Finished(outcome={}, intervals=classes, kinds=kinds, frames=1)  # type: ignore[arg-type]
+            assert lease is not None and store.leases.settle(lease, change, now=0.0) == "done"
+        store.runs.end(run, 0)
     return output

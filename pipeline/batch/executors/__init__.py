@@ -1,1 +1,1 @@
-"""Who does the work of a batch: processes of this machine, or Ray's workers."""
+"""Where workers run: processes of this machine, or actors on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""The engine of one machine: worker processes, each with a pipe. TensorFlow hangs after a fork, so they are spawned."""
+"""The executor of one machine: worker processes, each with a pipe. TensorFlow hangs after a fork, so they are spawned."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from pipeline.batch.messages import ORDERS, Advanced, Broken, Ended, Event, Lost, Ready, Result, Setup, Task
+from pipeline.batch.messages import TASKS_AT_ONCE, Advanced, Broken, Event, Lost, Ready, Result, Setup, Task
 from pipeline.files import processes
 from pipeline.records import Progress
 
 MOST_STARTS = 3  # of a worker that dies each time before it has its model
-MESSAGE_SECONDS = 0.5  # progress is told no oftener
 MEMORY_BYTES = 3 << 30  # of one worker with its ffmpeg children, 1080p (benchmarks/measure.py memory: 1.2 GB; models of the zoo take more)
 CORES = 4  # below that, a second worker gains nothing: one worker's decoder, network and encoder keep two cores busy
 
 
-def worker_count() -> int:
+def choose_worker_count() -> int:
     """As many workers as pay on this machine: one for each GPU, else by cores and memory."""
-    gpus = gpu_count()
+    gpus = count_gpus()
     if gpus:
         return gpus
     return max(1, min(processes.count_cores() // CORES, _memory_bytes() // MEMORY_BYTES))
 
 
-def gpu_count() -> int:
+def count_gpus() -> int:
     """NVIDIA devices, by what the driver lists and what the environment leaves visible; no CUDA is loaded for it."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
@@ -52,7 +51,7 @@ def _memory_bytes() -> int:
 
 
 @dataclass
-class _Member:
+class _WorkerProcess:
     process: BaseProcess
     pipe: Connection
     ready: bool = False
@@ -65,23 +64,23 @@ class LocalExecutor:
     def __init__(self, setup: Setup, count: int, *, log: Path) -> None:
         self.count = count
         self._setup, self._log = setup, log
-        self._gpus = gpu_count() if setup.device == "auto" else 0
+        self._gpus = count_gpus() if setup.device == "auto" else 0
         self._context = multiprocessing.get_context("spawn")
-        self._members = [self._started(number) for number in range(count)]
+        self._members = [self._start(number) for number in range(count)]
 
-    def _started(self, number: int) -> _Member:
+    def _start(self, number: int) -> _WorkerProcess:
         ours, its = self._context.Pipe()
-        environment = {"CUDA_VISIBLE_DEVICES": _visible(number % self._gpus)} if self._gpus > 1 else {}
+        environment = {"CUDA_VISIBLE_DEVICES": _name_gpu(number % self._gpus)} if self._gpus > 1 else {}
         process = self._context.Process(
-            target=_main, args=(its, self._setup, self._log, environment), name=f"worker {number + 1}", daemon=True
+            target=_main, args=(number, its, self._setup, self._log, environment), name=f"worker {number + 1}", daemon=True
         )
         process.start()
         its.close()
-        return _Member(process, ours)
+        return _WorkerProcess(process, ours)
 
-    def give(self, worker: int, order: Task) -> None:
+    def give(self, worker: int, task: Task) -> None:
         with suppress(OSError):  # it has just died, and that is told as an event
-            self._members[worker].pipe.send(order)
+            self._members[worker].pipe.send(task)
 
     def events(self, seconds: float) -> list[Event]:
         owners: dict[Any, int] = {member.pipe: number for number, member in enumerate(self._members)}
@@ -90,22 +89,15 @@ class LocalExecutor:
             number = owners[pipe]
             member = self._members[number]
             try:
-                message = member.pipe.recv()
+                event: Event = member.pipe.recv()
             except (EOFError, OSError):
-                found.append(self._replaced(number))
-                continue
-            if isinstance(message, Ready):
-                member.ready, message = True, Ready(worker=number, pid=member.process.pid)
-            elif isinstance(message, Advanced):
-                message = Advanced(worker=number, token=message.token, frames_done=message.frames_done, frames_total=message.frames_total)
-            elif isinstance(message, Broken):
-                message = Broken(worker=number, error=message.error, exit_code=message.exit_code)
-            else:
-                message = Ended(worker=number, result=message)
-            found.append(message)
+                event = self._replace(number)
+            if isinstance(event, Ready):
+                member.ready = True
+            found.append(event)
         return found
 
-    def _replaced(self, number: int) -> Event:
+    def _replace(self, number: int) -> Event:
         member = self._members[number]
         member.pipe.close()
         member.process.kill()  # a process without its pipe is of no use
@@ -114,7 +106,7 @@ class LocalExecutor:
         reason = f"it was killed by signal {-code}" if code is not None and code < 0 else f"it ended with exit code {code}"
         if not member.ready and member.starts >= MOST_STARTS:
             return Broken(worker=number, error=f"the worker died while it loaded its model: {reason}", exit_code=1)
-        self._members[number] = self._started(number)
+        self._members[number] = self._start(number)
         self._members[number].starts = 1 if member.ready else member.starts + 1
         return Lost(worker=number, reason=reason)
 
@@ -131,7 +123,7 @@ class LocalExecutor:
             member.pipe.close()
 
 
-def _visible(number: int) -> str:
+def _name_gpu(number: int) -> str:
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return named.split(",")[number] if named else str(number)
 
@@ -139,10 +131,10 @@ def _visible(number: int) -> str:
 # ------------------------------------------------------------------------------------------------ in the worker's process
 
 
-def _main(pipe: Connection, setup: Setup, log: Path, environment: Mapping[str, str]) -> None:
-    """Answer orders until the pipe is closed: then the batch is over, or dead."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the whole group gets a terminal's; it is the batch that says what to do
+def _main(number: int, pipe: Connection, setup: Setup, log: Path, environment: Mapping[str, str]) -> None:
+    """Do tasks until the pipe is closed: then the batch is over, or dead."""
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)  # the whole group gets a terminal's; it is the batch that says what to do
     os.environ.update(environment)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with log.open("ab") as file:
@@ -158,7 +150,7 @@ def _main(pipe: Connection, setup: Setup, log: Path, environment: Mapping[str, s
 
         worker = Worker(setup)
     except HeatreelError as error:
-        pipe.send(Broken(worker=0, error=str(error), exit_code=error.exit_code))
+        pipe.send(Broken(worker=number, error=str(error), exit_code=error.exit_code))
         return
     sending = threading.Lock()
 
@@ -169,17 +161,23 @@ def _main(pipe: Connection, setup: Setup, log: Path, environment: Mapping[str, s
     def work() -> None:
         try:
             while True:
-                order = inbox.get()
+                task = inbox.get()
                 if draining.is_set():  # it was waiting, and is not begun
-                    send(Result(token=order.token, how="stopped"))
+                    send(Result(token=task.token, how="stopped"))
                 else:
-                    send(worker.do(order, progress=_Teller(send, order.token), stopping=draining.is_set))
+                    send(
+                        worker.do(
+                            task,
+                            progress=_ProgressSender(send, number, task.token, setup.timings.progress_seconds),
+                            stopping=draining.is_set,
+                        )
+                    )
         except BaseException:  # one thread less would be noticed by nobody
             traceback.print_exc()
             os._exit(70)
 
-    send(Ready(worker=0))
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(ORDERS)]
+    send(Ready(worker=number, pid=os.getpid()))
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(TASKS_AT_ONCE)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -201,14 +199,16 @@ def _receive(pipe: Connection, inbox: queue.SimpleQueue[Task], draining: threadi
         os._exit(1)  # the batch is dead: what is made for nobody would stand in the next one's way
 
 
-class _Teller:
+class _ProgressSender:
     """Sends progress on, a few times a second."""
 
-    def __init__(self, send: Callable[[Advanced], None], token: str) -> None:
-        self._send, self._token, self._told = send, token, 0.0
+    def __init__(self, send: Callable[[Advanced], None], worker: int, token: str, pause_seconds: float) -> None:
+        self._send, self._worker, self._token, self._pause_seconds = send, worker, token, pause_seconds
+        self._due_seconds = 0.0  # by the monotonic clock
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now - self._told >= MESSAGE_SECONDS:
-            self._told = now
-            self._send(Advanced(worker=0, token=self._token, frames_done=progress.frames_done, frames_total=progress.frames_total))
+        if now >= self._due_seconds:
+            self._due_seconds = now + self._pause_seconds
+            frames_done, frames_total = progress.frames_done, progress.frames_total
+            self._send(Advanced(worker=self._worker, token=self._token, frames_done=frames_done, frames_total=frames_total))

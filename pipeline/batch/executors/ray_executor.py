@@ -1,15 +1,14 @@
-"""The engine of a Ray cluster: one actor for each worker. Ray places them and starts them again; the batch keeps the ledger.
+"""The executor of a Ray cluster: one actor for each worker. Ray places them and starts them again; the batch keeps the store.
 
 heatreel has to be installed on every node, in the batch's version and with the same Python, for the actors import it there; and archive,
 output and model have to lie under the same paths on all of them, for what travels is paths and results, never frames.
 
-Ray itself is imported only when an engine is opened.
+Ray itself is imported only when an executor is opened.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import socket
 import threading
@@ -19,20 +18,33 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.batch.executors import local_executor
-from pipeline.batch.messages import ORDERS, Advanced, Broken, Ended, Event, Executor, Lost, Ready, Result, Setup, Task
+from pipeline.batch.executors.ray_actor import WorkerActor
+from pipeline.batch.executors.ray_worker_life import (
+    Ask,
+    Forget,
+    Happening,
+    Met,
+    NodesSeen,
+    NotOpened,
+    Opened,
+    Question,
+    Refused,
+    Replace,
+    Reported,
+    Restart,
+    Tick,
+    WorkerState,
+    step,
+)
+from pipeline.batch.messages import TASKS_AT_ONCE, Broken, Event, Executor, Setup, Task
 from pipeline.errors import CommandError, HeatreelError
 from pipeline.files import processes
-from pipeline.files.processes import Process
 from pipeline.models import zoo
-from pipeline.records import Progress
 
-ANSWER_SECONDS = 10.0
-PROGRESS_SECONDS = 1.0
-LOOK_SECONDS = 0.5  # how often one that is gone is looked for
-LOST_SECONDS = 60.0  # Ray declares a node dead after 5 x 3 seconds of silence; what is not dead by then has lost a process only
+ANSWER_SECONDS = 10.0  # a head's port answers by then, or nobody is there
 STORE_BYTES = 128 << 20  # shared memory of a cluster of one's own: results are a few kilobytes
 CONTROL = "control"  # a thread of its own in every actor, so that it answers while it works
 
@@ -50,8 +62,8 @@ _QUIET = {
 def open_executor(setup: Setup, count: int | None, *, address: str | None) -> Executor:
     """Join the cluster at `address`, "host:port" or "auto", from one of its nodes; None: start one on this machine, until it is closed.
 
-    `count` None: a worker for each GPU of the cluster, else for each workers.CORES cores. Raises CommandError when there is no Ray, no such
-    cluster, or no room in it.
+    `count` None: a worker for each GPU of the cluster, else for each local_executor.CORES cores. Raises CommandError when there is no
+    Ray, no such cluster, or no room in it.
     """
     if setup.device.startswith("gpu:"):
         raise CommandError(f"--device {setup.device}: a Ray cluster chooses the GPU of each worker itself", remedy="use --device gpu")
@@ -62,9 +74,9 @@ def open_executor(setup: Setup, count: int | None, *, address: str | None) -> Ex
         _connect(ray, address)
     try:
         if address is None and count is None:
-            count = local_executor.worker_count()
+            count = local_executor.choose_worker_count()
         nodes = [(n["Resources"].get("CPU", 0.0), n["Resources"].get("GPU", 0.0)) for n in ray.nodes() if n["Alive"]]
-        count, cores, gpus = shares(nodes, count, device=setup.device)
+        count, cores, gpus = share_out(nodes, count, device=setup.device)
         granted = setup.cores or (None if address is None else max(1, int(cores)))  # on a cluster no more than was asked of it
         return RayExecutor(ray, _absolute(replace(setup, cores=granted)), count, cores=cores, gpus=gpus)
     except BaseException:
@@ -72,7 +84,7 @@ def open_executor(setup: Setup, count: int | None, *, address: str | None) -> Ex
         raise
 
 
-def shares(nodes: Sequence[tuple[float, float]], count: int | None, *, device: str = "auto") -> tuple[int, float, float]:
+def share_out(nodes: Sequence[tuple[float, float]], count: int | None, *, device: str = "auto") -> tuple[int, float, float]:
     """How many workers, and how many cores and GPUs each is to have, on nodes with so many of both. Raises CommandError."""
     devices = 0 if device == "cpu" else sum(int(gpus) for _, gpus in nodes)
     if device == "gpu" and not devices:
@@ -145,258 +157,151 @@ def _absolute(setup: Setup) -> Setup:
     return replace(setup, choice=replace(choice, model=model, **files))
 
 
-# ------------------------------------------------------------------------------------------------ in the batch's process
-
-
-@dataclass
-class _Member:
-    """An actor as it was last met: `instance` is its process, `node` where that is.
-
-    "placing" until it answers, "opening" while it loads its model. `gone` says what it was when it stopped answering, as long as nobody
-    knows why it did.
-    """
-
-    actor: Any
-    state: Literal["placing", "opening", "ready"] = "placing"
-    instance: str = ""
-    node: str = ""
-    ask_after: float | None = 0.0
-    tell_after: float = 0.0
-    gone: Literal["opening", "ready"] | None = None
-    gone_since: float = 0.0
-    cut_off: bool = False
+# ------------------------------------------------------------------------------------------------ the executor
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Question:
+class PendingCall:
     """A call of an actor whose answer is waited for."""
 
     worker: int
-    what: Literal["hello", "open", "do", "progress"]
+    question: Question
     token: str = ""
 
 
 class RayExecutor:
-    """Actors on a cluster. One whose process dies is started again by Ray, on another node where its own is lost."""
+    """Actors on a cluster. One whose process dies is started again by Ray, on another node where its own is lost.
+
+    What happens to a worker, and what is to be done then, says `ray_worker_life.step`; here Ray is asked and told.
+    """
 
     def __init__(self, ray: Any, setup: Setup, count: int, *, cores: float, gpus: float) -> None:
         self.count = count
         self._ray, self._setup = ray, setup
-        # No order is repeated by Ray: only the ledger knows what may be tried again.
+        # No task is repeated by Ray: only the store knows what may be tried again.
         self._remote = ray.remote(
             num_cpus=cores,
             num_gpus=gpus,
             max_restarts=-1,
             max_task_retries=0,
-            max_concurrency=ORDERS,
+            max_concurrency=TASKS_AT_ONCE,
             concurrency_groups={CONTROL: 1},
             scheduling_strategy="SPREAD",
-        )(Seat)
-        self._members = [_Member(self._remote.remote()) for _ in range(count)]
-        self._asked: dict[Any, _Question] = {}
-        self._look_after = 0.0
+        )(WorkerActor)
+        self._actors = [self._remote.remote(number) for number in range(count)]
+        self._states = [WorkerState(number=number) for number in range(count)]
+        self._calls: dict[Any, PendingCall] = {}
+        self._look_due = 0.0
 
-    def give(self, worker: int, order: Task) -> None:
-        if self._members[worker].state == "ready":  # else it has just died, and that is told as an event
-            maps = None if order.maps is None else order.maps.absolute()
-            self._ask(worker, "do", replace(order, maps=maps), token=order.token)
+    def give(self, worker: int, task: Task) -> None:
+        if self._states[worker].phase == "ready":  # else it has just died, and that is told as an event
+            maps = None if task.maps is None else task.maps.absolute()
+            self._ask(worker, "do", replace(task, maps=maps), token=task.token)
 
     def events(self, seconds: float) -> list[Event]:
         deadline = time.monotonic() + seconds
+        look_seconds = self._setup.timings.ray_look_seconds
         while True:
-            self._ask_what_is_due()
-            found = self._answers(max(0.0, min(LOOK_SECONDS, deadline - time.monotonic())))
-            found += self._judged()
+            busy = {call.worker for call in self._calls.values() if call.question == "do"}
+            for worker in range(self.count):
+                self._step(worker, Tick(is_busy=worker in busy))
+            found = self._answers(max(0.0, min(look_seconds, deadline - time.monotonic())))
+            found += self._look_for_the_gone()
             if found or time.monotonic() >= deadline:
                 return found
 
+    def nodes_at_work(self) -> dict[str, str]:
+        """For each task in the making, by its token, the node where it is made."""
+        nodes = {call.token: self._states[call.worker].node for call in self._calls.values() if call.question == "do"}
+        return {token: node for token, node in nodes.items() if node is not None}
+
     def drain(self) -> None:
-        for member in self._members:
-            member.actor.drain.options(concurrency_group=CONTROL).remote()
+        for actor in self._actors:
+            actor.drain.options(concurrency_group=CONTROL).remote()
 
     def close(self) -> None:
         with _signals_kept(), suppress(self._ray.exceptions.RayError):
-            for member in self._members:
-                self._ray.kill(member.actor)
+            for actor in self._actors:
+                self._ray.kill(actor)
         self._ray.shutdown()
 
-    # -------------------------------------------------------------------------------------------- questions
+    def _step(self, worker: int, happening: Happening) -> list[Event]:
+        """Do what is to be done, and return the events for the batch."""
+        state, actions = step(self._states[worker], happening, now=time.monotonic(), timings=self._setup.timings)
+        self._states[worker] = state
+        events: list[Event] = []
+        for action in actions:
+            match action:
+                case Ask(question="open"):
+                    self._ask(worker, "open", self._setup)
+                case Ask():
+                    self._ask(worker, action.question)
+                case Restart():
+                    self._ray.kill(self._actors[worker], no_restart=False)
+                case Replace():
+                    self._actors[worker] = self._remote.remote(worker)
+                case Forget():
+                    self._calls = {reference: call for reference, call in self._calls.items() if call.worker != worker}
+                case _:
+                    events.append(action)
+        return events
 
-    def _ask(self, worker: int, what: Literal["hello", "open", "do", "progress"], *given: Any, token: str = "") -> None:
-        method = getattr(self._members[worker].actor, what)
-        if what in ("hello", "progress"):
+    def _ask(self, worker: int, question: Question, *given: Any, token: str = "") -> None:
+        method = getattr(self._actors[worker], question)
+        if question in ("hello", "progress"):
             method = method.options(concurrency_group=CONTROL)
-        self._asked[method.remote(*given)] = _Question(worker=worker, what=what, token=token)
-
-    def _ask_what_is_due(self) -> None:
-        now = time.monotonic()
-        busy = {question.worker for question in self._asked.values() if question.what == "do"}
-        for number, member in enumerate(self._members):
-            if member.state == "placing" and member.ask_after is not None and now >= member.ask_after:
-                member.ask_after = None
-                self._ask(number, "hello")
-            elif member.state == "ready" and number not in busy:
-                member.tell_after = now + PROGRESS_SECONDS
-            elif member.state == "ready" and now >= member.tell_after:
-                member.tell_after = float("inf")  # until it has answered
-                self._ask(number, "progress")
+        self._calls[method.remote(*given)] = PendingCall(worker=worker, question=question, token=token)
 
     def _answers(self, seconds: float) -> list[Event]:
-        if not self._asked:
+        if not self._calls:
             time.sleep(seconds)
             return []
-        self._ray.wait(list(self._asked), num_returns=1, timeout=seconds)
-        there, _ = self._ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)
-        answers = [(self._asked.pop(reference), *self._got(reference)) for reference in there]
+        self._ray.wait(list(self._calls), num_returns=1, timeout=seconds)
+        there, _ = self._ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        answers = [(self._calls.pop(reference), *self._get(reference)) for reference in there]
         found: list[Event] = []
-        for question, value, error in sorted(answers, key=lambda answer: answer[2] is not None):  # a result counts, whoever died since
-            found += self._taken(question, value) if error is None else self._refused(question, error)
+        for call, value, error in sorted(answers, key=lambda answer: answer[2] is not None):  # a result counts, whoever died since
+            if error is None and call.question == "do":
+                found.append(value)
+            else:
+                found += self._step(call.worker, self._read_answer(call, value) if error is None else self._read_error(call, error))
         return found
 
-    def _got(self, reference: Any) -> tuple[Any, Exception | None]:
+    def _get(self, reference: Any) -> tuple[Any, Exception | None]:
         try:
             return self._ray.get(reference), None
         except Exception as error:  # what an actor raises comes as its own class
             return None, error
 
-    def _taken(self, question: _Question, value: Any) -> list[Event]:
-        number, member = question.worker, self._members[question.worker]
-        if question.what == "do":
-            return [Ended(worker=number, result=value)]
-        if question.what == "progress":
-            member.tell_after = time.monotonic() + PROGRESS_SECONDS
-            return [Advanced(worker=number, token=token, frames_done=d, frames_total=t) for token, (d, t) in value.items()]
-        if question.what == "hello":
-            return self._met(number, value)
+    def _read_answer(self, call: PendingCall, value: Any) -> Happening:
+        if call.question == "hello":
+            return Met(hello=value, version=version("heatreel"), dead_nodes=self._dead_nodes())
+        if call.question == "progress":
+            return Reported(frames=value)
         if isinstance(value, Broken):
-            return [replace(value, worker=number)]
-        member.state, member.tell_after = "ready", time.monotonic() + PROGRESS_SECONDS
-        return [Ready(worker=number, pid=value.pid if processes.is_running(value) is not None else None)]
+            return NotOpened(broken=value)
+        return Opened(pid=value.pid if processes.is_running(value) is not None else None)
 
-    def _met(self, number: int, hello: Hello) -> list[Event]:
-        member = self._members[number]
-        if hello.instance == member.instance:  # only the way to it was cut: it may still be at its orders, which others get now
-            self._ray.kill(member.actor, no_restart=False)
-            member.cut_off, member.ask_after = True, time.monotonic() + LOOK_SECONDS
+    def _read_error(self, call: PendingCall, error: Exception) -> Refused:
+        exceptions = self._ray.exceptions
+        has_raised = not isinstance(error, exceptions.RayError) or isinstance(error, exceptions.RayTaskError)
+        has_died = isinstance(error, exceptions.ActorDiedError)
+        return Refused(
+            question=call.question,
+            how="raised" if has_raised else "died" if has_died else "unreachable",
+            error_class=type(error).__name__,
+            error=str(error),
+            token=call.token,
+        )
+
+    def _look_for_the_gone(self) -> list[Event]:
+        """Why those that are gone are gone, as far as the cluster knows it by now."""
+        gone = [state.number for state in self._states if state.gone is not None]
+        if not gone or time.monotonic() < self._look_due:
             return []
-        found = self._explained(number, blameless=member.cut_off or member.node in self._dead_nodes())
-        mine = version("heatreel")
-        if hello.version != mine:
-            text = f"heatreel on the node {hello.process.host} is {hello.version}, and here {mine}: install the same on every node"
-            return [*found, Broken(worker=number, error=text, exit_code=1)]
-        member.instance, member.node, member.state = hello.instance, hello.node, "opening"
-        self._ask(number, "open", self._setup)
-        return found
+        self._look_due = time.monotonic() + self._setup.timings.ray_look_seconds
+        seen = NodesSeen(dead_nodes=self._dead_nodes())
+        return [event for worker in gone for event in self._step(worker, seen)]
 
-    def _refused(self, question: _Question, error: Exception) -> list[Event]:
-        number, member = question.worker, self._members[question.worker]
-        raised = not isinstance(error, self._ray.exceptions.RayError) or isinstance(error, self._ray.exceptions.RayTaskError)
-        if question.what == "progress":
-            return []
-        if question.what == "do" and raised:
-            text = f"{type(error).__name__}: {error}"
-            result = Result(
-                token=question.token, how="error", error_class=type(error).__name__, error=text.partition("\n")[0], details=text
-            )
-            return [Ended(worker=number, result=result)]
-        died = isinstance(error, self._ray.exceptions.ActorDiedError)
-        if raised or (died and not member.instance):
-            text = f"a worker cannot be opened on the Ray cluster; heatreel has to be installed on every node: {str(error).strip()}"
-            return [Broken(worker=number, error=text, exit_code=1)]
-        if died:  # for good: somebody has ended it, and Ray does not start it again
-            member.actor = self._remote.remote()
-        if member.state != "placing":
-            member.gone, member.gone_since, member.state = member.state, time.monotonic(), "placing"
-            self._asked = {ref: asked for ref, asked in self._asked.items() if asked.worker != number}
-        member.ask_after = time.monotonic() + (0 if question.what != "hello" else LOOK_SECONDS)
-        return []
-
-    # -------------------------------------------------------------------------------------------- the dead
-
-    def _judged(self) -> list[Event]:
-        """Why those that are gone are gone: that Ray says of a node seconds later than that its processes do not answer."""
-        now = time.monotonic()
-        gone = [number for number, member in enumerate(self._members) if member.gone]
-        if not gone or now < self._look_after:
-            return []
-        self._look_after = now + LOOK_SECONDS
-        dead, found = self._dead_nodes(), list[Event]()
-        for number in gone:
-            member = self._members[number]
-            if member.node in dead or now - member.gone_since > LOST_SECONDS:
-                found += self._explained(number, blameless=member.node in dead)
-        return found
-
-    def _explained(self, number: int, *, blameless: bool) -> list[Event]:
-        member = self._members[number]
-        was, cut_off = member.gone, member.cut_off
-        member.gone, member.cut_off = None, False
-        if was == "opening" and not blameless:
-            return [Broken(worker=number, error="the worker died while it loaded its model: see Ray's logs", exit_code=1)]
-        if was != "ready":
-            return []
-        why = "the way to its node was cut" if cut_off else "its node was lost" if blameless else "its process ended unexpectedly"
-        return [Lost(worker=number, reason=why, blameless=blameless)]
-
-    def _dead_nodes(self) -> set[str]:
-        return {node["NodeID"] for node in self._ray.nodes() if not node["Alive"]}
-
-
-# ------------------------------------------------------------------------------------------------ in the actor's process
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hello:
-    """Which process answers: `instance` is another one after each start."""
-
-    instance: str
-    node: str
-    process: Process
-    version: str
-
-
-class Seat:
-    """The actor: a worker's place in the cluster. Two threads are for orders, one answers questions meanwhile.
-
-    It raises nothing while it is made, for then Ray would call it dead without a reason; `open` answers with the reason.
-    """
-
-    def __init__(self) -> None:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        self._instance = secrets.token_hex(8)
-        self._draining = threading.Event()
-        self._reached: dict[str, tuple[int, int | None]] = {}
-
-    def hello(self) -> Hello:
-        import ray
-
-        node = ray.get_runtime_context().get_node_id()
-        return Hello(instance=self._instance, node=node, process=Process.here(), version=version("heatreel"))
-
-    def open(self, setup: Setup) -> Process | Broken:
-        """Load the model. The process that has it, or why it could not be."""
-        try:
-            from pipeline.batch.executors.worker import Worker
-
-            self._worker = Worker(setup)
-        except HeatreelError as error:
-            return Broken(worker=0, error=str(error), exit_code=error.exit_code)
-        except ImportError as error:
-            return Broken(worker=0, error=f"the node {Process.here().host} lacks a package: {error}", exit_code=1)
-        return Process.here()
-
-    def do(self, order: Task) -> Result:
-        def progress(reached: Progress) -> None:
-            self._reached[order.token] = reached.frames_done, reached.frames_total
-
-        try:
-            return self._worker.do(order, progress=progress, stopping=self._draining.is_set)
-        finally:
-            self._reached.pop(order.token, None)
-
-    def progress(self) -> dict[str, tuple[int, int | None]]:
-        """How many frames are done, and of how many, for each token."""
-        return self._reached.copy()
-
-    def drain(self) -> None:
-        self._draining.set()
+    def _dead_nodes(self) -> frozenset[str]:
+        return frozenset(node["NodeID"] for node in self._ray.nodes() if not node["Alive"])

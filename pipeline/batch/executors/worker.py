@@ -1,4 +1,4 @@
-"""A worker: it has the model, and makes what it is ordered to. It never raises for what an order brings; its result says all."""
+"""A worker: it has the model, and does tasks. It never raises for what a task brings; its result says all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipeline.batch.messages import Result, Setup, Task
+from pipeline.batch.messages import How, Result, Setup, Task
 from pipeline.cam import batching
 from pipeline.errors import BusyError, ChangedError, HeatreelError, InputError, Stopped, ToolError, is_disk_full
 from pipeline.explain import image_job, planning, result_pages, segment_journal, sessions, video_job, video_parts
@@ -35,86 +35,87 @@ class Worker:
         self._settings = setup.settings
         self._kinds = class_names.find_kinds(self.session.classifier.classes)
 
-    def do(self, order: Task, *, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:
+    def do(self, task: Task, *, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:
+        """Do a task to its end, or to the next segment's when `stopping` says so; `progress` is told how far it is."""
         try:
-            return self._done(order, progress, stopping)
+            return self._run(task, progress, stopping)
         except (HeatreelError, OSError) as error:
-            return _of_error(order, error)
+            return _explain_error(task, error)
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-            return _result(order, error, how="error", text=f"{order.found.path}: memory ran out")
-        except Exception as error:  # one file must not end the night
-            return _result(order, error, how="error")
+            return _result(task, error, how="error", text=f"{task.found.path}: memory ran out")
+        except Exception as error:  # one file must not end the batch
+            return _result(task, error, how="error")
 
-    def _done(self, order: Task, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:
-        before = _read_receipt(order, self._settings)
+    def _run(self, task: Task, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:
+        before = _read_receipt(task, self._settings)
         if before is not None:
-            segment_journal.discard(order.output)  # what was killed between the two left its folder
+            segment_journal.discard(task.output)  # what was killed between the two left its folder
             return before
-        _check_as_found(order.found)
-        options = replace(self.session.options, overwrite=order.overwrite)
+        _check_as_found(task.found)
+        options = replace(self.session.options, overwrite=task.overwrite)
         session = replace(self.session, options=options)
-        job = planning.plan_task(order.found.path, kind=order.found.kind, output=order.output, maps=order.maps, options=options)
+        job = planning.plan_task(task.found.path, kind=task.found.kind, output=task.output, maps=task.maps, options=options)
         if job.is_still:
             outcome, track = image_job.visualize_image(job, session)
-            _write_poster(order, track)
-            return self._result(order, outcome, track)
-        made = self._made(order, session)
-        divided = [] if order.whole else video_parts.parts_of(job, options)
-        if order.part >= len(divided) or (order.parts and order.parts != len(divided)):
+            _write_poster(task, track)
+            return self._result(task, outcome, track)
+        before_publish = self._before_publish(task, session)
+        divided = [] if task.undivided else video_parts.parts_of(job, options)
+        if (task.part is not None and task.part >= len(divided)) or (task.parts and task.parts != len(divided)):
             raise video_parts.SeamError(f"{job.input}: its parts are not those that it would have now")
-        if order.parts:
-            outcome, track = video_parts.join_parts(job, session, divided, made=made)
-        elif order.part >= 0:
-            frames, seconds = video_parts.render_part(job, session, divided[order.part], progress=progress, stopping=stopping)
-            return Result(token=order.token, how="part", frames=frames, outcome={"elapsed_seconds": seconds})
+        if task.parts:
+            outcome, track = video_parts.join_parts(job, session, divided, made=before_publish)
+        elif task.part is not None:
+            frames, seconds = video_parts.render_part(job, session, divided[task.part], progress=progress, stopping=stopping)
+            return Result(token=task.token, how="part", frames=frames, outcome={"elapsed_seconds": seconds})
         elif divided:
-            return Result(token=order.token, how="parts", bounds=[(part.begin_seconds, part.end_seconds) for part in divided])
+            return Result(token=task.token, how="parts", bounds=[(part.begin_seconds, part.end_seconds) for part in divided])
         else:
-            outcome, track = video_job.visualize_video(job, session, progress=progress, made=made, stopping=stopping)
-        return self._result(order, outcome, track)
+            outcome, track = video_job.visualize_video(job, session, progress=progress, made=before_publish, stopping=stopping)
+        return self._result(task, outcome, track)
 
-    def _made(self, order: Task, session: Session) -> Callable[[Outcome, Explanations, Path], None]:
+    def _before_publish(self, task: Task, session: Session) -> Callable[[Outcome, Explanations, Path], None]:
         """Writes what goes with a video before that has its name: predictions, and the receipt, by which it is known to be finished."""
 
-        def made(outcome: Outcome, track: Explanations, file: Path) -> None:
-            if order.predictions is not None:
+        def write_companions(outcome: Outcome, track: Explanations, file: Path) -> None:
+            if task.predictions is not None:
                 classes, targets = session.classifier.classes, session.targets
-                write_predictions(order.predictions, [track], classes, targets=targets, overwrite=True, name_inputs=False)
-            if order.poster is not None:
-                result_pages.write_video_extras(outcome, track, session, command=order.command, overwrite=True)
-                _write_poster(order, track)
-            if order.receipt is not None:
-                result = self._result(order, outcome, track)
-                _write_receipt(order.receipt, result, self._settings, order.found, file)
+                write_predictions(task.predictions, [track], classes, targets=targets, overwrite=True, name_inputs=False)
+            if task.poster is not None:
+                result_pages.write_video_extras(outcome, track, session, command=task.command, overwrite=True)
+                _write_poster(task, track)
+            if task.receipt is not None:
+                result = self._result(task, outcome, track)
+                _write_receipt(task.receipt, result, self._settings, task.found, file)
 
-        return made
+        return write_companions
 
-    def _result(self, order: Task, outcome: Outcome, track: Explanations) -> Result:
+    def _result(self, task: Task, outcome: Outcome, track: Explanations) -> Result:
         classes = self.session.classifier.classes
-        outcome = replace(outcome, elapsed_seconds=outcome.elapsed_seconds + order.spent_seconds)
+        outcome = replace(outcome, elapsed_seconds=outcome.elapsed_seconds + task.spent_seconds)
         last_seconds = 0.0 if outcome.duration_seconds is None else track.last_frame_seconds(outcome.duration_seconds)
         if outcome.duration_seconds is None:
-            stretches = [
+            intervals = [
                 LabelInterval(name=p.name, start_seconds=0, end_seconds=0, frames=1, mean_score=p.score, best_score=p.score)
                 for p in outcome.top
             ]
         else:
-            stretches = find_label_intervals(track, classes, last_seconds=last_seconds)
+            intervals = find_label_intervals(track, classes, last_seconds=last_seconds)
         return Result(
-            token=order.token,
+            token=task.token,
             how="done",
             outcome=outcome.as_json(),
-            stretches=stretches,
+            intervals=intervals,
             kinds=find_kind_intervals(track, self._kinds, last_seconds=last_seconds),
             frames=outcome.frames,
         )
 
 
-def _write_poster(order: Task, track: Explanations) -> None:
+def _write_poster(task: Task, track: Explanations) -> None:
     """The picture in the middle. It stands for the output where many are shown, and nothing depends on it."""
-    if order.poster is not None and track.thumbnails:
-        middle = 0 if order.found.kind == "image" else len(track.thumbnails) // 2
-        order.poster.write_bytes(track.thumbnails[middle].jpeg)
+    if task.poster is not None and track.thumbnails:
+        middle = 0 if task.found.kind == "image" else len(track.thumbnails) // 2
+        task.poster.write_bytes(track.thumbnails[middle].jpeg)
 
 
 def _check_as_found(found: Found) -> None:
@@ -126,20 +127,20 @@ def _check_as_found(found: Found) -> None:
         raise ChangedError(f"{found.path}: was changed since it was found")
 
 
-def _of_error(order: Task, error: HeatreelError | OSError) -> Result:
+def _explain_error(task: Task, error: HeatreelError | OSError) -> Result:
     """What an error comes to. One for which the source may be blamed is none, where that is not what was found any more."""
     if isinstance(error, Stopped):
-        return Result(token=order.token, how="stopped")
+        return Result(token=task.token, how="stopped")
     if isinstance(error, video_parts.SeamError):
-        return _result(order, error, how="seam")
+        return _result(task, error, how="seam")
     if isinstance(error, BusyError):
-        return _result(order, error, how="busy")
+        return _result(task, error, how="busy")
     if is_disk_full(error):
-        return _result(order, error, how="full")
-    if isinstance(error, ChangedError) or _is_changed(order.found):
-        return _result(order, error, how="changed")
+        return _result(task, error, how="full")
+    if isinstance(error, ChangedError) or _is_changed(task.found):
+        return _result(task, error, how="changed")
     final = isinstance(error, HeatreelError) and (isinstance(error, InputError) or error.exit_code == 2)
-    return _result(order, error, how="error", final=final)
+    return _result(task, error, how="error", final=final)
 
 
 def _is_changed(found: Found) -> bool:
@@ -150,43 +151,45 @@ def _is_changed(found: Found) -> bool:
     return False
 
 
-def _result(order: Task, error: BaseException, *, how: Any, final: bool = False, text: str | None = None) -> Result:
+def _result(task: Task, error: BaseException, *, how: How, final: bool = False, text: str | None = None) -> Result:
     known = isinstance(error, HeatreelError)
     details = error.details if isinstance(error, ToolError) else "" if known else "".join(traceback.format_exception(error))
-    said = text or (str(error) if known else f"{order.found.path}: {type(error).__name__}: {error}")
-    return Result(token=order.token, how=how, error_class=type(error).__name__, error=said, details=details, final=final)
+    said = text or (str(error) if known else f"{task.found.path}: {type(error).__name__}: {error}")
+    return Result(token=task.token, how=how, error_class=type(error).__name__, error=said, details=details, final=final)
 
 
 # ------------------------------------------------------------------------------------------------ receipts
 
 
 def _write_receipt(receipt: Path, result: Result, settings: str, found: Found, file: Path) -> None:
-    value = {"for": _what_for(settings, found), "file": _seal(file), "result": {**asdict(result), "token": ""}}
+    record = asdict(replace(result, token=""))
+    record = {"stretches" if key == "intervals" else key: value for key, value in record.items()}  # its name in the file is older
+    value = {"for": _identify_source(settings, found), "file": _identify_file(file), "result": record}
     with atomic_write(receipt, overwrite=True) as temporary:
         temporary.write_text(json.dumps(value))
 
 
-def _read_receipt(order: Task, settings: str) -> Result | None:
+def _read_receipt(task: Task, settings: str) -> Result | None:
     """The result of a run that was killed after the output had its name, and before that was written down; else None."""
-    if order.receipt is None or order.part >= 0:
+    if task.receipt is None or task.part is not None:
         return None
     try:
-        value = json.loads(order.receipt.read_text())
-        if value["for"] != _what_for(settings, order.found) or value["file"] != _seal(order.output):
+        value = json.loads(task.receipt.read_text())
+        if value["for"] != _identify_source(settings, task.found) or value["file"] != _identify_file(task.output):
             return None
         result = value["result"]
-        stretches = [LabelInterval(**{**s, "name": ClassName(**s["name"])}) for s in result.pop("stretches")]
+        intervals = [LabelInterval(**{**s, "name": ClassName(**s["name"])}) for s in result.pop("stretches")]
         kinds = [KindInterval(**s) for s in result.pop("kinds", ())]  # a program that knew none wrote the receipt
-        return Result(**{**result, "token": order.token, "stretches": stretches, "kinds": kinds})
+        return Result(**{**result, "token": task.token, "intervals": intervals, "kinds": kinds})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _what_for(settings: str, found: Found) -> list[Any]:
+def _identify_source(settings: str, found: Found) -> list[Any]:
     return [settings, found.relative.decode("utf-8", "backslashreplace"), found.size_bytes, found.mtime_ns]
 
 
-def _seal(file: Path) -> list[int]:
+def _identify_file(file: Path) -> list[int]:
     """What a file keeps when it is renamed, and no other file has."""
     status = file.stat()
     return [status.st_ino, status.st_size, status.st_mtime_ns]

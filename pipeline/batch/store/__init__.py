@@ -1,1 +1,1 @@
-"""The state of a batch: one SQLite file, written here and read here. Alone knows SQLite."""
+"""The store of an archive, one SQLite file: which source is to become which output, who is at it, and what was seen in it."""
