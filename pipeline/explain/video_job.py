@@ -52,24 +52,24 @@ def visualize_video(
     *,
     progress: Callable[[Progress], None] = lambda _: None,
     notice: Callable[[str], None] = lambda _: None,
-    made: Callable[[Outcome, Explanations, Path], None] = lambda *_: None,
+    before_publish: Callable[[Outcome, Explanations, Path], None] = lambda *_: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> tuple[Outcome, Explanations]:
     """Explain a video or pictures that stand for one, and write it with the heat beside it, every frame at its time, with its sound.
 
     The pictures are written in segments; what an interrupted run of the same call has finished is taken up, and `notice` says so.
-    A damaged source gives what decodes, and an outcome that is `partial`. `made` is called when all is made, with the outcome, what was
-    seen, and the finished file that is then renamed: what it raises leaves the segments for the next run. `stopping` is asked behind each
-    segment; when it says so, Stopped is raised.
+    A damaged source gives what decodes, and an outcome that is `partial`. `before_publish` is called when all is made, with the outcome,
+    what was seen, and the finished file that is then renamed: what it raises leaves the segments for the next run. `stopping` is asked
+    behind each segment; when it says so, Stopped is raised.
 
     Raises InputError, OutputError or ToolError; then no output is there, and finished segments wait beside it for the next run.
     """
     try:
-        return Film(job, session, progress, notice=notice, stopping=stopping).make(made)
+        return Film(job, session, progress, notice=notice, stopping=stopping).make(before_publish)
     except HardwareError as failed:
         software = Film(job, session, progress, notice=notice, stopping=stopping, hardware=False)
         software.passed_over = [str(failed)]
-        return software.make(made)
+        return software.make(before_publish)
 
 
 class HardwareError(ToolError):
@@ -136,7 +136,7 @@ class Film:
         self._place = -1
         self.warnings = [*(job.source.warnings if job.source else job.pictures.warnings if job.pictures else ()), *self.view.warnings]
 
-    def make(self, made: Callable[[Outcome, Explanations, Path], None]) -> tuple[Outcome, Explanations]:
+    def make(self, before_publish: Callable[[Outcome, Explanations, Path], None]) -> tuple[Outcome, Explanations]:
         before = fingerprint(self.job)
         with ExitStack() as stack:
             if self.raw is not None:
@@ -145,7 +145,7 @@ class Film:
             self._straighten(work)
             self.render(work)
             self.check_unchanged(before)
-            outcome = self.finish(work.folder, [(work.folder, s) for s in work.segments], self.problems(work), before, made)
+            outcome = self.finish(work.folder, [(work.folder, s) for s in work.segments], self.problems(work), before, before_publish)
         return outcome, self.track
 
     @property
@@ -163,7 +163,7 @@ class Film:
         segments: Sequence[tuple[Path, Segment]],
         problems: tuple[int, str],
         before: list[Any],
-        made: Callable[[Outcome, Explanations, Path], None],
+        before_publish: Callable[[Outcome, Explanations, Path], None],
     ) -> Outcome:
         """Join segments, each with its folder, which is `folder` or below it, and give the output its name."""
         damage = self._damage(problems)
@@ -175,7 +175,7 @@ class Film:
             if self.raw is not None and self.job.maps is not None:
                 self.raw.write(self.job.maps, region=self.view.geometry.region, overwrite=self.options.overwrite)
             outcome = self._outcome(damage)
-            made(outcome, self.track, temporary)
+            before_publish(outcome, self.track, temporary)
         return outcome
 
     def _straighten(self, work: Journal) -> None:
@@ -292,7 +292,7 @@ class Film:
         """The same, from when it is this video's turn at the network until the last has been taken: what is left then is painting."""
         first = next(batches, None)
         asked = time.perf_counter()
-        with self.session.turn:
+        with self.session.network_lock:
             self._started += time.perf_counter() - asked
             if self._stopping():
                 raise Stopped(128 + signal.SIGINT)

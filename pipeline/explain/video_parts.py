@@ -75,7 +75,7 @@ def render_part(
 
 
 def join_parts(
-    job: Job, session: Session, parts: Sequence[Part], *, made: Callable[[Outcome, Explanations, Path], None] = lambda *_: None
+    job: Job, session: Session, parts: Sequence[Part], *, before_publish: Callable[[Outcome, Explanations, Path], None] = lambda *_: None
 ) -> tuple[Outcome, Explanations]:
     """Join what render_part has made, and give the output its name. Raises SeamError unless each part follows the one before exactly."""
     before = fingerprint(job)
@@ -96,7 +96,7 @@ def join_parts(
         film.part, film.track = None, whole
         firsts = {film.view.place_of(thumbnail.time_seconds): thumbnail for thumbnail in reversed(whole.thumbnails)}
         whole.thumbnails = [firsts[place] for place in sorted(firsts)]  # a part takes its first frame, the one before may have one there
-        outcome = film.finish(work.folder, segments, (0, ""), before, made)
+        outcome = film.finish(work.folder, segments, (0, ""), before, before_publish)
     return replace(outcome, extra={**outcome.extra, "parts": len(parts)}), film.track
 
 

@@ -39,7 +39,7 @@ def test_a_videos_page_is_made_with_it(tmp_path: Path, open_session: Open) -> No
         assert not outcome.output.exists()
         run_pages.write(outcome, track, session, command="visualize <video>", overwrite=False)
 
-    outcome, track = video_job.visualize_video(job_for(tmp_path / "v.mp4", tmp_path / "o.mp4", **QUICK), session, made=made)
+    outcome, track = video_job.visualize_video(job_for(tmp_path / "v.mp4", tmp_path / "o.mp4", **QUICK), session, before_publish=made)
     data = data_of(tmp_path / "o.html")
     assert (data["frames"], data["ranks"]) == (60, 3) and "visualize &lt;video&gt;" in (tmp_path / "o.html").read_text()
     indices, scores = track.top

@@ -29,7 +29,7 @@ class Worker:
     def __init__(self, setup: Setup) -> None:
         """Raises CommandError and ModelError as load_classifier and open_session do."""
         self.device = loading.use_device(setup.device, cores=setup.cores, at_once=batching.AT_ONCE)
-        self.session = replace(sessions.open_session(loading.load_classifier(setup.choice), setup.options), turn=threading.Lock())
+        self.session = replace(sessions.open_session(loading.load_classifier(setup.choice), setup.options), network_lock=threading.Lock())
         self._settings = setup.settings
         self._kinds = class_names.groups_of(self.session.classifier.classes)
 
@@ -61,14 +61,14 @@ class Worker:
         if order.part >= len(divided) or (order.parts and order.parts != len(divided)):
             raise video_parts.SeamError(f"{job.input}: its parts are not those that it would have now")
         if order.parts:
-            outcome, track = video_parts.join_parts(job, session, divided, made=made)
+            outcome, track = video_parts.join_parts(job, session, divided, before_publish=made)
         elif order.part >= 0:
             frames, seconds = video_parts.render_part(job, session, divided[order.part], progress=progress, stopping=stopping)
             return Result(token=order.token, how="part", frames=frames, outcome={"elapsed_seconds": seconds})
         elif divided:
             return Result(token=order.token, how="parts", bounds=[(part.begin_seconds, part.end_seconds) for part in divided])
         else:
-            outcome, track = video_job.visualize_video(job, session, progress=progress, made=made, stopping=stopping)
+            outcome, track = video_job.visualize_video(job, session, progress=progress, before_publish=made, stopping=stopping)
         return self._result(order, outcome, track)
 
     def _made(self, order: Task, session: Session) -> Callable[[Outcome, Explanations, Path], None]:
