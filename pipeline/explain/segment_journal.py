@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.errors import BusyError, OutputError
 from pipeline.files.atomic import flush
@@ -49,6 +49,13 @@ class Segment:
     parts: Mapping[str, int] = field(default_factory=dict)
 
 
+class StoredSegment(NamedTuple):
+    """A finished segment and its video file; its state lies beside it, as .npz."""
+
+    path: Path
+    segment: Segment
+
+
 class Journal:
     """The finished segments of one output. Only `open_journal` makes one."""
 
@@ -59,6 +66,11 @@ class Journal:
     @property
     def frames(self) -> int:
         return sum(segment.frames for segment in self.segments)
+
+    @property
+    def stored(self) -> list[StoredSegment]:
+        """The finished segments, in order, with their files."""
+        return [StoredSegment(self.folder / segment.file, segment) for segment in self.segments]
 
     def unfinished(self, suffix: str) -> Path:
         """Where a part of the next segment is written, until `add` gives it its name."""

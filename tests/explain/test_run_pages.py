@@ -15,7 +15,7 @@ from PIL import Image
 from support import clips
 from support.jobs import job_for
 
-from pipeline.errors import CommandError, OutputError
+from pipeline.errors import CommandError, OutputError, Stopped
 from pipeline.explain import demo_clip, planning, run_pages, sessions, video_job, video_parts
 from pipeline.records import Options
 from pipeline.results.explanations import Explanations
@@ -52,7 +52,7 @@ def test_a_videos_page_is_made_with_it(tmp_path: Path, open_session: Open) -> No
     assert {(t.width_px, t.height_px) for t in track.thumbnails} == {(512, 144)}
     stops = iter([False, True])
     again = job_for(tmp_path / "v.mp4", tmp_path / "again.mp4", **QUICK)
-    with pytest.raises(video_job.Stopped):
+    with pytest.raises(Stopped):
         video_job.visualize_video(again, session, stopping=lambda: next(stops))
     _, resumed = video_job.visualize_video(again, session)
     assert resumed.thumbnails == track.thumbnails and resumed.cuts_seconds == track.cuts_seconds and outcome.frames == 60
