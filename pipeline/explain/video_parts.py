@@ -18,7 +18,7 @@ from pipeline.explain.video_plan import VideoPart, plan_video
 from pipeline.explain.video_segments import VideoProgress, open_raw_maps
 from pipeline.media import probing
 from pipeline.records import Options, Outcome, Progress
-from pipeline.rendering.scene_cuts import REFERENCE_RATE_HZ
+from pipeline.rendering.smoothing import REFERENCE_RATE_HZ
 from pipeline.results.explanations import Explanations
 
 SEGMENTS_IN_PART = 10
@@ -51,7 +51,7 @@ def parts_of(job: Job, options: Options) -> list[VideoPart]:
 
 
 def _warm_up_seconds(smooth: float) -> float:
-    """Until --smooth's weights have fallen to FORGOTTEN, see scene_cuts.SceneMean."""
+    """Until --smooth's weights have fallen to FORGOTTEN, see smoothing.SceneMean."""
     if smooth == 0:
         return WARM_UP_SECONDS
     return max(WARM_UP_SECONDS, math.inf if smooth == 1 else math.log(FORGOTTEN) / (REFERENCE_RATE_HZ * math.log(smooth)))

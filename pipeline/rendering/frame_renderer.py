@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.arrays import Array
 from pipeline.records import ClassGroup, ClassName, Frame, Geometry, Options, Thumbnail
-from pipeline.rendering import compositing, scene_cuts
+from pipeline.rendering import compositing, scene_cuts, smoothing, steady_title
 from pipeline.results.explanations import top_predictions
 
 THUMBNAIL_PX = 180
@@ -71,8 +71,8 @@ class FrameRenderer:
         self._look = compositing.make_look(options.colormap, options.alpha, canvas.colour)
         self._ranges = compositing.PanelRanges(len(targets or [0]), shared=options.shares_scale)
         self._targets = targets
-        self._means = {name: scene_cuts.SceneMean(options.smooth) for name in ("maps", "scores", "target_scores")}
-        self._title = scene_cuts.SteadyTitle() if options.holds_title else None
+        self._means = {name: smoothing.SceneMean(options.smooth) for name in ("maps", "scores", "target_scores")}
+        self._title = steady_title.SteadyTitle() if options.holds_title else None
         self._map_of = map_of
         self._cuts = scene_cuts.CutFinder() if options.smooth > 0 or options.keeps_thumbnails else None
         self._seen: Explanation | None = None

@@ -13,13 +13,13 @@ from support.decoding import decoded
 from support.jobs import job_for
 
 from pipeline.explain import demo_clip, sessions, video_job
-from pipeline.rendering import scene_cuts
+from pipeline.rendering import scene_cuts, smoothing, steady_title
 
 Open = Callable[..., sessions.Session]
 
 
 def test_a_mean_weighs_by_age_and_forgets_at_a_cut() -> None:
-    mean = scene_cuts.SceneMean(0.25)
+    mean = smoothing.SceneMean(0.25)
     assert mean.add(np.array([8.0]), 10.0, cut=False) == [8]
     # 0.02 s later the first counts 0.25 ** (25 * 0.02) = 0.5: (0.5 * 8 + 2) / 1.5 = 4
     assert mean.add(np.array([2.0]), 10.02, cut=False) == pytest.approx([4])
@@ -30,7 +30,7 @@ def test_a_mean_weighs_by_age_and_forgets_at_a_cut() -> None:
 
 def test_strength_0_is_the_newest_and_1_the_mean_of_all() -> None:
     values = np.random.default_rng(4).normal(size=(9, 2, 3)).astype(np.float32)
-    newest, everything = scene_cuts.SceneMean(0), scene_cuts.SceneMean(1)
+    newest, everything = smoothing.SceneMean(0), smoothing.SceneMean(1)
     for number, value in enumerate(values):
         assert np.array_equal(newest.add(value, number / 7, cut=False), value)
         said = everything.add(value, number / 7, cut=False)
@@ -40,7 +40,7 @@ def test_strength_0_is_the_newest_and_1_the_mean_of_all() -> None:
 
 def test_a_mean_goes_on_from_its_state() -> None:
     values = np.random.default_rng(5).normal(size=(6, 4))
-    one, other = scene_cuts.SceneMean(0.7), scene_cuts.SceneMean(0.7)
+    one, other = smoothing.SceneMean(0.7), smoothing.SceneMean(0.7)
     for number in range(3):
         one.add(values[number], number / 25, cut=False)
     other.restore(one.state())
@@ -99,7 +99,7 @@ def test_a_cut_finder_goes_on_from_its_state() -> None:
 
 def titles(leaders: str, seconds: float, cuts: str = "", others: float = 0.5) -> str:
     """The titles of frames in which classes lead, a letter each, `seconds` apart; the other classes have that part of its score."""
-    title = scene_cuts.SteadyTitle()
+    title = steady_title.SteadyTitle()
     shown = [title.add(led(each, others), n * seconds, cut=cuts[n : n + 1] == "|") for n, each in enumerate(leaders)]
     return "".join("abc"[number] for number in shown)
 
@@ -130,7 +130,7 @@ def test_a_title_goes_on_from_its_state() -> None:
     for leaders, others in (("aabbbbbbbaacccccc", 0.5), ("aabcbcbcbcbaaccbb", 0.1)):
         whole = titles(leaders, 0.04, others=others)
         for at in range(1, len(leaders)):
-            first, second = scene_cuts.SteadyTitle(), scene_cuts.SteadyTitle()
+            first, second = steady_title.SteadyTitle(), steady_title.SteadyTitle()
             for n in range(at):
                 first.add(led(leaders[n], others), n * 0.04, cut=False)
             second.restore(first.state())
