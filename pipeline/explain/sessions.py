@@ -6,7 +6,7 @@ import functools
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass, field, replace
@@ -85,10 +85,6 @@ class Session:
     def asked(self, seen: Explanation) -> Array | None:
         """The scores of what was asked for, float (t,); None where nothing was."""
         return seen.target_scores if self.targets else None
-
-    def explained(self, batches: Iterable[Array]) -> Generator[list[Explanation]]:
-        """What `seen` gives of each batch, in order, some of them computed at once."""
-        return batching.computed(self.seen, batches)
 
     def canvas(self, size: tuple[int, int], colour: Colour) -> compositing.Canvas:
         """For panels of that size (width, height)."""

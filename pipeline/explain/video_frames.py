@@ -84,20 +84,6 @@ class ExplainedFrame(NamedTuple):
     fresh: bool
 
 
-class Stopwatch:
-    """Counts the seconds since it was made, without those for which it was paused."""
-
-    def __init__(self) -> None:
-        self.started = time.perf_counter()
-
-    @property
-    def elapsed_seconds(self) -> float:
-        return time.perf_counter() - self.started
-
-    def leave_out(self, seconds: float) -> None:
-        self.started += seconds
-
-
 # ------------------------------------------------------------------------------------------------ reading
 
 
@@ -267,19 +253,19 @@ def explain_batches(
     session: Session,
     *,
     latest: Explanation | None,
-    stopwatch: Stopwatch,
+    on_wait: Callable[[float], None],
     stopping: Callable[[], bool],
 ) -> Generator[Sequence[ExplainedFrame]]:
     """What the network says of each batch's frames, in order; `latest` is what an earlier run was told last.
 
-    Some batches are at the network at once. Raises what ended the reading, behind the frames that were read, and Stopped when that is
-    wished before the network begins.
+    Some batches are at the network at once. `on_wait` is told for how many seconds another video has held the network. Raises what ended
+    the reading, behind the frames that were read, and Stopped when that is wished before the network begins.
     """
 
     def explain(batch: FrameBatch) -> tuple[FrameBatch, Sequence[Explanation]]:
         return batch, session.seen(batch.pixels) if len(batch.pixels) else ()
 
-    admitted = _hold_network(batches, session, stopwatch, stopping)
+    admitted = _hold_network(batches, session, on_wait, stopping)
     with closing(batches), closing(admitted), closing(batching.computed(explain, admitted)) as answered:
         for batch, said in answered:
             if batch.failure is not None:
@@ -294,7 +280,7 @@ def explain_batches(
 
 
 def _hold_network(
-    batches: Iterator[FrameBatch], session: Session, stopwatch: Stopwatch, stopping: Callable[[], bool]
+    batches: Iterator[FrameBatch], session: Session, on_wait: Callable[[float], None], stopping: Callable[[], bool]
 ) -> Generator[FrameBatch]:
     """The same batches, with the network held from when the first is there until the last has been taken: what is left is rendering."""
     first = next(batches, None)
@@ -302,7 +288,7 @@ def _hold_network(
         raise first.failure
     asked = time.perf_counter()
     with session.network_lock:
-        stopwatch.leave_out(time.perf_counter() - asked)
+        on_wait(time.perf_counter() - asked)
         if stopping():
             raise Stopped(128 + signal.SIGINT)
         if first is not None:

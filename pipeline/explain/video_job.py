@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import NamedTuple
 from pipeline.explain.planning import Job
 from pipeline.explain.segment_journal import STRAIGHTENED, Journal, StoredSegment, open_journal
 from pipeline.explain.sessions import Session, outcome_of
-from pipeline.explain.video_frames import DecoderReport, Stopwatch, batch_frames, explain_batches, prefetch, read_frames
+from pipeline.explain.video_frames import DecoderReport, batch_frames, explain_batches, prefetch, read_frames
 from pipeline.explain.video_plan import VideoPart, VideoPlan, plan_video
 from pipeline.explain.video_segments import HardwareError, VideoProgress, open_raw_maps, record_explanations, render_frames, write_segments
 from pipeline.files.atomic import atomic_write, flush
@@ -29,6 +30,20 @@ class VideoHooks:
     notice: Callable[[str], None] = lambda _: None
     before_publish: Callable[[Outcome, Explanations, Path], None] = lambda *_: None
     stopping: Callable[[], bool] = lambda: False
+
+
+class Stopwatch:
+    """Counts the seconds since it was made, without those for which it was paused."""
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+
+    @property
+    def elapsed_seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    def leave_out(self, seconds: float) -> None:
+        self.started += seconds
 
 
 class MadeVideo(NamedTuple):
@@ -93,7 +108,7 @@ def make_video(
         _report_resumption(plan, progress, hooks)
         with read_frames(plan, after=progress.position) as source:
             batches = batch_frames(source.frames, plan, begin=progress.begin, done=progress.explanations.frames)
-            explained = explain_batches(batches, session, latest=progress.latest, stopwatch=stopwatch, stopping=hooks.stopping)
+            explained = explain_batches(batches, session, latest=progress.latest, on_wait=stopwatch.leave_out, stopping=hooks.stopping)
             with closing(prefetch(explained, depth=1)) as ahead:
                 rendered = render_frames(ahead, plan, progress)
                 recorded = record_explanations(rendered, progress, has_targets=session.targets is not None)

@@ -12,8 +12,8 @@ from pipeline.errors import HeatreelError
 from pipeline.explain.planning import Job
 from pipeline.explain.segment_journal import Journal, StoredSegment, open_journal
 from pipeline.explain.sessions import Session
-from pipeline.explain.video_frames import DecoderReport, Stopwatch
-from pipeline.explain.video_job import VideoHooks, join, make_video, publish
+from pipeline.explain.video_frames import DecoderReport
+from pipeline.explain.video_job import Stopwatch, VideoHooks, join, make_video, publish
 from pipeline.explain.video_plan import VideoPart, plan_video
 from pipeline.explain.video_segments import VideoProgress, open_raw_maps
 from pipeline.media import probing

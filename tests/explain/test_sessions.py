@@ -228,7 +228,7 @@ def test_two_batches_are_at_the_network_at_once_and_come_out_in_order(open_sessi
             drawn.append(number)
             yield np.full((2, 64, 64, 3), number, np.uint8)
 
-    answers = replace(session, explain=explain).explained(batches())
+    answers = batching.computed(replace(session, explain=explain).seen, batches())
     for number, answer in enumerate(answers):
         assert [seen.pixels.max() for seen in answer] == [number, number]
         assert len(drawn) <= number + 1 + batching.AT_ONCE  # no more of them wait
@@ -242,7 +242,7 @@ def test_an_error_of_one_batch_is_raised_and_no_further_one_is_begun(open_sessio
         begun.append(int(pixels[0, 0, 0, 0]))
         raise tf.errors.InternalError(None, None, "broken")
 
-    answers = replace(open_session(), explain=explain).explained(np.full((1, 64, 64, 3), n, np.uint8) for n in range(9))
+    answers = batching.computed(replace(open_session(), explain=explain).seen, (np.full((1, 64, 64, 3), n, np.uint8) for n in range(9)))
     with pytest.raises(tf.errors.InternalError, match="broken"):
         next(answers)
     assert sorted(begun) == list(range(batching.AT_ONCE + 1))
