@@ -1,4 +1,4 @@
-"""What a long video's interrupted run leaves behind, and the next one goes on from: finished segments and their journal.
+"""The journal of finished segments: what an interrupted run of a video leaves behind, and the next run goes on from.
 
 Both lie in one hidden folder beside the output, `.NAME.heatreel`; where a video is made in parts, each has a folder of its own in it. The
 journal's first line is the identity of the work: the source's size and time of change, and every setting that changes pixels. Each
@@ -57,7 +57,7 @@ class StoredSegment(NamedTuple):
 
 
 class Journal:
-    """The finished segments of one output. Only `open_journal` makes one."""
+    """The finished segments of one output, in order, and the folder where they lie. Only `open_journal` makes one."""
 
     def __init__(self, folder: Path, segments: list[Segment]) -> None:
         self.folder = folder
@@ -65,6 +65,7 @@ class Journal:
 
     @property
     def frames(self) -> int:
+        """How many frames all finished segments have together."""
         return sum(segment.frames for segment in self.segments)
 
     @property
@@ -77,6 +78,7 @@ class Journal:
         return self.folder / f"unfinished{suffix}"
 
     def next_name(self, suffix: str) -> str:
+        """The file name that the next segment will have."""
         return f"{len(self.segments):06d}{suffix}"
 
     def add(self, segment: Segment, *written: Path) -> None:

@@ -1,4 +1,4 @@
-"""A long video in parts: several workers make them at the same time, and they are joined with nothing lost or twice at the seams."""
+"""A long video in parts: workers make them at the same time; they are joined so that at the seams no frame is lost or doubled."""
 
 from __future__ import annotations
 

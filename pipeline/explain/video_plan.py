@@ -81,14 +81,17 @@ class VideoPlan:
 
     @property
     def colour(self) -> Colour:
+        """How the planes of frames encode colour, of what is read and of what is written."""
         return _colour(self.job)
 
     @property
     def is_interlaced(self) -> bool:
+        """Whether a frame holds the lines of two moments; the network is shown one of them."""
         return bool(self.job.source and self.job.source.interlaced)
 
     @property
     def frame_rate(self) -> Fraction:
+        """Frames a second, as the source says or as it is on average; each frame keeps its own time."""
         return _shape(self.job).frame_rate
 
     @property

@@ -61,10 +61,11 @@ class CutFinder:
         return cut
 
     def state(self) -> Array:
-        """All that is remembered, for `restore`."""
+        """How much the last pictures changed, float64 (up to CHANGES_BEFORE,), for `restore`."""
         return np.array(self._changes)
 
     def restore(self, state: Array) -> None:
+        """Go on where `state` was given."""
         self._changes.clear()
         self._changes.extend(state.tolist())
 

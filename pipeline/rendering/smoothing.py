@@ -36,13 +36,16 @@ class SceneMean:
         return self.mean(value.dtype)
 
     def mean(self, dtype: Any) -> Array:
+        """The mean so far, of that type; there must have been a value."""
         assert self._sum is not None, "nothing was added"
         return np.asarray(self._sum / self._weight, dtype)
 
     def state(self) -> dict[str, Array]:
+        """The weighted sum, and the weight with the time of the last value in seconds, for `restore`; empty where nothing was added."""
         return {} if self._sum is None else {"sum": self._sum, "rest": np.array([self._weight, self._time_seconds])}
 
     def restore(self, state: Mapping[str, Array]) -> None:
+        """Go on where `state` was given."""
         if "sum" in state:
             self._sum = state["sum"]
             self._weight, self._time_seconds = (float(value) for value in state["rest"])

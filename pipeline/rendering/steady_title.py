@@ -43,11 +43,12 @@ class SteadyTitle:
         return index
 
     def state(self) -> Array:
-        """All that is remembered, for `restore`: NaN where there is nothing."""
+        """All that is remembered, float64 (4,), for `restore`: NaN where there is nothing."""
         kept = (self._shown, self._leader, self._since_seconds, self._weak_since_seconds)
         return np.array([np.nan if each is None else each for each in kept])
 
     def restore(self, state: Array) -> None:
+        """Go on where `state` was given."""
         self._shown, self._leader = (None if np.isnan(each) else int(each) for each in state[:2])
         self._since_seconds = float(state[2])
         self._weak_since_seconds = None if np.isnan(state[3]) else float(state[3])
