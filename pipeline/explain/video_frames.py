@@ -154,7 +154,7 @@ def batch_frames(frames: Iterable[Frame], plan: VideoPlan, *, begin: Fraction | 
         except Exception as error:  # tf.data would make another error of it; ours is raised as it is
             failure = error
 
-    for pixels in dataset_of(pictures(), plan.geometry).batch(plan.batch_size).prefetch(1):
+    for pixels in make_dataset(pictures(), plan.geometry).batch(plan.batch_size).prefetch(1):
         yield FrameBatch(tuple(_take_rows(pulled, len(pixels))), pixels)
     if failure is not None or pulled:
         yield FrameBatch(() if failure else tuple(pulled), blank[None][:0], failure)
@@ -221,7 +221,7 @@ def _with_next(items: Iterable[T]) -> Iterator[tuple[T, T | None]]:
         yield this, None
 
 
-def dataset_of(pictures: Iterator[Array], geometry: Geometry) -> tf.data.Dataset:
+def make_dataset(pictures: Iterator[Array], geometry: Geometry) -> tf.data.Dataset:
     """RGB pictures, uint8 (height, width, 3) of the geometry, as a dataset that pulls them one by one.
 
     Not Dataset.from_generator: making one sets malloc so that, for the rest of the process, every array above 128 KiB is mapped and
