@@ -1572,7 +1572,7 @@ def _video(
         tick(reached)
 
     try:
-        return video_job.visualize_video(job, session, progress=progress, notice=terminal.say, made=made)
+        return video_job.visualize_video(job, session, progress=progress, notice=terminal.say, before_publish=made)
     except HeatreelError as error:
         terminal.check()
         return _failed(job, error, session, terminal)

@@ -21,7 +21,7 @@ from pipeline.explain import sessions
 from pipeline.media import frame_reader, probing, resizing
 from pipeline.models import device, loading, zoo
 from pipeline.records import ModelChoice, Options
-from pipeline.rendering import scenes
+from pipeline.rendering import smoothing, steady_title
 
 # --smooth, TITLE_SECONDS, WEAK_PART
 WAYS = ((0, 0, 0), (0.5, 0, 0), (0.7, 0, 0), (0.9, 0, 0), (0.7, 0.2, 0), (0.7, 0.2, 0.3), (0.7, 0.3, 0), (0.7, 0.4, 0))
@@ -38,7 +38,7 @@ def scores_of(path: Path, session: sessions.Session) -> Iterator[tuple[float, Ar
 
 
 def judge(frames: list[tuple[float, Array]], smooth: float, seconds: float, part: float) -> tuple[int, float, float]:
-    mean, title = scenes.SceneMean(smooth), scenes.SteadyTitle()
+    mean, title = smoothing.SceneMean(smooth), steady_title.SteadyTitle()
     title.TITLE_SECONDS, title.WEAK_PART = seconds, part  # type: ignore[misc]  # to try others
     shown, weak, hardly = [], 0, 0
     for time_seconds, scores in frames:

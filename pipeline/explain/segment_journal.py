@@ -1,4 +1,4 @@
-"""What a long video's interrupted run leaves behind, and the next one goes on from: finished segments and their journal.
+"""The journal of finished segments: what an interrupted run of a video leaves behind, and the next run goes on from.
 
 Both lie in one hidden folder beside the output, `.NAME.heatreel`; where a video is made in parts, each has a folder of its own in it. The
 journal's first line is the identity of the work: the source's size and time of change, and every setting that changes pixels. Each
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.errors import OutputError, report_write_errors
 from pipeline.files.atomic import flush
@@ -48,8 +48,15 @@ class Segment:
     parts: Mapping[str, int] = field(default_factory=dict)
 
 
+class StoredSegment(NamedTuple):
+    """A finished segment and its video file; its state lies beside it, as .npz."""
+
+    path: Path
+    segment: Segment
+
+
 class Journal:
-    """The finished segments of one output. Only `open_journal` makes one."""
+    """The finished segments of one output, in order, and the folder where they lie. Only `open_journal` makes one."""
 
     def __init__(self, folder: Path, segments: list[Segment]) -> None:
         self.folder = folder
@@ -57,13 +64,20 @@ class Journal:
 
     @property
     def frames(self) -> int:
+        """How many frames all finished segments have together."""
         return sum(segment.frames for segment in self.segments)
+
+    @property
+    def stored(self) -> list[StoredSegment]:
+        """The finished segments, in order, with their files."""
+        return [StoredSegment(self.folder / segment.file, segment) for segment in self.segments]
 
     def unfinished(self, suffix: str) -> Path:
         """Where a part of the next segment is written, until `add` gives it its name."""
         return self.folder / f"unfinished{suffix}"
 
     def next_name(self, suffix: str) -> str:
+        """The file name that the next segment will have."""
         return f"{len(self.segments):06d}{suffix}"
 
     def add(self, segment: Segment, *written: Path) -> None:

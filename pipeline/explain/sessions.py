@@ -30,8 +30,8 @@ from pipeline.results.explanations import Explanations, top_predictions
 class Session:
     """What all inputs of one call share: the classifier, its traced function, what is explained (None: the top prediction), and options.
 
-    `map_of` makes the map of any class from what `explain` has kept of a picture. Where two videos are in the making at once, `turn` is a
-    lock: the network works for one, while the other is opened or ended.
+    `map_of` makes the map of any class from what `explain` has kept of a picture. `network_lock` is held while the network works for one
+    video, so that another can be opened or finished meanwhile.
     """
 
     classifier: Classifier
@@ -39,7 +39,7 @@ class Session:
     map_of: Callable[[Any, Sequence[Any], int], Any]
     targets: Sequence[ClassGroup] | None
     options: Options
-    turn: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    network_lock: AbstractContextManager[Any] = field(default_factory=nullcontext)
 
     def geometry(self, width: int, height: int) -> Geometry:
         """How a frame of that size is fitted to the network."""

@@ -1,4 +1,4 @@
-"""A frame becomes a finished picture: heat and a title that are steady over time, and the label."""
+"""A frame and its explanation become a picture: the panels, with heat and a title that are steady over time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.arrays import Array
 from pipeline.records import ClassGroup, ClassName, Frame, Geometry, Options, Thumbnail
-from pipeline.rendering import compositing, heat_blending, heat_stabilization, label_box, scenes
+from pipeline.rendering import compositing, heat_blending, heat_stabilization, label_box, scene_cuts, smoothing, steady_title
 from pipeline.rendering.layouts import Canvas
 from pipeline.results.explanations import top_predictions
 
@@ -51,11 +51,11 @@ class ShownTitle(NamedTuple):
 
 
 class FrameRenderer:
-    """Paints frames of one size: the canvas, the colour tables, and what is remembered from frame to frame.
+    """Draws the pictures of frames of one size, in order, and remembers from frame to frame what must be steady.
 
-    That is the range that each panel's heat is scaled to, and with --smooth the mean of maps and scores over the scene, and the class that
-    the title names. `targets` are what was asked for, None where it is the top prediction. `map_of` makes the map float32 (h, w) of any
-    class: where the title holds, the heat is that class' too.
+    It remembers the range that each panel's heat is scaled to; with --smooth also the mean of maps and scores over the scene, and the class
+    that the title names. `targets` are what was asked for, None for the top prediction. `map_of` makes the map float32 (h, w) of any
+    class, because the heat is that of the title's class.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class FrameRenderer:
         self._look = heat_blending.make_style(options.colormap, options.alpha, canvas.colour)
         self._ranges = heat_stabilization.PanelRanges(len(targets or [0]), shared=options.shares_scale)
         self._targets = targets
-        self._means = {name: scenes.SceneMean(options.smooth) for name in ("maps", "scores", "target_scores")}
-        self._title = scenes.SteadyTitle() if options.holds_title else None
+        self._means = {name: smoothing.SceneMean(options.smooth) for name in ("maps", "scores", "target_scores")}
+        self._title = steady_title.SteadyTitle() if options.holds_title else None
         self._map_of = map_of
-        self._cuts = scenes.CutFinder() if options.smooth > 0 or options.keeps_thumbnails else None
+        self._cuts = scene_cuts.CutFinder() if options.smooth > 0 or options.keeps_thumbnails else None
         self._seen: Explanation | None = None
         self.cut = False  # whether a scene begins with what was seen last
         self.shown: ShownTitle | None = None
@@ -84,9 +84,10 @@ class FrameRenderer:
         self._painted: Array | None = None
 
     def paint(self, frame: Frame, seen: Explanation, *, fresh: bool) -> Array:
-        """The finished picture's planes, until the next is painted; `fresh` is False where `seen` is that of an earlier frame.
+        """The finished picture: its three planes one behind the other, uint8 (pixels * 3 / 2,), of RGB (pixels * 3,).
 
-        All are painted in the same memory: six megabytes that are new to the process cost 0.4 ms of page faults a frame.
+        `fresh` is False where `seen` is the explanation of an earlier frame. All pictures are drawn in the same memory, so the next one
+        replaces this one: six megabytes that are new to the process cost 0.4 ms of page faults a frame.
         """
         if fresh:
             self._prepare(self.remember(seen, frame.time_seconds))
@@ -95,7 +96,7 @@ class FrameRenderer:
         return self._painted
 
     def remember(self, seen: Explanation, time_seconds: float) -> ShownTitle:
-        """Take in what the network sees at this time; returns what is to be shown."""
+        """Take in what the network says at this time, in seconds; returns what is to be shown."""
         self.cut = self._cuts is not None and self._seen is not None and self._cuts.is_cut(self._seen.pixels, seen.pixels)
         scores = self._means["scores"].add(seen.scores, time_seconds, cut=self.cut)
         target_scores = self._means["target_scores"].add(seen.target_scores, time_seconds, cut=self.cut)
@@ -143,7 +144,7 @@ class FrameRenderer:
         return label_box.Caption(rows=rows if top_k or asked else (), note="no heat: nothing here speaks for it" if cold else "")
 
     def state(self) -> dict[str, Array]:
-        """All that is remembered, for `restore`."""
+        """All that is remembered, by name, for `restore`; empty before the first frame."""
         if self._seen is None:
             return {}
         state = {f"seen_{name}": np.asarray(getattr(self._seen, name)) for name in _KEPT}
@@ -155,7 +156,7 @@ class FrameRenderer:
         return state
 
     def restore(self, state: Mapping[str, Array]) -> Explanation | None:
-        """Remember what `state` gave; returns what was seen last."""
+        """Remember what `state` gave; returns the last explanation, without its features, or None where there was none."""
         if "seen_maps" not in state:
             return None
         self._seen = Explanation(**{name: state[f"seen_{name}"] for name in _KEPT}, features=())

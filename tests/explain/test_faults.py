@@ -265,7 +265,7 @@ class Enough(Exception):
 
 def by_library(folder: Path, open_session: Open, *, stop_at: int | None = None, at: Callable[[], None] = lambda: None, **more: Any) -> str:
     """Make folder/out.mp4, or stop (or do something else) when so many frames are done; returns what was noticed."""
-    made = more.pop("made", lambda *_: None)
+    made = more.pop("before_publish", lambda *_: None)
     options = {**QUICKLY, "save_maps": folder / "m.npz", **more}
     [job] = planning.plan_videos([folder / "v.mp4"], output=folder / "out.mp4", options=Options(**options))
     assert isinstance(job, planning.Job), job
@@ -276,7 +276,7 @@ def by_library(folder: Path, open_session: Open, *, stop_at: int | None = None, 
         if stop_at is not None and progress.frames_done >= stop_at and waiting:
             waiting.pop()()
 
-    video_job.visualize_video(job, open_session(**options), progress=tick, notice=said.append, made=made)
+    video_job.visualize_video(job, open_session(**options), progress=tick, notice=said.append, before_publish=made)
     return "\n".join(said)
 
 
@@ -475,7 +475,7 @@ def test_a_disk_that_is_full_in_the_middle(place: Path, undisturbed: Made) -> No
 @pytest.mark.slow
 def test_a_disk_that_is_full_when_all_is_joined(place: Path, undisturbed: Made, open_session: Open) -> None:
     with pytest.raises(Enough):
-        by_library(place, open_session, save_maps=None, made=lambda *_: stop())
+        by_library(place, open_session, save_maps=None, before_publish=lambda *_: stop())
     blocks = sum(-(-path.stat().st_size // 4096) for path in work(place / "out.mp4").iterdir())
     shutil.rmtree(work(place / "out.mp4"))
     ended = on_a_small_disk(place, 4096 * blocks + len(undisturbed.video) // 2, undisturbed.video)

@@ -15,7 +15,7 @@ from PIL import Image
 from support import clips
 from support.jobs import job_for
 
-from pipeline.errors import CommandError, OutputError
+from pipeline.errors import CommandError, OutputError, Stopped
 from pipeline.explain import demo_clip, image_job, planning, result_pages, sessions, video_job, video_parts
 from pipeline.records import Options
 from pipeline.results.explanations import Explanations
@@ -40,7 +40,7 @@ def test_a_videos_page_is_made_with_it(tmp_path: Path, open_session: Open) -> No
         assert not outcome.output.exists()
         result_pages.write_video_extras(outcome, track, session, command="visualize <video>", overwrite=False)
 
-    outcome, track = video_job.visualize_video(job_for(tmp_path / "v.mp4", tmp_path / "o.mp4", **QUICK), session, made=made)
+    outcome, track = video_job.visualize_video(job_for(tmp_path / "v.mp4", tmp_path / "o.mp4", **QUICK), session, before_publish=made)
     data = data_of(tmp_path / "o.html")
     assert (data["frames"], data["ranks"]) == (60, 3) and "visualize &lt;video&gt;" in (tmp_path / "o.html").read_text()
     indices, scores = track.top
@@ -53,7 +53,7 @@ def test_a_videos_page_is_made_with_it(tmp_path: Path, open_session: Open) -> No
     assert {(t.width_px, t.height_px) for t in track.thumbnails} == {(512, 144)}
     stops = iter([False, True])
     again = job_for(tmp_path / "v.mp4", tmp_path / "again.mp4", **QUICK)
-    with pytest.raises(video_job.Stopped):
+    with pytest.raises(Stopped):
         video_job.visualize_video(again, session, stopping=lambda: next(stops))
     _, resumed = video_job.visualize_video(again, session)
     assert resumed.thumbnails == track.thumbnails and resumed.cuts_seconds == track.cuts_seconds and outcome.frames == 60

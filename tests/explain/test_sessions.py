@@ -27,7 +27,7 @@ from support.jobs import job_for
 from pipeline.arrays import Array
 from pipeline.cam import batching, explainer
 from pipeline.errors import InputError, OutputError, Stopped, ToolError
-from pipeline.explain import demo_clip, image_job, planning, prediction_job, sessions, video_job
+from pipeline.explain import demo_clip, image_job, planning, prediction_job, sessions, video_frames, video_job, video_plan
 from pipeline.files import atomic
 from pipeline.media import encoders, images, resizing
 from pipeline.models import class_names
@@ -457,11 +457,11 @@ def test_beside_keeps_order_raises_errors_and_stops(tmp_path: Path) -> None:
             made.append(number)
             yield number
 
-    assert list(video_job.prefetch(numbers(None), depth=2)) == list(range(1000))
+    assert list(video_frames.prefetch(numbers(None), depth=2)) == list(range(1000))
     with pytest.raises(ValueError, match="here"):
-        list(video_job.prefetch(numbers(50), depth=2))
+        list(video_frames.prefetch(numbers(50), depth=2))
     made.clear()
-    ahead = video_job.prefetch(numbers(None), depth=2)
+    ahead = video_frames.prefetch(numbers(None), depth=2)
     assert next(ahead) == 0
     time.sleep(0.3)
     assert len(made) <= 4  # one in the maker's hands, two waiting, one taken
@@ -512,15 +512,15 @@ def test_a_hardware_encoder_that_fails_makes_way_for_software(
 
 def test_a_canvas_stays_within_the_highest_level_of_h264(open_session: Open) -> None:
     """8192x4320 is within, two of them are not: 139264 macroblocks of 16x16 (ITU-T H.264, table A-1)."""
-    heights = list(video_job._panel_heights(open_session(), 8192, 4320, 4320, Colour(matrix="bt709", full_range=False)))
+    heights = list(video_plan._panel_heights(open_session(), 8192, 4320, 4320, Colour(matrix="bt709", full_range=False)))
     assert heights[0] == int(4320 * (139264 * 256 / (2 * 8192 * 4320)) ** 0.5) and heights == sorted(heights, reverse=True)
-    assert next(video_job._panel_heights(open_session(), 1920, 1080, 1080, Colour(matrix="bt709", full_range=False))) == 1080
+    assert next(video_plan._panel_heights(open_session(), 1920, 1080, 1080, Colour(matrix="bt709", full_range=False))) == 1080
 
 
 def test_what_does_not_change_the_picture_does_not_begin_it_anew(clip: Clip, open_session: Open) -> None:
     def identity(**options: Any) -> dict[str, Any]:
         job = job_for(clip("single.mp4"), Path("out.mp4"), **options)
-        return video_job.View(job, open_session(**options), hardware=False).identity
+        return video_plan.plan_video(job, open_session(**options), hardware_failure="").identity
 
     assert identity() == identity(skip_existing=True) == identity(scale="shared") != identity(smooth=0.5)
     two = {"targets": ("tabby", "banana")}

@@ -31,7 +31,7 @@ class Worker:
     def __init__(self, setup: Setup) -> None:
         """Raises CommandError and ModelError as load_classifier and open_session do."""
         self.device = device.use_device(setup.device, cores=setup.cores, at_once=batching.AT_ONCE)
-        self.session = replace(sessions.open_session(loading.load_classifier(setup.choice), setup.options), turn=threading.Lock())
+        self.session = replace(sessions.open_session(loading.load_classifier(setup.choice), setup.options), network_lock=threading.Lock())
         self._settings = setup.settings
         self._kinds = class_names.find_kinds(self.session.classifier.classes)
 
@@ -64,14 +64,14 @@ class Worker:
         if (task.part is not None and task.part >= len(divided)) or (task.parts and task.parts != len(divided)):
             raise video_parts.SeamError(f"{job.input}: its parts are not those that it would have now")
         if task.parts:
-            outcome, track = video_parts.join_parts(job, session, divided, made=before_publish)
+            outcome, track = video_parts.join_parts(job, session, divided, before_publish=before_publish)
         elif task.part is not None:
             frames, seconds = video_parts.render_part(job, session, divided[task.part], progress=progress, stopping=stopping)
             return Result(token=task.token, how="part", frames=frames, outcome={"elapsed_seconds": seconds})
         elif divided:
             return Result(token=task.token, how="parts", bounds=[(part.begin_seconds, part.end_seconds) for part in divided])
         else:
-            outcome, track = video_job.visualize_video(job, session, progress=progress, made=before_publish, stopping=stopping)
+            outcome, track = video_job.visualize_video(job, session, progress=progress, before_publish=before_publish, stopping=stopping)
         return self._result(task, outcome, track)
 
     def _before_publish(self, task: Task, session: Session) -> Callable[[Outcome, Explanations, Path], None]:

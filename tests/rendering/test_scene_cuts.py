@@ -13,13 +13,13 @@ from support.decoding import decoded
 from support.jobs import job_for
 
 from pipeline.explain import demo_clip, sessions, video_job
-from pipeline.rendering import scenes
+from pipeline.rendering import scene_cuts, smoothing, steady_title
 
 Open = Callable[..., sessions.Session]
 
 
 def test_a_mean_weighs_by_age_and_forgets_at_a_cut() -> None:
-    mean = scenes.SceneMean(0.25)
+    mean = smoothing.SceneMean(0.25)
     assert mean.add(np.array([8.0]), 10.0, cut=False) == [8]
     # 0.02 s later the first counts 0.25 ** (25 * 0.02) = 0.5: (0.5 * 8 + 2) / 1.5 = 4
     assert mean.add(np.array([2.0]), 10.02, cut=False) == pytest.approx([4])
@@ -30,7 +30,7 @@ def test_a_mean_weighs_by_age_and_forgets_at_a_cut() -> None:
 
 def test_strength_0_is_the_newest_and_1_the_mean_of_all() -> None:
     values = np.random.default_rng(4).normal(size=(9, 2, 3)).astype(np.float32)
-    newest, everything = scenes.SceneMean(0), scenes.SceneMean(1)
+    newest, everything = smoothing.SceneMean(0), smoothing.SceneMean(1)
     for number, value in enumerate(values):
         assert np.array_equal(newest.add(value, number / 7, cut=False), value)
         said = everything.add(value, number / 7, cut=False)
@@ -40,7 +40,7 @@ def test_strength_0_is_the_newest_and_1_the_mean_of_all() -> None:
 
 def test_a_mean_goes_on_from_its_state() -> None:
     values = np.random.default_rng(5).normal(size=(6, 4))
-    one, other = scenes.SceneMean(0.7), scenes.SceneMean(0.7)
+    one, other = smoothing.SceneMean(0.7), smoothing.SceneMean(0.7)
     for number in range(3):
         one.add(values[number], number / 25, cut=False)
     other.restore(one.state())
@@ -50,21 +50,21 @@ def test_a_mean_goes_on_from_its_state() -> None:
 
 def test_change_is_counted_in_hue_saturation_and_value() -> None:
     gray = np.full((4, 6, 3), 100, np.uint8)
-    assert scenes.change(gray, gray + 30) == pytest.approx(30 / 3)  # value alone
+    assert scene_cuts.change(gray, gray + 30) == pytest.approx(30 / 3)  # value alone
     red, magenta = np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2, 3), np.uint8)
     red[..., 0] = magenta[..., 0] = 200
     magenta[..., 2] = 10  # hue 357 degrees: 178.5 of 180 and so 1 or 2 away from red, not 178
-    assert scenes.change(red, magenta) < 1
+    assert scene_cuts.change(red, magenta) < 1
 
 
 def test_the_colours_that_change_are_counted_as_a_part_of_the_pixels() -> None:
     red, half = np.full((4, 4, 3), (0, 255, 200), np.uint8), np.full((4, 4, 3), (0, 255, 200), np.uint8)  # HSV
     half[:, 2:, 0] = 120
-    assert scenes.colour_change(red, red[::-1]) == 0 and scenes.colour_change(red, half) == 0.5
+    assert scene_cuts.colour_change(red, red[::-1]) == 0 and scene_cuts.colour_change(red, half) == 0.5
 
 
 def cuts_of(pictures: list[Any]) -> list[int]:
-    finder = scenes.CutFinder()
+    finder = scene_cuts.CutFinder()
     return [number for number in range(1, len(pictures)) if finder.is_cut(pictures[number - 1], pictures[number])]
 
 
@@ -84,13 +84,13 @@ def pan(seed: int, count: int, colours: Any) -> list[Any]:
 
 def test_a_fast_pan_is_no_cut_and_a_cut_within_one_is() -> None:
     cold, warm = pan(1, 9, COLD), pan(2, 9, WARM)
-    assert min(scenes.change(a, b) for a, b in itertools.pairwise(cold)) > scenes.CUT_LEVELS  # by that alone all would be
+    assert min(scene_cuts.change(a, b) for a, b in itertools.pairwise(cold)) > scene_cuts.CUT_LEVELS  # by that alone all would be
     assert cuts_of(cold) == [] and cuts_of([*cold, *warm]) == [9]
 
 
 def test_a_cut_finder_goes_on_from_its_state() -> None:
     still, [other] = pan(3, 1, COLD) * 3, pan(4, 1, COLD)
-    one, two = scenes.CutFinder(), scenes.CutFinder()
+    one, two = scene_cuts.CutFinder(), scene_cuts.CutFinder()
     assert [one.is_cut(still[0], still[1]), one.is_cut(still[1], still[2])] == [False, False]
     assert not two.is_cut(still[2], other)  # of the same colours, and what is usual here is not known
     two.restore(one.state())
@@ -99,7 +99,7 @@ def test_a_cut_finder_goes_on_from_its_state() -> None:
 
 def titles(leaders: str, seconds: float, cuts: str = "", others: float = 0.5) -> str:
     """The titles of frames in which classes lead, a letter each, `seconds` apart; the other classes have that part of its score."""
-    title = scenes.SteadyTitle()
+    title = steady_title.SteadyTitle()
     shown = [title.add(led(each, others), n * seconds, cut=cuts[n : n + 1] == "|") for n, each in enumerate(leaders)]
     return "".join("abc"[number] for number in shown)
 
@@ -130,7 +130,7 @@ def test_a_title_goes_on_from_its_state() -> None:
     for leaders, others in (("aabbbbbbbaacccccc", 0.5), ("aabcbcbcbcbaaccbb", 0.1)):
         whole = titles(leaders, 0.04, others=others)
         for at in range(1, len(leaders)):
-            first, second = scenes.SteadyTitle(), scenes.SteadyTitle()
+            first, second = steady_title.SteadyTitle(), steady_title.SteadyTitle()
             for n in range(at):
                 first.add(led(leaders[n], others), n * 0.04, cut=False)
             second.restore(first.state())
