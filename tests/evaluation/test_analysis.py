@@ -21,6 +21,7 @@ import pytest
 from PIL import Image, ImageDraw
 from support.pages import Elements
 
+from pipeline.console.commands import classifier
 from pipeline.console.terminal import Terminal
 from pipeline.datasets import class_folders, near_duplicates
 from pipeline.errors import CommandError, InputError, OutputError
@@ -333,7 +334,7 @@ def test_the_command_prints_one_object(trained: Path, tmp_path: Path) -> None:
 
 
 def test_the_summary_says_what_one_wants_to_know_first(found: analysis.Analysis, capsys: pytest.CaptureFixture[str]) -> None:
-    Terminal(as_json=False, quiet=False, verbose=False).put_analysis(found.as_json())
+    classifier.put_analysis(Terminal(as_json=False, quiet=False, verbose=False), found.as_json())
     said = capsys.readouterr()
     lines = said.out.splitlines()
     assert lines[0] == "accuracy 98.0 % of 51 pictures (95 % interval 89.7 to 99.7 %)"
