@@ -25,7 +25,7 @@ def embedded(*targets: str) -> Networks:
     from pipeline.cam import batching, maps
     from pipeline.explain import sessions
     from pipeline.models import loading, zoo
-    from pipeline.records import ModelChoice, Options
+    from pipeline.options import ModelChoice, Options
 
     loading.use_device("auto", at_once=batching.AT_ONCE)
     session = sessions.open_session(loading.load_classifier(ModelChoice(model=zoo.DEFAULT)), Options(targets=targets, smooth=0))

@@ -23,7 +23,8 @@ from PIL import Image
 from pipeline.batch.executors import local_executor, ray_executor
 from pipeline.batch.messages import Broken, Ended, Executor, Lost, Ready, Setup, Task
 from pipeline.batch.scheduler import AHEAD
-from pipeline.records import Found, ModelChoice, Options
+from pipeline.options import ModelChoice, Options
+from pipeline.records import Found
 
 
 def order(path: Path, output: Path, number: int) -> Task:

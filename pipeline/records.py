@@ -9,8 +9,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pipeline.options import *  # noqa: F403  # for one commit: whoever takes options from here is changed in the next
-
 if TYPE_CHECKING:
     import numpy as np
 

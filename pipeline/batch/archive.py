@@ -23,7 +23,8 @@ from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.files import atomic
 from pipeline.media import encoders, images
 from pipeline.models import zoo
-from pipeline.records import Found, ModelChoice, Options, natural_key
+from pipeline.options import ModelChoice, Options
+from pipeline.records import Found, natural_key
 from pipeline.rendering import compositing
 
 HOME = ".heatreel"

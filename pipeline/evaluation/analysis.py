@@ -26,7 +26,8 @@ from pipeline.explain.sessions import Session
 from pipeline.files.atomic import atomic_write
 from pipeline.media import images
 from pipeline.models import class_names, metadata, zoo
-from pipeline.records import ClassName, ModelChoice, Thumbnail, printable
+from pipeline.options import ModelChoice
+from pipeline.records import ClassName, Thumbnail, printable
 from pipeline.rendering.frame_renderer import THUMBNAIL_PX, as_thumbnail
 from pipeline.reports import charts, html
 from pipeline.results.explanations import write_table

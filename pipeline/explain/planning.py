@@ -19,7 +19,8 @@ from pipeline.files import atomic, file_types
 from pipeline.files.file_types import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.media import encoders, images, probing
 from pipeline.models import metadata, zoo
-from pipeline.records import Options, Recipe, VideoSource, natural_key
+from pipeline.options import Options, Recipe
+from pipeline.records import VideoSource, natural_key
 
 DEFAULT_FPS = Fraction(25)
 TRAINING_STATE = "state.npz"  # what an interrupted training goes on from, in the hidden folder of its output

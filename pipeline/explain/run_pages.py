@@ -14,7 +14,8 @@ from pipeline.explain.predicting import write_picture_grid
 from pipeline.explain.sessions import Session
 from pipeline.files.atomic import page_of, pictures_page_of
 from pipeline.media import ffmpeg_process
-from pipeline.records import Options, Outcome, clock, percent
+from pipeline.options import Options
+from pipeline.records import Outcome, clock, percent
 from pipeline.reports import html
 from pipeline.results.explanations import Explanations
 

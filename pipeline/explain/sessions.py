@@ -25,7 +25,8 @@ from pipeline.files.atomic import atomic_write
 from pipeline.media import images, resizing
 from pipeline.models import class_names, input_geometry, pixel_normalization
 from pipeline.models.loading import Classifier
-from pipeline.records import ClassGroup, Colour, Frame, Geometry, Options, Outcome, TargetScore, Thumbnail
+from pipeline.options import Options
+from pipeline.records import ClassGroup, Colour, Frame, Geometry, Outcome, TargetScore, Thumbnail
 from pipeline.rendering import compositing
 from pipeline.rendering.frame_renderer import THUMBNAIL_PX, Explanation, FrameRenderer, as_thumbnail
 from pipeline.results.explanations import Explanations, RawMaps, top_predictions

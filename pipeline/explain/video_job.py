@@ -28,7 +28,8 @@ from pipeline.explain.sessions import Session, outcome_of
 from pipeline.files.atomic import atomic_write, flush
 from pipeline.media import encoders, ffmpeg_process, frame_reader, images, integrity, probing, resizing, segment_writer
 from pipeline.models import pixel_normalization
-from pipeline.records import Colour, Frame, Geometry, Options, Outcome, Progress, clock
+from pipeline.options import Options
+from pipeline.records import Colour, Frame, Geometry, Outcome, Progress, clock
 from pipeline.rendering.compositing import Canvas
 from pipeline.rendering.frame_renderer import Explanation, FrameRenderer
 from pipeline.results.explanations import STATE_VERSION, Explanations, RawMaps

@@ -14,7 +14,8 @@ from pipeline.explain.segment_journal import Journal, Segment, open_journal
 from pipeline.explain.sessions import Session
 from pipeline.explain.video_job import Film, Part, fingerprint
 from pipeline.media import probing
-from pipeline.records import Options, Outcome, Progress
+from pipeline.options import Options
+from pipeline.records import Outcome, Progress
 from pipeline.rendering.scenes import REFERENCE_RATE_HZ
 from pipeline.results.explanations import Explanations
 

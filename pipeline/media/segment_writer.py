@@ -23,7 +23,8 @@ from pipeline.arrays import Array
 from pipeline.errors import OutputError
 from pipeline.media import ffmpeg_process, probing
 from pipeline.media.encoders import CONTAINERS, Encoder
-from pipeline.records import Audio, VideoSource
+from pipeline.options import Audio
+from pipeline.records import VideoSource
 
 TIME_TOLERANCE_SECONDS = 0.0011  # Matroska keeps milliseconds
 _LONGEST_TICKS = (1 << 31) - 1  # that MP4 shows one frame for; its clock ticks by 1/denominator

@@ -10,7 +10,8 @@ import tensorflow as tf
 from pipeline.errors import ModelError
 from pipeline.models import loading, metadata, zoo
 from pipeline.models.network import Network, run, split
-from pipeline.records import ModelChoice, printable
+from pipeline.options import ModelChoice
+from pipeline.records import printable
 
 
 def describe(choice: ModelChoice, size: tuple[int, int] | None) -> dict[str, Any]:

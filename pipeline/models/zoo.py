@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.errors import ModelError
 from pipeline.models import class_names
-from pipeline.records import ModelChoice, Pixels
+from pipeline.options import DEFAULT_MODEL, ModelChoice, Pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Entry:
     stride: int = 32
 
 
-DEFAULT = "efficientnet_lite0"
+DEFAULT = DEFAULT_MODEL
 EMBEDDED = Entry(
     name=DEFAULT,
     builder=None,

@@ -19,7 +19,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.arrays import Array
 from pipeline.errors import CommandError
-from pipeline.records import Colour, LabelPlace, Layout, percent
+from pipeline.options import LabelPlace, Layout
+from pipeline.records import Colour, percent
 
 Planes = tuple[Array, Array, Array]
 

@@ -33,7 +33,7 @@ from pipeline.explain.planning import TRAINING_STATE, TrainingPlan
 from pipeline.files.atomic import atomic_write
 from pipeline.models import batch_norm_folding, loading, metadata, network, zoo
 from pipeline.models.pixel_normalization import CAFFE_MEAN_BGR, TORCH_MEAN, TORCH_STD
-from pipeline.records import ModelChoice, Pixels, Recipe
+from pipeline.options import ModelChoice, Pixels, Recipe
 from pipeline.reports import charts
 
 Row = Mapping[str, float]

@@ -13,7 +13,8 @@ from pipeline.batch import archive, archive_page, scanning, status_report
 from pipeline.batch.store.ledger import Entry, open_ledger
 from pipeline.files.processes import Process
 from pipeline.models import zoo
-from pipeline.records import Found, ModelChoice, Options
+from pipeline.options import ModelChoice, Options
+from pipeline.records import Found
 
 
 def test_a_page_is_the_archives_where_one_of_its_ledgers_knows_of_it(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from pipeline.batch import archive, exact_copies, index_search, scanning
 from pipeline.batch import status_report as standing
 from pipeline.batch.store.ledger import Ledger, open_ledger
 from pipeline.files.processes import Process
-from pipeline.records import ClassName, Found, LabelInterval, Options
+from pipeline.options import Options
+from pipeline.records import ClassName, Found, LabelInterval
 
 TABBY = ClassName(index=281, wnid="n02123045", label="tabby")
 A, B = b"\xff\xd8\xff" + b"a" * 40, b"\xff\xd8\xff" + b"b" * 40

@@ -26,7 +26,8 @@ from pipeline.batch import archive, scanning, scheduler
 from pipeline.batch.executors import local_executor, ray_executor
 from pipeline.batch.messages import ORDERS, Advanced, Broken, Ended, Event, Executor, Lost, Ready, Setup, Task
 from pipeline.errors import CommandError
-from pipeline.records import Found, ModelChoice, Options
+from pipeline.options import ModelChoice, Options
+from pipeline.records import Found
 
 ROOT = Path(__file__).parents[2]
 WITH_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install '.[ray]'")

@@ -32,7 +32,8 @@ from pipeline.errors import ChangedError
 from pipeline.explain import sessions
 from pipeline.explain.planning import plan_order
 from pipeline.models import class_names
-from pipeline.records import Found, KindInterval, LabelInterval, Options
+from pipeline.options import Options
+from pipeline.records import Found, KindInterval, LabelInterval
 from pipeline.results import explanations
 
 AT_ONCE = "from pipeline import batch\nbatch.BACKOFF_SECONDS = (0.1, 0.1)\nbatch.BUSY_SECONDS = 0.2\n"

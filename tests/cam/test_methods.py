@@ -15,7 +15,7 @@ from keras import layers
 from pipeline.arrays import Array
 from pipeline.cam import maps
 from pipeline.models.network import Network, split
-from pipeline.records import Method
+from pipeline.options import Method
 
 METHODS: tuple[str, ...] = get_args(Method)
 WITH_GRADIENT = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam")

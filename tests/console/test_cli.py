@@ -28,7 +28,7 @@ from support.decoding import decoded
 from pipeline.errors import CommandError, OutputError
 from pipeline.explain import demo_clip, planning
 from pipeline.media import images
-from pipeline.records import Options
+from pipeline.options import Options
 
 Clip = Callable[[str], Path]
 

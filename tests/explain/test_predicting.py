@@ -27,7 +27,8 @@ from pipeline.console.terminal import Terminal
 from pipeline.explain import demo_clip, planning, predicting
 from pipeline.explain import sessions as visualization
 from pipeline.media import images, resizing
-from pipeline.records import ClassName, Options, Outcome, Prediction
+from pipeline.options import Options
+from pipeline.records import ClassName, Outcome, Prediction
 from pipeline.results.explanations import Explanations, write_predictions
 
 Clip = Callable[[str], Path]

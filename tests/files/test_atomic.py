@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.errors import CommandError, OutputError
 from pipeline.explain import planning
 from pipeline.files.atomic import atomic_write, check_output, identified, name_outputs
-from pipeline.records import Options
+from pipeline.options import Options
 
 
 def test_a_file_gets_its_name_when_the_block_ends(tmp_path: Path) -> None:

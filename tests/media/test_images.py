@@ -29,7 +29,7 @@ from pipeline.datasets import class_folders
 from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.explain import planning
 from pipeline.media import images
-from pipeline.records import Options
+from pipeline.options import Options
 
 
 def corners() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

@@ -24,7 +24,7 @@ from pipeline.explain import planning
 from pipeline.explain.planning import Job
 from pipeline.media import encoders
 from pipeline.models import loading
-from pipeline.records import Options
+from pipeline.options import Options
 
 
 class Devices:

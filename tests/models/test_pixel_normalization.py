@@ -15,7 +15,8 @@ from pipeline.datasets.pixel_cache import Album
 from pipeline.explain import video_job
 from pipeline.models import zoo
 from pipeline.models.pixel_normalization import scale_pixels
-from pipeline.records import Geometry, Pixels
+from pipeline.options import Pixels
+from pipeline.records import Geometry
 
 ZOO = [entry for entry in zoo.ENTRIES.values() if entry.builder is not None]
 # Not squares, and with the two ends of the range: a swapped axis or colour shows.

@@ -25,7 +25,7 @@ from pipeline.explain import planning, segment_journal, sessions
 from pipeline.media import images, resizing
 from pipeline.models import loading, metadata, summary, zoo
 from pipeline.models.pixel_normalization import scale_pixels
-from pipeline.records import ModelChoice, Options, Pixels, Recipe
+from pipeline.options import ModelChoice, Options, Pixels, Recipe
 from pipeline.training import transfer_learning
 
 QUICK = Recipe(base=zoo.DEFAULT, augment=False, epochs=6, seed=3)
