@@ -238,7 +238,7 @@ def open_terminal(console: ConsoleOptions, *, drains: bool = False) -> Iterator[
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding cannot say is no reason to stop
     try:
-        with _shown_log(terminal):
+        with show_log(terminal):
             yield terminal
     except KeyboardInterrupt as stopped:
         _leave(Stopped(signals.exit_code_of(stopped)), verbose=console.verbose)
@@ -255,7 +255,7 @@ def open_terminal(console: ConsoleOptions, *, drains: bool = False) -> Iterator[
 
 
 @contextmanager
-def _shown_log(terminal: Terminal) -> Iterator[None]:
+def show_log(terminal: Terminal) -> Iterator[None]:
     """While it lasts, warnings that the library logs are said on the terminal, and with --verbose its notes too."""
     logger, handler = logging.getLogger("pipeline"), _TerminalHandler(terminal)
     before = logger.level

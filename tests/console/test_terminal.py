@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import pty
 import struct
@@ -23,7 +24,7 @@ from pipeline.batch.status_report import Status
 from pipeline.console import lines, outcome_report
 from pipeline.console.commands import archive
 from pipeline.console.displays import BatchDisplay
-from pipeline.console.terminal import Terminal
+from pipeline.console.terminal import Terminal, show_log
 from pipeline.records import ClassGroup, ClassName, Outcome, Prediction, Progress, TargetScore
 
 BANANA = Prediction(name=ClassName(index=954, wnid="n07753592", label="banana"), score=0.031)
@@ -213,3 +214,23 @@ def test_where_nothing_opens_files_a_line_says_so(
         monkeypatch.delenv(name, raising=False)
     outcome_report.open_files(terminal(), [Path("page.html")])
     assert capsys.readouterr().err == "nothing here opens page.html: open it yourself\n"
+
+
+# ------------------------------------------------------------------------------------------------ what the library logs
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, ["warning: the disk is slow"]),
+        ({"verbose": True}, ["warning: the disk is slow", "a note\\x07"]),
+        ({"quiet": True}, []),
+    ],
+)
+def test_what_the_library_logs_is_a_line(options: dict[str, bool], said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("pipeline.somewhere")
+    with show_log(terminal(**options)):
+        logger.warning("the disk is %s", "slow")
+        logger.info("a note\a")
+    assert capsys.readouterr() == ("", "".join(f"{line}\n" for line in said))
+    assert logging.getLogger("pipeline").handlers == [] and logging.getLogger("pipeline").level == logging.NOTSET
