@@ -12,7 +12,7 @@ import typer
 
 from pipeline.console import command_options as given
 from pipeline.console.command_options import ConsoleOptions
-from pipeline.console.option_groups import grouped, only
+from pipeline.console.option_groups import flatten_groups, only
 from pipeline.console.terminal import end, open_missing_streams, open_terminal, tell
 from pipeline.console.usage import Command, Group, Program
 from pipeline.errors import CommandError
@@ -95,7 +95,7 @@ def _root(
     rich_help_panel=SEEING,
     epilog="visualize image dog.jpg --report --open\nvisualize image photos/ -o out --target banana",
 )
-@grouped
+@flatten_groups
 def image(
     *,
     paths: given.Inputs,
@@ -120,7 +120,7 @@ def image(
     rich_help_panel=SEEING,
     epilog="visualize video kitchen.mov --report --open\nvisualize video kitchen.mov --start 5 --end 12.5 --target banana",
 )
-@grouped
+@flatten_groups
 def video(
     *,
     paths: given.Inputs,
@@ -145,7 +145,7 @@ def video(
     rich_help_panel=SEEING,
     epilog="visualize predict photos/ --csv all.csv --grid all.png\nvisualize predict dog.jpg -m efficientnet_lite0 -m resnet50",
 )
-@grouped
+@flatten_groups
 def predict(
     *,
     paths: given.Inputs,
@@ -171,7 +171,7 @@ def predict(
     rich_help_panel=ARCHIVES,
     epilog="visualize batch archive/ -o out\nvisualize batch archive/ -o out --include '*.mov' --dry-run",
 )
-@grouped
+@flatten_groups
 def batch(
     *,
     sources: given.Sources,
@@ -200,7 +200,7 @@ def batch(
 
 
 @app.command(cls=Command, rich_help_panel=ARCHIVES, epilog="visualize status out\nvisualize status out --json")
-@grouped
+@flatten_groups
 def status(*, output: given.Archive, console: JsonOrVerbose) -> None:
     """What a batch has done, is doing, and has failed at and why; at any moment, from any process."""
     with open_terminal(console) as terminal:
@@ -216,7 +216,7 @@ def status(*, output: given.Archive, console: JsonOrVerbose) -> None:
     rich_help_panel=ARCHIVES,
     epilog="visualize search out cat\nvisualize search out banana --min-seconds 2 --clip hits",
 )
-@grouped
+@flatten_groups
 def search(
     *,
     output: given.Archive,
@@ -241,7 +241,7 @@ def search(
     rich_help_panel=CLASSIFIERS,
     epilog="visualize train pets/ -o pets.keras\nvisualize train pets/ --base resnet50 --no-augment --epochs 10",
 )
-@grouped
+@flatten_groups
 def train(
     *,
     data: given.TrainingData,
@@ -266,7 +266,7 @@ def train(
     rich_help_panel=CLASSIFIERS,
     epilog="visualize analyze pets.keras pets/ --open\nvisualize analyze pets.keras pets/ -o found --examples 12",
 )
-@grouped
+@flatten_groups
 def analyze(
     *,
     model: given.AnalyzedModel,
@@ -295,7 +295,7 @@ app.add_typer(models_app, name="models", rich_help_panel=CLASSIFIERS)
 
 
 @models_app.callback()
-@grouped
+@flatten_groups
 def models_table(*, context: typer.Context, console: OnlyJson) -> None:
     """The models that come by name, with what is published of them, and whether their weights are on this machine."""
     if context.invoked_subcommand is None:
@@ -306,7 +306,7 @@ def models_table(*, context: typer.Context, console: OnlyJson) -> None:
 
 
 @models_app.command("show", cls=Command, epilog="visualize models show efficientnet_lite0\nvisualize models show vgg16 --json")
-@grouped
+@flatten_groups
 def models_show(*, model: given.Model, input_size: given.InputSize = None, choice: OwnCode, console: OnlyJson) -> None:
     """Layers, output shapes, parameters, and where the map is taken."""
     with open_terminal(console) as terminal:
@@ -316,7 +316,7 @@ def models_show(*, model: given.Model, input_size: given.InputSize = None, choic
 
 
 @models_app.command("classes", cls=Command, epilog="visualize models classes dog\nvisualize models classes efficientnet_lite0 cockatoo")
-@grouped
+@flatten_groups
 def models_classes(*, model: given.Model = DEFAULT_MODEL, word: given.Word = None, choice: OwnCode, console: JsonOrVerbose) -> None:
     """The classes that a model knows, with their synonyms; and what a word finds: classes, or a kind of them such as "corgi" or "bird"."""
     with open_terminal(console) as terminal:
@@ -326,7 +326,7 @@ def models_classes(*, model: given.Model = DEFAULT_MODEL, word: given.Word = Non
 
 
 @models_app.command("fetch", cls=Command, epilog="visualize models fetch resnet50\nvisualize models fetch vgg16 xception")
-@grouped
+@flatten_groups
 def models_fetch(*, names: given.ModelNames, console: OnlyVerbose) -> None:
     """Download the ImageNet weights of models of the zoo into Keras' cache."""
     with open_terminal(console) as terminal:
@@ -339,7 +339,7 @@ def models_fetch(*, names: given.ModelNames, console: OnlyVerbose) -> None:
 
 
 @app.command(cls=Command, rich_help_panel=INSTALLATION, epilog="visualize demo\nvisualize demo -o demo --open")
-@grouped
+@flatten_groups
 def demo(*, output: given.DemoFolder = Path(), opens: given.Open = False, options: OnlyOverwrite, console: ConsoleOptions) -> None:
     """The whole pipeline on a real clip made from photographs that come with the installation."""
     with open_terminal(console) as terminal:
@@ -349,7 +349,7 @@ def demo(*, output: given.DemoFolder = Path(), opens: given.Open = False, option
 
 
 @app.command(cls=Command, rich_help_panel=INSTALLATION, epilog="visualize doctor\nvisualize doctor --json")
-@grouped
+@flatten_groups
 def doctor(*, console: JsonOrVerbose) -> None:
     """What this machine offers: ffmpeg and its encoders, GPU, TensorFlow, weights, free space."""
     with open_terminal(console) as terminal:

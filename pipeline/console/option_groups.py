@@ -27,7 +27,7 @@ def only(*chosen: type | str, **fixed: Any) -> Only:
     return Only(chosen, fixed)
 
 
-def grouped(command: Callable[..., None]) -> Callable[..., None]:
+def flatten_groups(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameters may be groups of options, as Typer reads it: with an option for each field.
 
     A parameter that is annotated with an Option becomes that option; every other is left as it is. The command's attribute `less_used`

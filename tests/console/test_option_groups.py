@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from pipeline.console.command_options import ConsoleOptions, Device, Inputs, Open
-from pipeline.console.option_groups import grouped, only
+from pipeline.console.option_groups import flatten_groups, only
 from pipeline.errors import CommandError
 from pipeline.options import FitOptions, ModelChoice, Options, OverwriteOptions, PictureOptions, SizeOptions
 
@@ -20,7 +20,7 @@ Parsed = Callable[..., dict[str, Any]]
 
 def parser_of(command: Callable[..., None]) -> Any:
     app = typer.Typer(add_completion=False)
-    app.command()(grouped(command))
+    app.command()(flatten_groups(command))
     return typer.main.get_command(app)
 
 
