@@ -20,7 +20,8 @@ from pipeline.batch.executors.local_executor import LocalExecutor
 from pipeline.batch.messages import TASKS_AT_ONCE, Ready, Result, Setup, Task
 from pipeline.explain import demo_clip
 from pipeline.models import zoo
-from pipeline.records import Found, ModelChoice, Options
+from pipeline.options import ModelChoice, Options
+from pipeline.records import Found
 
 WIDTH, HEIGHT = 640, 360
 

@@ -30,7 +30,7 @@ from PIL import Image
 from pipeline.explain import demo_clip, prediction_job
 from pipeline.media import images, resizing
 from pipeline.models import loading, pixel_normalization, zoo
-from pipeline.records import Method, ModelChoice, Options
+from pipeline.options import Method, ModelChoice, Options
 
 PHOTOGRAPHS = ("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "astronaut.png")
 

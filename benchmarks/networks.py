@@ -26,7 +26,7 @@ def embedded(*targets: str) -> Networks:
     from pipeline.explain import sessions
     from pipeline.models import loading, zoo
     from pipeline.models.device import use_device
-    from pipeline.records import ModelChoice, Options
+    from pipeline.options import ModelChoice, Options
 
     use_device("auto", at_once=batching.AT_ONCE)
     session = sessions.open_session(loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL)), Options(targets=targets, smooth=0))

@@ -28,7 +28,7 @@ from PIL import Image
 from pipeline.cam import batching
 from pipeline.explain import demo_clip, planning, prediction_job
 from pipeline.models import loading, zoo
-from pipeline.records import ModelChoice, Options
+from pipeline.options import ModelChoice, Options
 
 
 def make_photographs(folder: Path, count: int) -> Path:

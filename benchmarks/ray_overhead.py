@@ -22,7 +22,8 @@ from PIL import Image
 
 from pipeline.batch.executors import local_executor, ray_executor
 from pipeline.batch.messages import TASKS_AT_ONCE, Broken, Executor, Lost, Ready, Result, Setup, Task
-from pipeline.records import Found, ModelChoice, Options
+from pipeline.options import ModelChoice, Options
+from pipeline.records import Found
 
 
 def order(path: Path, output: Path, number: int) -> Task:

@@ -22,7 +22,7 @@ from pipeline.arrays import Array
 from pipeline.explain import sessions
 from pipeline.media import images, resizing
 from pipeline.models import device, loading, zoo
-from pipeline.records import ModelChoice, Options
+from pipeline.options import ModelChoice, Options
 
 BINS = 15  # of the expected calibration error, arXiv 1706.04599
 WAYS = (("crop", None, "mean"), ("whole", None, "mean"), ("whole", None, "window"), ("whole", 384, "mean"), ("whole", 384, "window"))

@@ -20,7 +20,7 @@ from pipeline.cam import tracing
 from pipeline.explain import sessions
 from pipeline.media import frame_reader, probing, resizing
 from pipeline.models import device, loading, zoo
-from pipeline.records import ModelChoice, Options
+from pipeline.options import ModelChoice, Options
 from pipeline.rendering import smoothing, steady_title
 
 # --smooth, TITLE_SECONDS, WEAK_PART

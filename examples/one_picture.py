@@ -13,7 +13,7 @@ from pipeline.cam import explainer
 from pipeline.explain import demo_clip
 from pipeline.media import images, resizing
 from pipeline.models import input_geometry, loading, zoo
-from pipeline.records import ModelChoice
+from pipeline.options import ModelChoice
 from pipeline.results.explanations import top_predictions
 
 picture = images.read_image(Path(sys.argv[1])) if len(sys.argv) > 1 else Image.fromarray(demo_clip.read_photograph("chelsea.png"))

@@ -7,24 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
-
-from pipeline.errors import CommandError
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
 
     Plane = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
 
-Fit = Literal["whole", "crop", "squash"]
-Layout = Literal["side-by-side", "stacked", "overlay", "heatmap", "grid"]
-LabelPlace = Literal["top-left", "top-right", "bottom-left", "bottom-right", "none"]
-Scale = Literal["frame", "shared"]
-Codec = Literal["auto", "h264", "hevc", "av1", "vp9", "prores"]
-Audio = Literal["copy", "none"]
-Method = Literal["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "eigencam", "scorecam"]
-Pixels = Literal["none", "unit", "tf", "torch", "caffe"]
-Precision = Literal["auto", "float32", "mixed"]
 Matrix = Literal["rgb", "bt601", "bt709", "bt2020"]
 
 
@@ -161,147 +150,6 @@ class Geometry:
         width, height = self.scaled_width_px, self.scaled_height_px
         left, top = self.left_px / width, self.top_px / height
         return left, top, left + self.width_px / width, top + self.height_px / height
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelChoice:
-    """Which model, as the user names it. `pixels` None lets the model say; `layers` empty lets the map's place be found.
-
-    `precision` "mixed" computes in half the bits, on a GPU in float16, on a CPU in bfloat16; weights and scores stay float32. "auto" does
-    so on a GPU that has the units for it, and leaves a model's own precision alone elsewhere.
-    """
-
-    model: str
-    weights: Path | None = None
-    labels: Path | None = None
-    pixels: Pixels | None = None
-    layers: tuple[str, ...] = ()
-    custom_objects: Path | None = None
-    allow_unsafe: bool = False
-    precision: Precision = "auto"
-
-    def __post_init__(self) -> None:
-        precisions = get_args(Precision)
-        _require(self.precision in precisions, f"--precision {self.precision}: not one of {', '.join(precisions)}")
-        allowed = ("auto", *get_args(Pixels))
-        _require(self.pixels is None or self.pixels in allowed, f"--preprocess {self.pixels}: not one of {', '.join(allowed)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """Everything the user may ask of `image` and `video`; validated here and nowhere else.
-
-    `scale` None is "shared" where there are several targets.
-    """
-
-    targets: tuple[str, ...] = ()
-    method: Method = "gradcam"
-    top_k: int = 3
-    fit: Fit = "whole"
-    short_side_px: int | None = None
-    layout: Layout = "side-by-side"
-    colormap: str = "inferno"
-    alpha: float = 0.5
-    label: LabelPlace = "top-left"
-    scale: Scale | None = None
-    height_px: int | None = None
-    smooth: float = 0.7
-    every: int = 1
-    start_seconds: float | None = None
-    end_seconds: float | None = None
-    fps: Fraction | None = None
-    codec: Codec = "auto"
-    crf: int | None = None
-    preset: str | None = None
-    audio: Audio = "copy"
-    batch_size: int | None = None
-    predictions: Path | None = None
-    save_maps: Path | None = None
-    overwrite: bool = False
-    skip_existing: bool = False
-    allow_gaps: bool = False
-    max_megapixels: float | None = None
-    stream: int | None = None
-    segment_seconds: float = 60.0
-    fresh: bool = False
-    report: bool = False
-    timeline: Path | None = None
-    contact_sheet: Path | None = None
-    contact_frames: int = 12
-
-    @property
-    def holds_title(self) -> bool:
-        """Whether a video's title and heat stay with one class until another has led for a while."""
-        return self.smooth > 0 and not self.targets
-
-    @property
-    def keeps_thumbnails(self) -> bool:
-        return self.report or self.timeline is not None or self.contact_sheet is not None
-
-    @property
-    def shares_scale(self) -> bool:
-        return len(self.targets) > 1 and self.scale != "frame"
-
-    @property
-    def thumbnails(self) -> int:
-        """How many, evenly over a video; also for those that a sheet does not name a number for."""
-        return self.contact_frames if self.contact_sheet is not None else 24
-
-    def __post_init__(self) -> None:
-        choices = {"fit": Fit, "layout": Layout, "label": LabelPlace, "codec": Codec, "audio": Audio, "method": Method}
-        for name, allowed in {**choices, **({} if self.scale is None else {"scale": Scale})}.items():
-            value = getattr(self, name)
-            _require(value in get_args(allowed), f"--{name} {value}: not one of {', '.join(get_args(allowed))}")
-        _require(not (self.overwrite and self.skip_existing), "--skip-existing and --overwrite: one or the other")
-        _require(0 <= self.alpha <= 1, f"--alpha {self.alpha}: not between 0 and 1")
-        _require(0 <= self.smooth <= 1, f"--smooth {self.smooth}: not between 0 and 1")
-        _require(self.stream is None or self.stream >= 0, f"--stream {self.stream}: less than 0, the first")
-        _require(self.segment_seconds > 0, f"--segment-seconds {self.segment_seconds}: not more than 0")
-        _require(self.top_k >= 0, f"--top-k {self.top_k}: less than 0")
-        _require(self.every >= 1, f"--every {self.every}: less than 1")
-        _require(self.height_px is None or self.height_px >= 16, f"--height {self.height_px}: less than 16 pixels")
-        _require(self.short_side_px is None or 32 <= self.short_side_px <= 4096, "--short-side: not between 32 and 4096")
-        _require(self.batch_size is None or self.batch_size >= 1, f"--batch-size {self.batch_size}: less than 1")
-        _require(self.crf is None or 0 <= self.crf <= 63, f"--crf {self.crf}: not between 0 and 63")
-        limit = self.max_megapixels
-        _require(limit is None or limit > 0, f"--max-megapixels {limit}: not more than 0")
-        start, end = self.start_seconds or 0.0, self.end_seconds
-        _require(start >= 0, f"--start {start}: before the beginning")
-        _require(end is None or end > start, f"--end {end}: not after --start {start}")
-        _require(1 <= self.contact_frames <= 1000, f"--contact-frames {self.contact_frames}: not between 1 and 1000")
-        if self.timeline is not None:
-            _require(self.timeline.suffix.lower() in (".svg", ".png"), f"--timeline {self.timeline}: not .svg or .png")
-        if self.predictions is not None:
-            suffix = self.predictions.suffix.lower()
-            _require(suffix in (".csv", ".jsonl", ".parquet"), f"--predictions {self.predictions}: not .csv, .jsonl or .parquet")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How to train, as the user asks for it: `base` is a name of the zoo, `val` the fraction of each class to validate on."""
-
-    base: str
-    weights: Path | None = None
-    epochs: int = 30
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    val: float = 0.2
-    fine_tune: int = 0
-    augment: bool = True
-    seed: int = 0
-    max_megapixels: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("fine_tune", 0), ("seed", 0)):
-            value = getattr(self, name)
-            _require(value >= least, f"--{name.replace('_', '-')} {value}: less than {least}")
-        _require(0 < self.learning_rate < 10, f"--learning-rate {self.learning_rate:g}: not between 0 and 10")
-        _require(0 < self.val < 1, f"--val {self.val:g}: not between 0 and 1")
-
-
-def _require(fulfilled: bool, message: str) -> None:
-    if not fulfilled:
-        raise CommandError(message)
 
 
 def clock(seconds: float) -> str:

@@ -91,7 +91,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def classifier() -> Classifier:
     from pipeline.models import loading, zoo
-    from pipeline.records import ModelChoice
+    from pipeline.options import ModelChoice
 
     return loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL))
 
@@ -100,7 +100,7 @@ def classifier() -> Classifier:
 def open_session(classifier: Classifier) -> Callable[..., Session]:
     """`open_session(top_k=5)`: a session with those options; the traced function is shared where it can be."""
     from pipeline.explain import sessions
-    from pipeline.records import Options
+    from pipeline.options import Options
 
     traced: dict[Any, Any] = {}
 

@@ -25,7 +25,8 @@ from pipeline.errors import CommandError, InputError, OutputError, report_write_
 from pipeline.files import output_paths
 from pipeline.media import encoders, images
 from pipeline.models import zoo
-from pipeline.records import Found, ModelChoice, Options, natural_key
+from pipeline.options import ModelChoice, Options
+from pipeline.records import Found, natural_key
 from pipeline.rendering import heat_blending
 
 HOME = ".heatreel"

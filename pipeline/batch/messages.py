@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pipeline.records import Found, KindInterval, LabelInterval, ModelChoice, Options
+from pipeline.options import ModelChoice, Options
+from pipeline.records import Found, KindInterval, LabelInterval
 
 TASKS_AT_ONCE = 2  # that a worker holds: while its network works for one, the next is opened, and the one before is joined and read back
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 
 import tensorflow as tf
 
-from pipeline.records import Method
+from pipeline.options import Method
 
 if TYPE_CHECKING:
     pass

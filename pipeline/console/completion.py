@@ -1,17 +1,16 @@
-"""What the shell may complete: methods, layouts, colour maps, codecs, models and class names. Nothing heavy is imported for it."""
+"""What the shell may complete: choices, colour maps, models and class names. Nothing heavy is imported for it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import typer
 
 from pipeline.errors import HeatreelError
 from pipeline.models import class_names, metadata, zoo
-from pipeline.records import Audio, Codec, Fit, LabelPlace, Layout, Method, Pixels, Precision, Scale
 
 # OpenCV's, as heat_blending.colormap_names has them; asking it would take longer than anyone waits for a tab.
 COLORMAPS = (
@@ -20,44 +19,27 @@ COLORMAPS = (
 )
 
 
-def methods(incomplete: str) -> list[str]:
-    return _beginning(get_args(Method), incomplete)
+Completer = Callable[..., list[str]]
 
 
-def layouts(incomplete: str) -> list[str]:
-    return _beginning(get_args(Layout), incomplete)
+def completer(name: str | None, choices: tuple[str, ...] = ()) -> Completer | None:
+    """What completes an option: the function of this module that it names, or else its choices; None where there is neither."""
+    if name is not None:
+        known: dict[str, Completer] = {"models": models, "classes": classes, "colormaps": colormaps}
+        return known[name]
+    return _completer_of(choices) if choices else None
 
 
-def places(incomplete: str) -> list[str]:
-    return _beginning(get_args(LabelPlace), incomplete)
+def _completer_of(choices: tuple[str, ...]) -> Completer:
+    def complete(incomplete: str) -> list[str]:
+        return _beginning(choices, incomplete)
 
-
-def scales(incomplete: str) -> list[str]:
-    return _beginning(get_args(Scale), incomplete)
-
-
-def fits(incomplete: str) -> list[str]:
-    return _beginning(get_args(Fit), incomplete)
+    return complete
 
 
 def colormaps(incomplete: str) -> list[str]:
+    """Names of colour maps."""
     return _beginning(COLORMAPS, incomplete)
-
-
-def codecs(incomplete: str) -> list[str]:
-    return _beginning(get_args(Codec), incomplete)
-
-
-def sounds(incomplete: str) -> list[str]:
-    return _beginning(get_args(Audio), incomplete)
-
-
-def scalings(incomplete: str) -> list[str]:
-    return _beginning(("auto", *get_args(Pixels)), incomplete)
-
-
-def precisions(incomplete: str) -> list[str]:
-    return _beginning(get_args(Precision), incomplete)
 
 
 def models(incomplete: str) -> list[str]:

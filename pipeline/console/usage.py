@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from pipeline.errors import CommandError
 from pipeline.files import file_types
+from pipeline.options import COMPUTING, ENCODING, EXPLANATION, INPUTS, MODEL, PICTURE, RUNNING, SEARCH, TIME, TRAINING
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,21 +21,7 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
-# The panels, in the order in which they are shown.
-INPUTS, MODEL, EXPLANATION = "Inputs and outputs", "Model", "Explanation"
-PICTURE, TIME, ENCODING = "Picture", "Time", "Encoding"
-COMPUTING, RUNNING = "Computing", "Running"
-SEARCH, TRAINING = "Search", "Training"
-PANELS = (INPUTS, SEARCH, MODEL, TRAINING, EXPLANATION, PICTURE, TIME, ENCODING, COMPUTING, RUNNING)
-
-# What few people ask for: --help passes over these parameters, --help-all shows them.
-LESS_USED = frozenset(
-    {
-        *("weights", "labels", "preprocess", "custom_objects", "allow_unsafe", "layer", "precision", "batch_size", "max_megapixels"),
-        *("short_side", "save_maps", "stream", "allow_gaps", "segment_seconds", "fresh", "preset", "contact_frames", "fps"),
-        *("max_size", "shard", "engine", "address", "seed", "learning_rate"),
-    }
-)
+PANELS = (INPUTS, SEARCH, MODEL, TRAINING, EXPLANATION, PICTURE, TIME, ENCODING, COMPUTING, RUNNING)  # in the order in which they are shown
 WIDEST, NARROWEST = 110, 40  # columns: longer lines are hard to read
 
 
@@ -182,7 +169,8 @@ def _commands(group: Any, ctx: Any) -> dict[str, list[tuple[Any, Any]]]:
 def _chosen(command: Any, ctx: Any, everything: bool) -> tuple[list[Any], list[Any]]:
     """The parameters to be shown, and those that are passed over."""
     known = [each for each in command.get_params(ctx) if not getattr(each, "hidden", False)]
-    hidden = [each for each in known if each.name in LESS_USED and not everything]
+    less_used: frozenset[str] = getattr(command.callback, "less_used", frozenset())  # of option_groups
+    hidden = [each for each in known if each.name in less_used and not everything]
     shown = [each for each in known if each not in hidden]
     if everything or not hidden:
         shown = [each for each in shown if each.name != "help_all"]

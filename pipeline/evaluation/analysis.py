@@ -21,7 +21,7 @@ from pipeline.evaluation.picture_copies import Copy, find_copies, find_leaked
 from pipeline.evaluation.scoring import Learned, ScoredPictures, score_pictures
 from pipeline.explain.sessions import Session
 from pipeline.models import metadata, zoo
-from pipeline.records import ModelChoice
+from pipeline.options import ModelChoice
 
 ProgressBar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]  # a progress bar: title and count to a tick
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.datasets import class_folders
 from pipeline.errors import CommandError, OutputError
 from pipeline.files import output_paths
-from pipeline.records import Options
+from pipeline.options import Options
 
 ANALYSIS_FILES = ("scores.csv", "confusion.png", "calibration.png", "coverage.png", "analysis.json", "report.html")
 

@@ -16,7 +16,8 @@ from pipeline.errors import CommandError, HeatreelError, InputError, KindError
 from pipeline.files import file_types, output_paths
 from pipeline.files.file_types import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.media import encoders, images, probing
-from pipeline.records import Options, VideoSource, natural_key
+from pipeline.options import Options
+from pipeline.records import VideoSource, natural_key
 
 DEFAULT_FPS = Fraction(25)
 _PREDICTED_SUFFIXES = (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES)

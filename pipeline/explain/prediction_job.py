@@ -18,7 +18,8 @@ from pipeline.explain import sessions
 from pipeline.explain.planning import Job
 from pipeline.media import frame_reader, images, integrity, resizing
 from pipeline.models.loading import Classifier
-from pipeline.records import ClassName, Frame, Geometry, Options, Outcome, VideoSource
+from pipeline.options import Options
+from pipeline.records import ClassName, Frame, Geometry, Outcome, VideoSource
 from pipeline.results.explanations import Explanations, top_predictions
 
 THUMBNAIL_PX = 320

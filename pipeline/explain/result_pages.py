@@ -16,7 +16,8 @@ from pipeline.explain.sessions import Session
 from pipeline.files.atomic import atomic_write
 from pipeline.files.output_paths import page_of, pictures_page_of
 from pipeline.media import ffmpeg_process, images
-from pipeline.records import Options, Outcome, clock, percent, printable
+from pipeline.options import Options
+from pipeline.records import Outcome, clock, percent, printable
 from pipeline.rendering import contact_sheet
 from pipeline.reports import pictures_page, video_page
 from pipeline.results.explanations import Explanations

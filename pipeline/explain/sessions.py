@@ -20,7 +20,8 @@ from pipeline.errors import CommandError
 from pipeline.explain.planning import Job
 from pipeline.models import class_names, input_geometry, pixel_normalization
 from pipeline.models.loading import Classifier
-from pipeline.records import ClassGroup, Colour, Geometry, Options, Outcome, TargetScore
+from pipeline.options import Options
+from pipeline.records import ClassGroup, Colour, Geometry, Outcome, TargetScore
 from pipeline.rendering import label_box, layouts
 from pipeline.rendering.frame_renderer import Explanation, FrameRenderer
 from pipeline.results.explanations import Explanations, top_predictions

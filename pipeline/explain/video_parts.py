@@ -17,7 +17,8 @@ from pipeline.explain.video_job import Stopwatch, VideoHooks, join, make_video, 
 from pipeline.explain.video_plan import VideoPart, plan_video
 from pipeline.explain.video_segments import VideoProgress, open_raw_maps
 from pipeline.media import probing
-from pipeline.records import Options, Outcome, Progress
+from pipeline.options import Options
+from pipeline.records import Outcome, Progress
 from pipeline.rendering.smoothing import REFERENCE_RATE_HZ
 from pipeline.results.explanations import Explanations
 

@@ -13,7 +13,8 @@ from pipeline.errors import ChangedError, CommandError, InputError
 from pipeline.explain.planning import Job
 from pipeline.explain.sessions import Session
 from pipeline.media import encoders, ffmpeg_process, images, resizing, segment_writer
-from pipeline.records import Colour, Geometry, Options, VideoSource
+from pipeline.options import Options
+from pipeline.records import Colour, Geometry, VideoSource
 from pipeline.rendering.layouts import Canvas
 from pipeline.results.explanations import STATE_VERSION
 

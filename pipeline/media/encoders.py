@@ -13,7 +13,7 @@ import ffmpeg
 
 from pipeline.errors import CommandError
 from pipeline.media import ffmpeg_process
-from pipeline.records import Codec
+from pipeline.options import Codec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,8 @@ from pipeline.media import ffmpeg_process, probing
 from pipeline.media.encoders import CONTAINERS
 from pipeline.media.integrity import verify_video
 from pipeline.media.segment_writer import OutputVideo
-from pipeline.records import Audio, VideoSource
+from pipeline.options import Audio
+from pipeline.records import VideoSource
 
 
 @dataclass(frozen=True, kw_only=True)

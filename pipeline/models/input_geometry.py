@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.records import Fit, Geometry
+from pipeline.options import Fit
+from pipeline.records import Geometry
 
 # A strip a hundred times as long as it is wide must not become a network input of gigabytes; beyond this it is squashed.
 LONGEST_ASPECT = 4

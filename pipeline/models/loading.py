@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from pipeline.errors import ModelError
 from pipeline.models import batch_norm_folding, class_names, embedded_network, metadata, network, zoo
-from pipeline.records import ClassName, ModelChoice, Pixels, Precision
+from pipeline.options import ModelChoice, Pixels, Precision
+from pipeline.records import ClassName
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from pipeline.records import Pixels
+from pipeline.options import Pixels
 
 # ImageNet statistics: of RGB in [0, 1] (torchvision), and of BGR in [0, 255] (Caffe's reference models).
 TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -11,7 +11,8 @@ from pipeline.errors import ModelError
 from pipeline.models import loading, metadata, zoo
 from pipeline.models.graph import run_calls
 from pipeline.models.network import Network, split_model
-from pipeline.records import ModelChoice, printable
+from pipeline.options import ModelChoice
+from pipeline.records import printable
 
 
 def summarize_model(choice: ModelChoice, size: tuple[int, int] | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.errors import ModelError
 from pipeline.files import fingerprints
 from pipeline.models import class_names
-from pipeline.records import ModelChoice, Pixels
+from pipeline.options import ModelChoice, Pixels
 
 
 @dataclass(frozen=True, kw_only=True)

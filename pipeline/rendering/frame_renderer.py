@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.records import ClassGroup, ClassName, Frame, Geometry, Options, Thumbnail
+from pipeline.options import Options
+from pipeline.records import ClassGroup, ClassName, Frame, Geometry, Thumbnail
 from pipeline.rendering import compositing, heat_blending, heat_stabilization, label_box, scene_cuts, smoothing, steady_title
 from pipeline.rendering.layouts import Canvas
 from pipeline.results.explanations import top_predictions

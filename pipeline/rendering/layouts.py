@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from pipeline.records import Colour, LabelPlace, Layout
+from pipeline.options import LabelPlace, Layout
+from pipeline.records import Colour
 
 LAYOUTS: tuple[str, ...] = get_args(Layout)
 

@@ -8,7 +8,7 @@ import keras
 
 from pipeline.models import loading, zoo
 from pipeline.models.pixel_normalization import CAFFE_MEAN_BGR, TORCH_MEAN, TORCH_STD
-from pipeline.records import ModelChoice, Pixels, Recipe
+from pipeline.options import ModelChoice, Pixels, Recipe
 
 UNITS, DROPOUT = 64, 0.5  # of the classifier's hidden layer
 ROTATION, SHIFT, ZOOM = 20 / 360, 0.2, 0.2  # of the augmentation: turns of a circle, shares of the picture

@@ -10,7 +10,7 @@ from pipeline.errors import CommandError, OutputError
 from pipeline.explain import segment_journal
 from pipeline.files import output_paths
 from pipeline.models import metadata, zoo
-from pipeline.records import Recipe
+from pipeline.options import Recipe
 
 TRAINING_STATE = "state.npz"  # what an interrupted training goes on from, in the hidden folder of its output
 

@@ -15,7 +15,7 @@ from pipeline.arrays import Array
 from pipeline.datasets.class_folders import Part
 from pipeline.datasets.labelled_pictures import CachedDataset
 from pipeline.models import zoo
-from pipeline.records import ModelChoice
+from pipeline.options import ModelChoice
 from pipeline.training.trainable_network import TrainableNetwork
 from pipeline.training.training_plan import TrainingPlan
 

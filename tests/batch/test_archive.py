@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.batch import archive
-from pipeline.records import Found, Options
+from pipeline.options import Options
+from pipeline.records import Found
 
 
 def test_a_file_system_of_the_network_is_known_by_its_mount(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from pipeline.batch.store.job_store import open_store
 from pipeline.batch.store.rows import Entry
 from pipeline.files.processes import Process
 from pipeline.models import zoo
-from pipeline.records import Found, ModelChoice, Options
+from pipeline.options import ModelChoice, Options
+from pipeline.records import Found
 
 
 def test_a_page_is_the_archives_where_one_of_its_ledgers_knows_of_it(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from pipeline.batch.scanning.rules import Rules
 from pipeline.batch.store.changes import Failed, Finished, Retry, SourceChanged
 from pipeline.batch.store.job_store import Store, open_store
 from pipeline.files.processes import Process
-from pipeline.records import ClassName, Found, LabelInterval, Options
+from pipeline.options import Options
+from pipeline.records import ClassName, Found, LabelInterval
 
 TABBY = ClassName(index=281, wnid="n02123045", label="tabby")
 A, B = b"\xff\xd8\xff" + b"a" * 40, b"\xff\xd8\xff" + b"b" * 40

@@ -22,12 +22,13 @@ from PIL import Image
 from support import clips
 from support.decoding import decoded
 
-from pipeline.batch import archive, scheduler
+from pipeline.batch import archive, progress, scheduler
 from pipeline.batch.executors import local_executor, ray_executor
 from pipeline.batch.messages import TASKS_AT_ONCE, Advanced, Broken, Event, Executor, Lost, Ready, Result, Setup, Task
 from pipeline.batch.scanning.rules import Rules
 from pipeline.errors import CommandError
-from pipeline.records import Found, ModelChoice, Options
+from pipeline.options import ModelChoice, Options
+from pipeline.records import Found
 
 ROOT = Path(__file__).parents[2]
 WITH_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install '.[ray]'")
@@ -256,7 +257,7 @@ class Watcher:
     def finished(self, outcome: Any, *, name: str = "") -> None:
         self.outcomes.append(outcome)
 
-    def overview(self, overview: scheduler.Overview) -> None:
+    def overview(self, overview: progress.Overview) -> None:
         pass
 
 

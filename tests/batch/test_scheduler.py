@@ -32,7 +32,8 @@ from pipeline.errors import ChangedError
 from pipeline.explain import image_job
 from pipeline.explain.planning import plan_task
 from pipeline.models import class_names
-from pipeline.records import Found, KindInterval, LabelInterval, Options
+from pipeline.options import Options
+from pipeline.records import Found, KindInterval, LabelInterval
 from pipeline.results import intervals
 from pipeline.results.intervals import PAUSE_SECONDS
 

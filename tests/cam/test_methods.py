@@ -18,7 +18,7 @@ from pipeline.cam.layer_fusion import fuse_explainers
 from pipeline.cam.methods import FORMULAS, eigencam, gradcam, hirescam
 from pipeline.cam.score_cam import SCORECAM_CHANNELS, scorecam_pass_counter
 from pipeline.models.network import Network, split_model
-from pipeline.records import Method
+from pipeline.options import Method
 
 METHODS: tuple[str, ...] = get_args(Method)
 WITH_GRADIENT = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam")

@@ -30,7 +30,7 @@ from pipeline.console.terminal import Terminal
 from pipeline.errors import CommandError, OutputError
 from pipeline.explain import demo_clip, image_job, planning
 from pipeline.media import images
-from pipeline.records import Options
+from pipeline.options import Options
 
 Clip = Callable[[str], Path]
 

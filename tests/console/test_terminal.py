@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import pty
 import struct
@@ -20,7 +21,10 @@ import typer
 
 from pipeline.batch.progress import Summary
 from pipeline.batch.status_report import Status
-from pipeline.console.terminal import Archive, Terminal
+from pipeline.console import lines, outcome_report
+from pipeline.console.commands import archive
+from pipeline.console.displays import BatchDisplay
+from pipeline.console.terminal import Terminal, show_log
 from pipeline.records import ClassGroup, ClassName, Outcome, Prediction, Progress, TargetScore
 
 BANANA = Prediction(name=ClassName(index=954, wnid="n07753592", label="banana"), score=0.031)
@@ -102,8 +106,8 @@ def test_joining_is_said_behind_the_last_frame(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_was_asked_for_is_said_first_with_its_score(capsys: pytest.CaptureFixture[str]) -> None:
-    terminal().report(outcome("dog", top=[CORGI], targets=[OF_BANANA]))
-    terminal().report(outcome("dog", top=[CORGI]))
+    outcome_report.report(terminal(), outcome("dog", top=[CORGI], targets=[OF_BANANA]))
+    outcome_report.report(terminal(), outcome("dog", top=[CORGI]))
     assert capsys.readouterr().err.splitlines() == [
         "dog.jpg -> dog_output.jpg: banana 3%; Pembroke 51%",
         "dog.jpg -> dog_output.jpg: Pembroke 51%",
@@ -120,7 +124,7 @@ def test_all_that_was_made_is_named_before_the_failures(capsys: pytest.CaptureFi
     maps = [("raw maps", Path(f"maps/{number}.npz")) for number in range(6)]
     outcomes = [outcome("a"), outcome("b", error="b.jpg: broken"), outcome("c"), outcome("d", error="d.jpg: gone")]
     with pytest.raises(typer.Exit) as ended:
-        terminal().finish(outcomes, files=[("page", Path("report.html")), *maps], noun="pictures")
+        outcome_report.finish(terminal(), outcomes, files=[("page", Path("report.html")), *maps], noun="pictures")
     assert ended.value.exit_code == 1
     assert capsys.readouterr().err.splitlines() == [
         "page: report.html",
@@ -129,16 +133,16 @@ def test_all_that_was_made_is_named_before_the_failures(capsys: pytest.CaptureFi
         "error: b.jpg: broken",
         "error: d.jpg: gone",
     ]
-    terminal().finish([outcome("a")], files=[("table", Path("t.csv")), *maps[:2]])
+    outcome_report.finish(terminal(), [outcome("a")], files=[("table", Path("t.csv")), *maps[:2]])
     assert capsys.readouterr().err.splitlines() == ["table: t.csv", "raw maps: maps/0.npz", "raw maps: maps/1.npz"]
-    terminal().finish([outcome("a")], files=[("page", Path(f"{number % 3}/{number}.html")) for number in range(6)])
+    outcome_report.finish(terminal(), [outcome("a")], files=[("page", Path(f"{number % 3}/{number}.html")) for number in range(6)])
     assert capsys.readouterr().err.splitlines() == ["page: 6 files in 3 folders"]
-    terminal(quiet=True).finish([outcome("a"), outcome("c")], files=maps)
+    outcome_report.finish(terminal(quiet=True), [outcome("a"), outcome("c")], files=maps)
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_batch_says_one_short_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
-    shows = Archive(terminal())
+    shows = BatchDisplay(terminal())
     still = outcome("/archive/2019/dog", top=[CORGI, BANANA], elapsed_seconds=0.234).as_json()
     film = {**still, "duration_seconds": 11.4, "frames": 341, "elapsed_seconds": 12.5, "targets": [BANANA.as_json()]}
     shows.finished(still, name="2019/dog.jpg")
@@ -154,7 +158,7 @@ def test_a_batch_says_one_short_line_for_each(capsys: pytest.CaptureFixture[str]
 def test_a_batch_ends_with_its_page_and_its_failures(capsys: pytest.CaptureFixture[str]) -> None:
     summary = Summary(found=14, ended=14, done=12, failures=[("a", "a: broken"), ("b", "no")], seconds=34.0, log=Path("log"))
     with pytest.raises(typer.Exit):
-        terminal().finish_archive(summary, files=[("outputs", Path("out")), ("page", Path("out/index.html"))])
+        archive.finish_archive(terminal(), summary, files=[("outputs", Path("out")), ("page", Path("out/index.html"))])
     assert capsys.readouterr().err.splitlines() == [
         "12 done in 34.0 s, 2 failed; the log is log",
         "outputs: out",
@@ -162,24 +166,21 @@ def test_a_batch_ends_with_its_page_and_its_failures(capsys: pytest.CaptureFixtu
         "error: a: broken",
         "error: b: no",
     ]
-    terminal().finish_archive(Summary(found=1, ended=1, done=1, seconds=1.0, log=Path("log")))
+    archive.finish_archive(terminal(), Summary(found=1, ended=1, done=1, seconds=1.0, log=Path("log")))
     assert capsys.readouterr().err.splitlines() == ["1 done in 1.0 s; the log is log"]
 
 
-def test_status_names_the_page_where_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
-    terminal().put_status(Path("out"), Status())
-    assert "page" not in capsys.readouterr().out
-    terminal().put_status(Path("out"), Status(page=Path("out/index.html")))
-    assert capsys.readouterr().out.splitlines()[-1] == "page: out/index.html"
+def test_status_names_the_page_where_there_is_one() -> None:
+    assert "page" not in "".join(lines.status_lines(Path("out"), Status()))
+    assert lines.status_lines(Path("out"), Status(page=Path("out/index.html")))[-1] == "page: out/index.html"
 
 
 def test_one_copy_and_several(capsys: pytest.CaptureFixture[str]) -> None:
     for count, said in ((1, "1 file is an exact copy of another; --dedupe"), (2, "2 files are exact copies of others; --dedupe")):
-        terminal().finish_archive(Summary(found=3, ended=3, done=3, copies=count))
+        archive.finish_archive(terminal(), Summary(found=3, ended=3, done=3, copies=count))
         assert said in capsys.readouterr().err
-        terminal().put_status(Path("out"), Status(copies=count))
         of_them = said.removeprefix(f"{count} ").replace("files", "file").removeprefix("file ").partition(";")[0]
-        assert f"; {count} of them {of_them}\n" in capsys.readouterr().out
+        assert lines.status_lines(Path("out"), Status(copies=count))[0].endswith(f"; {count} of them {of_them}")
 
 
 # ------------------------------------------------------------------------------------------------ opening
@@ -197,7 +198,7 @@ def test_what_is_to_be_opened_goes_to_the_desktop(
     opener(tmp_path, f'echo "$1" >> "{tmp_path}/opened"')
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    terminal().finish([outcome("a")], opens=[Path(f"{number}.html") for number in range(6)])
+    outcome_report.finish(terminal(), [outcome("a")], opens=[Path(f"{number}.html") for number in range(6)])
     assert (tmp_path / "opened").read_text().split() == [str(tmp_path / f"{number}.html") for number in range(4)]
     assert capsys.readouterr().err == ""
 
@@ -211,5 +212,25 @@ def test_where_nothing_opens_files_a_line_says_so(
     monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    terminal().open([Path("page.html")])
+    outcome_report.open_files(terminal(), [Path("page.html")])
     assert capsys.readouterr().err == "nothing here opens page.html: open it yourself\n"
+
+
+# ------------------------------------------------------------------------------------------------ what the library logs
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, ["warning: the disk is slow"]),
+        ({"verbose": True}, ["warning: the disk is slow", "a note\\x07"]),
+        ({"quiet": True}, []),
+    ],
+)
+def test_what_the_library_logs_is_a_line(options: dict[str, bool], said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("pipeline.somewhere")
+    with show_log(terminal(**options)):
+        logger.warning("the disk is %s", "slow")
+        logger.info("a note\a")
+    assert capsys.readouterr() == ("", "".join(f"{line}\n" for line in said))
+    assert logging.getLogger("pipeline").handlers == [] and logging.getLogger("pipeline").level == logging.NOTSET

@@ -26,7 +26,7 @@ from pipeline.evaluation import analysis_plan
 from pipeline.explain import planning
 from pipeline.files import file_types
 from pipeline.models import class_names, metadata, zoo
-from pipeline.records import Method, Options
+from pipeline.options import Method, Options, Recipe
 from pipeline.rendering import heat_blending
 from pipeline.training import training_plan
 
@@ -268,7 +268,7 @@ def test_every_command_refuses_them_as_such(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(InputError, match=re.escape(said)):
         analysis_plan.plan_analysis(paths[0], output=Path("out"), threshold=None, examples=1, options=Options())
     with pytest.raises(InputError, match=re.escape(said)):
-        training_plan.plan_training(paths[0], output=Path("m.keras"), recipe=cli.Recipe(base=zoo.DEFAULT))
+        training_plan.plan_training(paths[0], output=Path("m.keras"), recipe=Recipe(base=zoo.DEFAULT))
     Image.new("RGB", (8, 8)).save("-", format="PNG")  # a file may have any name
     assert isinstance(planning.plan_predictions([Path("-")])[0], planning.Job)
 
@@ -276,10 +276,22 @@ def test_every_command_refuses_them_as_such(tmp_path: Path, monkeypatch: pytest.
 # ------------------------------------------------------------------------------------------------ completion
 
 
+def typed(command: str, option: str, incomplete: str) -> list[str]:
+    """What the shell offers behind an option, asked as it asks."""
+    [parameter] = [each for each in COMMANDS[command].params if option in each.opts]
+    context = COMMANDS[command].make_context(command, [], resilient_parsing=True)
+    return [item.value for item in parameter.shell_complete(context, incomplete)]
+
+
 def test_completers_know_what_the_program_knows() -> None:
     assert list(completion.COLORMAPS) == heat_blending.colormap_names()
-    assert completion.methods("grad") == ["gradcam", "gradcam++"] and completion.layouts("s") == ["side-by-side", "stacked"]
-    assert completion.codecs("h") == ["h264", "hevc"] and completion.models("VGG") == ["vgg16", "vgg19"]
+    assert typed("image", "--method", "grad") == ["gradcam", "gradcam++"] and typed("image", "--layout", "s") == ["side-by-side", "stacked"]
+    assert typed("video", "--codec", "h") == ["h264", "hevc"] and completion.models("VGG") == ["vgg16", "vgg19"]
+    assert typed("predict", "--preprocess", "") == ["auto", "none", "unit", "tf", "torch", "caffe"]
+    assert typed("analyze", "--colormap", "tw") == ["twilight", "twilight_shifted"] and typed("train", "--base", "resnet50_") == [
+        "resnet50_v2"
+    ]
+    assert typed("batch", "--target", "egyp") == ["egyptian_cat"] and typed("batch", "--device", "c") == []
     context: Any = ROOT_COMMAND.make_context("visualize", ["a.jpg"], resilient_parsing=True)
     assert completion.classes(context, "egyp") == ["egyptian_cat"] and completion.classes(context, "EGYP") == ["EGYPtian_cat"]
     assert class_names.find_target_class(*completion.classes(context, "great_wh"), class_names.imagenet_classes()).members == (2,)

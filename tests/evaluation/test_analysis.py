@@ -29,7 +29,8 @@ from pipeline.evaluation import analysis, analysis_pictures, analysis_plan, anal
 from pipeline.explain import planning, prediction_job, sessions
 from pipeline.media import images
 from pipeline.models import class_names, loading, metadata
-from pipeline.records import ClassName, ModelChoice, Options
+from pipeline.options import ModelChoice, Options
+from pipeline.records import ClassName
 
 ROOT = Path(__file__).parents[2]
 SHAPES = ("circle", "square")

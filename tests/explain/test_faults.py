@@ -26,7 +26,8 @@ from support.commands import DECODER, ENCODER, ROOT, Ended, call, end, names, ru
 from pipeline.errors import InputError, ToolError
 from pipeline.explain import planning, segment_journal, sessions, video_job
 from pipeline.media import ffmpeg_process
-from pipeline.records import Options, Progress
+from pipeline.options import Options
+from pipeline.records import Progress
 
 pytestmark = [pytest.mark.process, pytest.mark.media]
 

@@ -23,10 +23,12 @@ from pyarrow import parquet
 from support.commands import COMMAND, call, visualize
 
 from pipeline.cam import batching, explainer, tracing
+from pipeline.console import outcome_report
 from pipeline.console.terminal import Terminal
 from pipeline.explain import demo_clip, planning, prediction_job
 from pipeline.media import images, resizing
-from pipeline.records import ClassName, Options, Outcome, Prediction
+from pipeline.options import Options
+from pipeline.records import ClassName, Outcome, Prediction
 from pipeline.results.explanations import Explanations
 from pipeline.results.tables import write_predictions
 
@@ -169,13 +171,13 @@ def test_quiet_predictions_name_failures_alone(tmp_path: Path, capsys: pytest.Ca
         Outcome(input=Path("bad.jpg"), model="net", method="none", error="bad.jpg: the file is empty"),
     ]
     terminal = Terminal(as_json=False, quiet=True, verbose=False)
-    terminal.put_predictions(outcomes)
+    outcome_report.put_predictions(terminal, outcomes)
     with pytest.raises(typer.Exit):
-        terminal.finish(outcomes)
+        outcome_report.finish(terminal, outcomes)
     assert tuple(capsys.readouterr()) == ("", "error: bad.jpg: the file is empty\n")
-    Terminal(as_json=False, quiet=False, verbose=False).put_predictions(outcomes)
+    outcome_report.put_predictions(Terminal(as_json=False, quiet=False, verbose=False), outcomes)
     assert capsys.readouterr().out.splitlines() == ["input     net", "good.jpg  tabby 50.0%"]
-    Terminal(as_json=True, quiet=True, verbose=False).put_predictions(outcomes)
+    outcome_report.put_predictions(Terminal(as_json=True, quiet=True, verbose=False), outcomes)
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 

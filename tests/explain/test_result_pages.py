@@ -17,7 +17,7 @@ from support.jobs import job_for
 
 from pipeline.errors import CommandError, OutputError, Stopped
 from pipeline.explain import demo_clip, image_job, planning, result_pages, sessions, video_job, video_parts
-from pipeline.records import Options
+from pipeline.options import Options
 from pipeline.results.explanations import Explanations
 from pipeline.results.tables import prediction_rows
 

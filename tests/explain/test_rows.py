@@ -24,7 +24,7 @@ from support.corpus import ROWS, Row
 from pipeline.arrays import Array
 from pipeline.errors import HeatreelError
 from pipeline.explain import planning, sessions, video_job
-from pipeline.records import Options
+from pipeline.options import Options
 
 ROOT = Path(__file__).parents[2]
 Planes = tuple[Array, Array, Array]

@@ -31,7 +31,8 @@ from pipeline.explain import demo_clip, image_job, planning, prediction_job, ses
 from pipeline.files import atomic
 from pipeline.media import encoders, images, resizing
 from pipeline.models import class_names
-from pipeline.records import Colour, Options
+from pipeline.options import Options
+from pipeline.records import Colour
 from pipeline.rendering import heat_blending
 from pipeline.results.tables import prediction_rows, write_predictions
 

@@ -15,7 +15,7 @@ from support.jobs import job_for
 
 from pipeline.errors import InputError, Stopped
 from pipeline.explain import segment_journal, sessions, video_job, video_parts
-from pipeline.records import Options
+from pipeline.options import Options
 
 pytestmark = pytest.mark.media
 

@@ -13,7 +13,7 @@ from pipeline.errors import CommandError, OutputError
 from pipeline.explain import planning
 from pipeline.files.atomic import atomic_write
 from pipeline.files.output_paths import check_output, identify_files, name_outputs
-from pipeline.records import Options
+from pipeline.options import Options
 
 
 def test_outputs_that_must_not_be_written_are_refused(tmp_path: Path) -> None:

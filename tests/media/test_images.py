@@ -30,7 +30,7 @@ from pipeline.errors import CommandError, InputError, OutputError
 from pipeline.explain import planning
 from pipeline.media import images
 from pipeline.media.images import damaged_images
-from pipeline.records import Options
+from pipeline.options import Options
 
 
 def corners() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

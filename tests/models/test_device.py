@@ -16,16 +16,16 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-import cli
 from pipeline.batch.executors import local_executor
 from pipeline.cam.tracing import default_batch_size
+from pipeline.console.commands import explain
 from pipeline.errors import CommandError
 from pipeline.explain import planning
 from pipeline.explain.planning import Job
 from pipeline.media import encoders
 from pipeline.models import loading
 from pipeline.models.device import use_device
-from pipeline.records import Options
+from pipeline.options import Options
 
 
 class Devices:
@@ -71,7 +71,7 @@ def test_only_a_picture_by_itself_has_all_cores(clip: Callable[[str], Path], tmp
     one, two = planning.plan_images([tmp_path / "a.png", tmp_path / "b.png"], output=tmp_path / "out", options=Options())
     [video] = planning.plan_videos([clip("single.mp4")], output=tmp_path / "out.mp4", options=Options())
     assert isinstance(one, Job) and isinstance(two, Job) and isinstance(video, Job)
-    assert [cli._at_once(jobs) for jobs in ([one], [one, two], [video])] == [1, 2, 2]
+    assert [explain.at_once(jobs) for jobs in ([one], [one, two], [video])] == [1, 2, 2]
 
 
 @pytest.mark.parametrize(("cores", "at_once", "threads"), [(2, 1, 2), (2, 2, 1), (1, 2, 1), (4, 2, 3)])

@@ -19,7 +19,7 @@ from pipeline.errors import CommandError, ModelError
 from pipeline.explain import demo_clip
 from pipeline.models import class_names, loading, summary, zoo
 from pipeline.models.pixel_normalization import normalize_pixels
-from pipeline.records import ModelChoice
+from pipeline.options import ModelChoice
 
 
 def body(size: int | None = 32) -> list[Any]:

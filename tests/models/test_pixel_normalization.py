@@ -15,7 +15,8 @@ from pipeline.datasets.pixel_cache import PixelCache
 from pipeline.explain import video_frames
 from pipeline.models import zoo
 from pipeline.models.pixel_normalization import normalize_pixels
-from pipeline.records import Geometry, Pixels
+from pipeline.options import Pixels
+from pipeline.records import Geometry
 
 ZOO = [entry for entry in zoo.ZOO_ENTRIES.values() if entry.builder is not None]
 # Not squares, and with the two ends of the range: a swapped axis or colour shows.

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.arrays import Array
-from pipeline.records import ClassGroup, ClassName, Colour, Geometry, Options
+from pipeline.options import Options
+from pipeline.records import ClassGroup, ClassName, Colour, Geometry
 from pipeline.rendering.frame_renderer import Explanation, FrameRenderer, ShownTitle
 from pipeline.rendering.layouts import arrange_panels
 

@@ -33,7 +33,8 @@ from pipeline.errors import HeatreelError
 from pipeline.explain import image_job, planning, segment_journal, sessions, video_job
 from pipeline.media import encoders, ffmpeg_process
 from pipeline.models import loading, zoo
-from pipeline.records import ModelChoice, Options, Outcome
+from pipeline.options import ModelChoice, Options
+from pipeline.records import Outcome
 from support import corpus
 
 SECONDS_A_CASE = 60.0

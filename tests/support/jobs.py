@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.explain import planning
-from pipeline.records import Options
+from pipeline.options import Options
 
 
 def job_for(path: Path, output: Path, **options: Any) -> planning.Job:

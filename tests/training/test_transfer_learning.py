@@ -26,7 +26,7 @@ from pipeline.explain import segment_journal, sessions
 from pipeline.media import images, resizing
 from pipeline.models import loading, metadata, summary, zoo
 from pipeline.models.pixel_normalization import normalize_pixels
-from pipeline.records import ModelChoice, Options, Pixels, Recipe
+from pipeline.options import ModelChoice, Options, Pixels, Recipe
 from pipeline.training import fitting, trainable_network, training_plan, transfer_learning
 
 pytestmark = pytest.mark.media  # most pictures go through the embedded network
