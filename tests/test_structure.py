@@ -18,36 +18,7 @@ MOST_LINES_OF_A_FUNCTION, MOST_METHODS, MOST_LINES_OF_A_MODULE, MOST_MODULES_OF_
 SHORT_LINES, SHORT_SHARE = 30, 0.9
 
 # What is longer, and why. What is no longer so must go from here.
-EXCEPTIONS: dict[str, str] = {
-    # not yet: options come in groups
-    "cli.py": "not yet",
-    "cli.py:batch": "not yet",
-    "cli.py:video": "not yet",
-    "cli.py:train": "not yet",
-    "cli.py:analyze": "not yet",
-    "cli.py:_run": "not yet",
-    "pipeline/console/terminal.py": "not yet",
-    "pipeline/console/terminal.py:Terminal": "not yet",
-    # not yet: a video as stages
-    "pipeline/explain/video_job.py": "not yet",
-    "pipeline/explain/video_job.py:Film": "not yet",
-    "pipeline/explain/predicting.py:predict": "not yet",
-    # not yet: a job as a state machine
-    "pipeline/batch/scanning.py": "not yet",
-    "pipeline/batch/scanning.py:_Walk": "not yet",
-    "pipeline/batch/scheduler.py": "not yet",
-    "pipeline/batch/scheduler.py:_Batch": "not yet",
-    "pipeline/batch/store/ledger.py": "not yet",
-    "pipeline/batch/store/ledger.py:Ledger": "not yet",
-    # not yet: one subject a module
-    "pipeline/cam/maps.py": "not yet",
-    "pipeline/evaluation/analysis.py": "not yet",
-    "pipeline/models/network.py": "not yet",
-    "pipeline/models/network.py:Network": "not yet",
-    "pipeline/rendering/compositing.py": "not yet",
-    "pipeline/reports/html.py": "not yet",
-    "pipeline/results/explanations.py:Explanations": "not yet",
-}
+EXCEPTIONS: dict[str, str] = {}
 
 
 def modules() -> Iterator[tuple[str, str]]:

@@ -23,7 +23,7 @@ from pipeline.rendering.smoothing import REFERENCE_RATE_HZ
 from pipeline.results.explanations import Explanations
 
 SEGMENTS_IN_PART = 10
-# The scale of the heat follows with 1.5 seconds at most (heat_stabilization.RunningRange): after 12 a wrong begin is 0.03 % of itself.
+# The scale of the heat follows with 1.5 seconds at most (smoothing.RunningRange): after 12 a wrong begin is 0.03 % of itself.
 WARM_UP_SECONDS, LONGEST_WARM_UP_SECONDS = 12.0, 60.0
 FORGOTTEN = 1e-3
 # To find a time in these, all that is before has to be read.

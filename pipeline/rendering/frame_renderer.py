@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.arrays import Array
 from pipeline.options import Options
 from pipeline.records import ClassGroup, ClassName, Frame, Geometry, Thumbnail
-from pipeline.rendering import compositing, heat_blending, heat_stabilization, label_box, scene_cuts, smoothing, steady_title
+from pipeline.rendering import compositing, heat_blending, label_box, scene_cuts, smoothing, steady_title
 from pipeline.rendering.layouts import Canvas
 from pipeline.results.explanations import top_predictions
 
@@ -71,7 +71,7 @@ class FrameRenderer:
     ) -> None:
         self._options, self._classes, self._region, self.canvas = options, classes, geometry.region, canvas
         self._look = heat_blending.make_style(options.colormap, options.alpha, canvas.colour)
-        self._ranges = heat_stabilization.PanelRanges(len(targets or [0]), shared=options.shares_scale)
+        self._ranges = smoothing.PanelRanges(len(targets or [0]), shared=options.shares_scale)
         self._targets = targets
         self._means = {name: smoothing.SceneMean(options.smooth) for name in ("maps", "scores", "target_scores")}
         self._title = steady_title.SteadyTitle() if options.holds_title else None

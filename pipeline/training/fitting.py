@@ -150,7 +150,7 @@ def _run_epochs(setup: TrainingSetup, state: TrainingState, model: keras.Model, 
             break
         count = len(state.history) + 1
         _seed((net.whole, model, net.augment), recipe.seed, count)
-        row = {"epoch": count, "phase": state.phase, **{name: float(value) for name, value in run_epoch(number).items()}}
+        row = {"epoch": count, "phase": state.phase, **{name: float(value) for name, value in run_epoch(count).items()}}
         better = state.best is None or row["val_loss"] < state.best["val_loss"]
         state = _add_epoch(state, row)
         if better:

@@ -24,6 +24,7 @@ def test_a_folder_is_held_by_one_at_a_time(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.process
 def test_the_lock_of_a_process_that_died_is_free(tmp_path: Path) -> None:
     code = f"import os; from pathlib import Path; from pipeline.files.locks import lock_folder; p = Path({str(tmp_path)!r})\n"
     ended = subprocess.run([sys.executable, "-c", code + "with lock_folder(p / 'w', p / 'o'): os._exit(3)"], check=False)

@@ -49,6 +49,7 @@ def test_what_cannot_be_asked_is_refused_by_name(record: Any, given: dict[str, A
     assert str(refused.value) == message and refused.value.exit_code == 2
 
 
+@pytest.mark.process
 def test_workers_load_no_command_line_for_it() -> None:
     code = "import sys, pipeline.options; print(*{'typer', 'click', 'rich', 'numpy', 'cv2', 'tensorflow'} & {*sys.modules})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""

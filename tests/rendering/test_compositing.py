@@ -16,7 +16,6 @@ from pipeline.rendering.colour_planes import Planes, plane_matrix
 from pipeline.rendering.compositing import _list_all_classes, compose
 from pipeline.rendering.fonts import load_font
 from pipeline.rendering.heat_blending import _STRIP_ROWS, blend_table, colormap, heat_levels, lay_heat, make_style, opacity
-from pipeline.rendering.heat_stabilization import PanelRanges, RunningRange
 from pipeline.rendering.label_box import (
     Caption,
     LabelSize,
@@ -30,6 +29,7 @@ from pipeline.rendering.label_box import (
     text_size,
 )
 from pipeline.rendering.layouts import Canvas, arrange_panels
+from pipeline.rendering.smoothing import PanelRanges, RunningRange
 from pipeline.rendering.text_rendering import draw_text_mask, fit_name
 
 RGB = Colour(matrix="rgb", full_range=True)
