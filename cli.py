@@ -33,7 +33,6 @@ from pipeline.options import (
     TimeOptions,
 )
 from pipeline.records import printable
-from pipeline.training import training_plan
 
 app = typer.Typer(
     cls=Program,
@@ -256,6 +255,7 @@ def train(
     """Teach a network your own classes, from a folder of class folders; the file it writes works with -m everywhere."""
     with open_terminal(console) as terminal:
         from pipeline.console.commands import classifier
+        from pipeline.training import training_plan
 
         plan = training_plan.plan_training(data, output=output, recipe=recipe, resume=resume, overwrite=options.overwrite)
         classifier.run_training(plan, terminal, device=device)

@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", choices=get_args(Method), default=get_args(Method))
     parser.add_argument("--steps", type=int, default=32)
     options = parser.parse_args()
-    classifier = loading.load_classifier(ModelChoice(model=zoo.DEFAULT))
+    classifier = loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL))
     scorer = prediction_job.make_scorer(classifier, Options())
     pictures = [
         resizing.resize_for_network(resizing.image_to_frame(photo), scorer.geometry(*photo.size)) for photo in photographs(options.photos)

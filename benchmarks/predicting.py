@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
     device.use_device("auto", at_once=batching.AT_ONCE)
-    scorer = prediction_job.make_scorer(loading.load_classifier(ModelChoice(model=zoo.DEFAULT)), Options())
+    scorer = prediction_job.make_scorer(loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL)), Options())
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.photos or make_photographs(Path(scratch), options.count)
         jobs = [job for job in planning.plan_predictions([folder]) if isinstance(job, planning.Job)]

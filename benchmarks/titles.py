@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", type=Path, nargs="+")
     device.use_device("auto")
-    session = sessions.open_session(loading.load_classifier(ModelChoice(model=zoo.DEFAULT)), Options(smooth=0))
+    session = sessions.open_session(loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL)), Options(smooth=0))
     for path in parser.parse_args().videos:
         frames = list(scores_of(path, session))
         print(f"{path.name}, {len(frames)} frames")

@@ -17,7 +17,7 @@ from pipeline.options import ModelChoice
 from pipeline.results.explanations import top_predictions
 
 picture = images.read_image(Path(sys.argv[1])) if len(sys.argv) > 1 else Image.fromarray(demo_clip.read_photograph("chelsea.png"))
-classifier = loading.load_classifier(ModelChoice(model=zoo.DEFAULT))
+classifier = loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL))
 geometry = input_geometry.frame_geometry(
     picture.width,
     picture.height,

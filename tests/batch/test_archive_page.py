@@ -44,7 +44,7 @@ def test_without_a_page_of_its_own_a_batch_opens_its_folder(tmp_path: Path, opti
     (out / "index.html").write_text("somebody else's")
     opener.write_text(f'#!/bin/sh\necho "$1" >> "{tmp_path}/opened"\n')
     opener.chmod(0o755)
-    request = archive.Request(sources=["given"], output=out, choice=ModelChoice(model=zoo.DEFAULT), options=Options(), rules=Rules())
+    request = archive.Request(sources=["given"], output=out, choice=ModelChoice(model=zoo.DEFAULT_MODEL), options=Options(), rules=Rules())
     with open_store(archive.store_file(out, None)) as store:
         number = store.add_settings(request.settings)
         run_number = store.runs.begin(settings=number, command="", version="", process=Process.here())

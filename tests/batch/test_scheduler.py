@@ -611,7 +611,7 @@ def test_sources_that_change_meanwhile(tmp_path: Path) -> None:
 
 def test_a_picture_that_changes_while_it_is_read(tmp_path: Path, open_session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = picture(tmp_path / "p.png")
-    real = image_job.images.read_what_decodes
+    real = image_job.images.read_partial_image
 
     def read(given: Path, **more: Any) -> Any:
         read_picture = real(given, **more)
@@ -622,12 +622,12 @@ def test_a_picture_that_changes_while_it_is_read(tmp_path: Path, open_session: A
     job = plan_task(path, kind="image", output=tmp_path / "out.png", maps=None, options=options)
     info = path.stat()
     found = Found(path=path, relative=b"p.png", kind="image", size_bytes=info.st_size, mtime_ns=info.st_mtime_ns)
-    monkeypatch.setattr(image_job.images, "read_what_decodes", read)
+    monkeypatch.setattr(image_job.images, "read_partial_image", read)
     with pytest.raises(ChangedError, match=r"p\.png: changed while it was read"):
         image_job.visualize_image(job, open_session())
     assert names(tmp_path) == ["p.png"]
     order = messages.Task(token="t", found=found, output=tmp_path / "out.png", overwrite=True)
-    monkeypatch.setattr(image_job.images, "read_what_decodes", real)
+    monkeypatch.setattr(image_job.images, "read_partial_image", real)
     path.write_bytes(path.read_bytes()[:100])  # it is being written, and for the moment damaged
     made = worker.Worker.__new__(worker.Worker)
     made.session, made._settings = open_session(), ""

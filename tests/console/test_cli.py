@@ -26,6 +26,7 @@ from support.commands import COMMAND, call, exit_codes_without_tensorflow, visua
 from support.decoding import decoded
 from support.jobs import job_for
 
+from pipeline.console import outcome_report
 from pipeline.console.terminal import Terminal
 from pipeline.errors import CommandError, OutputError
 from pipeline.explain import demo_clip, image_job, planning
@@ -71,7 +72,7 @@ def test_the_result_line_names_scores_as_the_label_in_the_picture_does(
     cat: Path, tmp_path: Path, open_session: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcome, _ = image_job.visualize_image(job_for(cat, tmp_path / "out.jpg", top_k=1000), open_session(top_k=1000))
-    Terminal(as_json=False, quiet=False, verbose=False).report(outcome)
+    outcome_report.report(Terminal(as_json=False, quiet=False, verbose=False), outcome)
     shown = re.findall(r" (<?\d+%)(?:,|$)", capsys.readouterr().err.strip())
     assert len(shown) == 1000
     assert shown[-1] == "<1%" and "0%" not in shown  # of a thousand softmax scores none is nothing, and most are under a hundredth

@@ -268,7 +268,7 @@ def test_every_command_refuses_them_as_such(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(InputError, match=re.escape(said)):
         analysis_plan.plan_analysis(paths[0], output=Path("out"), threshold=None, examples=1, options=Options())
     with pytest.raises(InputError, match=re.escape(said)):
-        training_plan.plan_training(paths[0], output=Path("m.keras"), recipe=Recipe(base=zoo.DEFAULT))
+        training_plan.plan_training(paths[0], output=Path("m.keras"), recipe=Recipe(base=zoo.DEFAULT_MODEL))
     Image.new("RGB", (8, 8)).save("-", format="PNG")  # a file may have any name
     assert isinstance(planning.plan_predictions([Path("-")])[0], planning.Job)
 

@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw
 from support.commands import call, exit_codes_without_tensorflow
 from support.pages import Elements
 
+from pipeline.console.commands import classifier
 from pipeline.console.terminal import Terminal
 from pipeline.datasets import class_folders, near_duplicates
 from pipeline.errors import CommandError, InputError, OutputError
@@ -339,7 +340,7 @@ def test_the_command_prints_one_object(trained: Path, tmp_path: Path) -> None:
 
 
 def test_the_summary_says_what_one_wants_to_know_first(found: analysis_result.Analysis, capsys: pytest.CaptureFixture[str]) -> None:
-    Terminal(as_json=False, quiet=False, verbose=False).put_analysis(found.as_json())
+    classifier.put_analysis(Terminal(as_json=False, quiet=False, verbose=False), found.as_json())
     said = capsys.readouterr()
     lines = said.out.splitlines()
     assert lines[0] == "accuracy 98.0 % of 51 pictures (95 % interval 89.7 to 99.7 %)"

@@ -203,9 +203,9 @@ KILLED_AT = {
         "'file' in given[1] and given[0].suffix == '.jsonl'",
         "before",
     ),
-    "all is joined and nothing has its name": ("media.segment_writer.join", "True", "after"),
-    "the maps have their name": ("results.explanations.RawMaps.write", "True", "after"),
-    "the predictions have theirs": ("results.explanations.write_predictions", "True", "after"),
+    "all is joined and nothing has its name": ("media.muxer.mux", "True", "after"),
+    "the maps have their name": ("results.raw_maps.RawMaps.write", "True", "after"),
+    "the predictions have theirs": ("results.tables.write_predictions", "True", "after"),
     "the video has its own, and the segments are there": ("files.atomic._rename_to_new", "given[1].suffix == '.mp4'", "after"),
 }
 

@@ -13,14 +13,13 @@ from pipeline.console.command_options import TableOptions
 from pipeline.console.signals import exit_code_of
 from pipeline.console.terminal import Terminal, typed_command
 from pipeline.errors import CommandError, HeatreelError, Stopped, ToolError
-from pipeline.explain import image_job, planning, prediction_job, result_pages
+from pipeline.explain import planning
 from pipeline.explain.planning import Job, Refusal, Skipped
 from pipeline.files import output_paths
 from pipeline.models import zoo
 from pipeline.options import ModelChoice, Options
 from pipeline.records import Outcome, Progress, printable
 from pipeline.rendering.heat_blending import colormap
-from pipeline.results import tables
 
 # What imports TensorFlow is imported when there is something to do.
 if TYPE_CHECKING:
@@ -84,6 +83,8 @@ def _outcomes_without_work(plan: Sequence[Job | Refusal | Skipped], choice: Mode
 
 def _do_all(jobs: Sequence[Job], session: Session, terminal: Terminal, *, name_inputs: bool) -> list[Done]:
     """Every job, each reported when it is done, with its predictions in the file for all; pictures keep their explanations for a page."""
+    from pipeline.explain import result_pages
+
     pictures = all(job.is_still for job in jobs)
     # A single video gets its name after its predictions are written: should that fail, the next run need not begin anew.
     alone = len(jobs) == 1 and not jobs[0].is_still
@@ -112,6 +113,8 @@ def _do_all(jobs: Sequence[Job], session: Session, terminal: Terminal, *, name_i
 
 def _write_predictions(tracks: Sequence[Explanations], session: Session, *, name_inputs: bool) -> None:
 
+    from pipeline.results import tables
+
     options = session.options
     if options.predictions is not None and tracks:
         tables.write_predictions(
@@ -125,6 +128,8 @@ def _write_predictions(tracks: Sequence[Explanations], session: Session, *, name
 
 
 def _write_page(ended: Sequence[Done], options: Options) -> list[tuple[str, Path]]:
+
+    from pipeline.explain import result_pages
 
     page = result_pages.write_pictures_page(ended, options, command=typed_command(), overwrite=options.overwrite)
     return [("page", page)] if page else []
@@ -159,6 +164,8 @@ def _results(
     pictures: bool,
 ) -> Iterator[Done]:
     """Every job in order with what became of it: pictures many at a time, videos one by one."""
+
+    from pipeline.explain import image_job
 
     if pictures:
         with _bar_of_passes(jobs, session, terminal) or nullcontext():
@@ -267,6 +274,8 @@ def run_predictions(
 
     Raises CommandError for what no input could cure, OutputError for a file that cannot be written, typer.Exit where an input has failed.
     """
+    from pipeline.explain import result_pages
+
     for choice in choices:
         zoo.check_choice(choice, ())
     _check_tables(tables, paths, overwrite=options.overwrite)
@@ -301,6 +310,8 @@ def _predict(
     jobs: Sequence[Job], choices: Sequence[ModelChoice], options: Options, terminal: Terminal, *, device: str
 ) -> list[Sequence[InputPrediction]]:
     """Each model's answers, in the order of the jobs."""
+    from pipeline.explain import prediction_job
+
     with terminal.passing(f"loading the model {model_name(choices[0])}"):
         with terminal.starting_up():
             from pipeline.models import loading
