@@ -72,7 +72,7 @@ def order(number: int, clip: Path, folder: Path) -> Task:
         overwrite=True,
         predictions=output.with_suffix(".parquet"),
         receipt=output.with_suffix(".json"),
-        whole=True,
+        undivided=True,
     )
 
 
