@@ -41,7 +41,7 @@ SIZE_PX = 224
 
 def explainer(entry: zoo.ZooEntry, precision: Any, *, compiled: bool) -> Callable[[Array], Any]:
     model = embedded_network.build_embedded_network() if entry.builder is None else loading.build_zoo_model(entry, weights=None)
-    loading._set_precision(model, precision)
+    loading.set_precision(model, precision)
     scale = functools.partial(pixel_normalization.normalize_pixels, mode=entry.pixels)
     explain = make_explainer(batch_norm_folding.fold_batch_norms(network.split_model(model)), preprocess=scale)
     function = tf.function(explain, jit_compile=True, autograph=False) if compiled else explain

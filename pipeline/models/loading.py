@@ -75,7 +75,7 @@ def _identify(choice: ModelChoice) -> tuple[str, ...]:
 
 
 def _split_and_fold(model: keras.Model, choice: ModelChoice) -> list[network.Network]:
-    _set_precision(model, choice.precision)
+    set_precision(model, choice.precision)
     return [batch_norm_folding.fold_batch_norms(network.split_model(model, layer=layer)) for layer in choice.layers or (None,)]
 
 
@@ -83,7 +83,7 @@ def _add_windows(networks: Sequence[network.Network], input_px: tuple[int, int],
     return [network.add_window(net, input_px=input_px, stride=stride) for net in networks]
 
 
-def _set_precision(model: keras.Model, precision: Precision) -> None:
+def set_precision(model: keras.Model, precision: Precision) -> None:
     """Let every layer compute in that precision, but for those that scale pixels."""
     gpus = tf.config.get_visible_devices("GPU")
     if precision == "auto" and not any(map(_has_half_units, gpus)):
@@ -91,7 +91,7 @@ def _set_precision(model: keras.Model, precision: Precision) -> None:
     policy = "float32" if precision == "float32" else "mixed_float16" if gpus else "mixed_bfloat16"
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            _set_precision(layer, precision)
+            set_precision(layer, precision)
         elif not isinstance(layer, keras.layers.InputLayer | keras.layers.Rescaling | keras.layers.Normalization):
             layer.dtype_policy = policy
 

@@ -110,7 +110,7 @@ def test_half_the_bits_by_device(
     source = keras.Input((None, None, 3))
     inner = keras.Sequential([keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(2, 3)])
     model = keras.Model(source, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(inner(source))))
-    loading._set_precision(model, precision)
+    loading.set_precision(model, precision)
     scaling, convolution = inner.layers
     assert (scaling.compute_dtype, convolution.compute_dtype, model.layers[-1].compute_dtype) == ("float32", expected, expected)
     assert convolution.kernel.dtype == "float32"

@@ -244,7 +244,7 @@ def load_session(choice: ModelChoice, options: Options, terminal: Terminal, *, d
     """The network, loaded on a device that is to have so many batches at once."""
     with terminal.passing(f"loading the model {model_name(choice)}"):
         with terminal.starting_up():
-            from pipeline.explain import sessions  # noqa: F401  # what is heavy
+            from pipeline.explain.sessions import open_session as _  # noqa: F401  # what is heavy
 
         return open_session(choice, options, terminal, device=device, at_once=at_once)
 
