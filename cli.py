@@ -10,11 +10,19 @@ from typing import Annotated
 
 import typer
 
-from pipeline.console import command_options as given
+from pipeline.console import (
+    Command,
+    Group,
+    Program,
+    command_options as given,
+    end,
+    flatten_groups,
+    only,
+    open_missing_streams,
+    open_terminal,
+    tell,
+)
 from pipeline.console.command_options import ConsoleOptions
-from pipeline.console.option_groups import flatten_groups, only
-from pipeline.console.terminal import end, open_missing_streams, open_terminal, tell
-from pipeline.console.usage import Command, Group, Program
 from pipeline.errors import CommandError
 from pipeline.options import (
     DEFAULT_MODEL,
@@ -109,9 +117,9 @@ def image(
     """Pictures, each with the heat beside it and the prediction written on it. A folder stands for the pictures in it."""
     with open_terminal(console) as terminal:
         from pipeline.console.commands import explain
-        from pipeline.explain import planning
+        from pipeline.explain import plan_images
 
-        plan = planning.plan_images(paths, output=output, options=options)
+        plan = plan_images(paths, output=output, options=options)
         explain.run_jobs(plan, choice, options, terminal, device=device, opens=opens)
 
 
@@ -134,9 +142,9 @@ def video(
     """Videos, each with the heat beside it, with its sound and exact timing. PATH is a file or a folder of frames."""
     with open_terminal(console) as terminal:
         from pipeline.console.commands import explain
-        from pipeline.explain import planning
+        from pipeline.explain import plan_videos
 
-        plan = planning.plan_videos(paths, output=output, options=options)
+        plan = plan_videos(paths, output=output, options=options)
         explain.run_jobs(plan, choice, options, terminal, device=device, opens=opens)
 
 
@@ -204,11 +212,11 @@ def batch(
 def status(*, output: given.Archive, console: JsonOrVerbose) -> None:
     """What a batch has done, is doing, and has failed at and why; at any moment, from any process."""
     with open_terminal(console) as terminal:
-        from pipeline.batch import status_report
-        from pipeline.console import lines
+        from pipeline.batch import read_status
+        from pipeline.console import status_lines
 
-        found = status_report.read_status(output, every_job=console.as_json)
-        terminal.put_record(found.as_json(), lines.status_lines(output, found))
+        found = read_status(output, every_job=console.as_json)
+        terminal.put_record(found.as_json(), status_lines(output, found))
 
 
 @app.command(
@@ -255,9 +263,9 @@ def train(
     """Teach a network your own classes, from a folder of class folders; the file it writes works with -m everywhere."""
     with open_terminal(console) as terminal:
         from pipeline.console.commands import classifier
-        from pipeline.training import training_plan
+        from pipeline.training import plan_training
 
-        plan = training_plan.plan_training(data, output=output, recipe=recipe, resume=resume, overwrite=options.overwrite)
+        plan = plan_training(data, output=output, recipe=recipe, resume=resume, overwrite=options.overwrite)
         classifier.run_training(plan, terminal, device=device)
 
 
@@ -354,11 +362,10 @@ def doctor(*, console: JsonOrVerbose) -> None:
     """What this machine offers: ffmpeg and its encoders, GPU, TensorFlow, weights, free space."""
     with open_terminal(console) as terminal:
         with terminal.starting_up():
-            from pipeline.console import doctor as examination
-            from pipeline.console import lines
+            from pipeline.console import examine, finding_lines
 
-        findings = examination.examine()
-        terminal.put_record(findings, lines.finding_lines(findings))
+        findings = examine()
+        terminal.put_record(findings, finding_lines(findings))
 
 
 def main() -> None:

@@ -16,9 +16,8 @@ from pathlib import Path
 from clips import FPS, pictures
 from harness import shown, spread
 
-from pipeline.batch.executors.local_executor import LocalExecutor
-from pipeline.batch.messages import TASKS_AT_ONCE, Ready, Result, Setup, Task
-from pipeline.explain import demo_clip
+from pipeline.batch import TASKS_AT_ONCE, LocalExecutor, Ready, Result, Setup, Task
+from pipeline.explain import encode_pictures
 from pipeline.models import zoo
 from pipeline.options import ModelChoice, Options
 from pipeline.records import Found
@@ -31,9 +30,9 @@ def make_clips(folder: Path, count: int, frames: int) -> tuple[list[Path], Path]
     shown = pictures(WIDTH, HEIGHT, count * frames)
     short = [folder / f"short_{number:03d}.mp4" for number in range(count)]
     for path in short:
-        demo_clip.encode_pictures(itertools.islice(shown, frames), path, width=WIDTH, height=HEIGHT, fps=FPS, output=path)
+        encode_pictures(itertools.islice(shown, frames), path, width=WIDTH, height=HEIGHT, fps=FPS, output=path)
     long = folder / "long.mp4"
-    demo_clip.encode_pictures(pictures(WIDTH, HEIGHT, count * frames), long, width=WIDTH, height=HEIGHT, fps=FPS, output=long)
+    encode_pictures(pictures(WIDTH, HEIGHT, count * frames), long, width=WIDTH, height=HEIGHT, fps=FPS, output=long)
     return short, long
 
 

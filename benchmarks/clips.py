@@ -12,15 +12,15 @@ import numpy as np
 from harness import Usage, run
 
 from pipeline.arrays import Array
-from pipeline.explain import demo_clip
-from pipeline.media import ffmpeg_process
+from pipeline.explain import SHOTS, encode_pictures, read_photograph
+from pipeline.media import ffmpeg_path
 
 VISUALIZE = str(Path(sysconfig.get_path("scripts")) / "visualize")
 FPS = Fraction(25)
 
 
 def ffmpeg(*arguments: object) -> Usage:
-    return run(ffmpeg_process.ffmpeg_path(), "-hide_banner", "-nostdin", "-loglevel", "error", "-y", *arguments, memory_bytes=1 << 30)
+    return run(ffmpeg_path(), "-hide_banner", "-nostdin", "-loglevel", "error", "-y", *arguments, memory_bytes=1 << 30)
 
 
 def to_null(path: Path, *arguments: object) -> Usage:
@@ -41,8 +41,8 @@ def uncompressed(video: Path, output: Path, *, frames: int | None = None) -> Pat
 
 def wall() -> Array:
     """Photographs from scikit-image side by side and one over the other, none of them enlarged: RGB (1500, 2250, 3)."""
-    names = [shot[0] for shot in demo_clip.SHOTS]
-    photos = [demo_clip.read_photograph(name)[:300, :450] for name in names]
+    names = [shot[0] for shot in SHOTS]
+    photos = [read_photograph(name)[:300, :450] for name in names]
     rows = [np.concatenate([photos[(column + 3 * row) % len(photos)] for column in range(5)], axis=1) for row in range(5)]
     return np.concatenate(rows, axis=0)
 
@@ -62,7 +62,7 @@ def pictures(width: int, height: int, count: int) -> Iterator[Array]:
 
 
 def make_clip(path: Path, width: int, height: int, count: int, *, fps: Fraction = FPS) -> Path:
-    demo_clip.encode_pictures(pictures(width, height, count), path, width=width, height=height, fps=fps, output=path)
+    encode_pictures(pictures(width, height, count), path, width=width, height=height, fps=fps, output=path)
     return path
 
 

@@ -22,9 +22,8 @@ from typing import Any, NamedTuple
 from clips import beginning, ffmpeg, to_null, uncompressed, visualize_video
 from harness import Row, Usage, report, spread
 
-from pipeline.explain import demo_clip
-from pipeline.media import ffmpeg_process, probing
-from pipeline.media.encoders import ENCODERS, Encoder, try_encoder
+from pipeline.explain import make_clip
+from pipeline.media import ENCODERS, Encoder, find_ffmpeg_with, probe, try_encoder
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -82,12 +81,12 @@ def prepared(folder: Path, given: Path | None, frames: int) -> Picture:
     """The composite without loss, uncompressed."""
     clip = folder / f"clip{given.suffix if given else '.mp4'}"
     if given is None:
-        demo_clip.make_clip(clip, overwrite=True)
+        make_clip(clip, overwrite=True)
     else:
         beginning(given, clip, frames)
     lossless = folder / "lossless.mp4"
     visualize_video(clip, lossless, *LOSSLESS)
-    made = probing.probe(lossless)
+    made = probe(lossless)
     raw = uncompressed(lossless, folder / "raw.nut", frames=frames)
     count = min(frames, made.frames_estimate or frames)
     seconds = float(count / made.frame_rate)
@@ -105,7 +104,7 @@ def likeness(encoded: Path, raw: Path) -> Row:
 
 
 def _mean(encoded: Path, raw: Path, name: str, pattern: str) -> float | None:
-    binary = ffmpeg_process.find_ffmpeg_with(name)
+    binary = find_ffmpeg_with(name)
     if binary is None:
         return None
     same_times = "settb=AVTB,setpts=N/25/TB"

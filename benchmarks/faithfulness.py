@@ -21,15 +21,15 @@ import cv2
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.cam import explainer
+from pipeline.cam import make_explainer
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from PIL import Image
 
-from pipeline.explain import demo_clip, prediction_job
-from pipeline.media import images, resizing
-from pipeline.models import loading, pixel_normalization, zoo
+from pipeline.explain import make_scorer, read_photograph
+from pipeline.media import image_to_frame, images, resize_for_network
+from pipeline.models import Classifier, load_classifier, normalize_pixels, zoo
 from pipeline.options import Method, ModelChoice, Options
 
 PHOTOGRAPHS = ("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "astronaut.png")
@@ -38,7 +38,7 @@ PHOTOGRAPHS = ("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png",
 def photographs(folder: Path | None) -> list[Image.Image]:
     if folder is not None:
         return [images.read_image(path) for path in images.list_images(folder)]
-    return [Image.fromarray(demo_clip.read_photograph(name)) for name in PHOTOGRAPHS]
+    return [Image.fromarray(read_photograph(name)) for name in PHOTOGRAPHS]
 
 
 def areas(pixels: Array, heat: Array, score: Callable[[Array], Array], steps: int) -> tuple[float, float]:
@@ -56,12 +56,12 @@ def areas(pixels: Array, heat: Array, score: Callable[[Array], Array], steps: in
     return float(score(deleted).mean() / whole), float(score(inserted).mean() / whole)
 
 
-def ways(classifier: loading.Classifier, methods: Sequence[str]) -> dict[str, Callable[[Array, int], Array]]:
+def ways(classifier: Classifier, methods: Sequence[str]) -> dict[str, Callable[[Array, int], Array]]:
     """By name, what makes a map float (h, w) of pixels for a class."""
-    scale = partial(pixel_normalization.normalize_pixels, mode=classifier.pixels)
+    scale = partial(normalize_pixels, mode=classifier.pixels)
 
     def by_method(method: str, pixels: Array, index: int) -> Array:
-        explain = explainer.make_explainer(classifier.networks[0], method=method, targets=[index], preprocess=scale)
+        explain = make_explainer(classifier.networks[0], method=method, targets=[index], preprocess=scale)
         heat: Array = explain(pixels[None]).maps.numpy()[0, 0]
         return heat
 
@@ -81,11 +81,9 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", choices=get_args(Method), default=get_args(Method))
     parser.add_argument("--steps", type=int, default=32)
     options = parser.parse_args()
-    classifier = loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL))
-    scorer = prediction_job.make_scorer(classifier, Options())
-    pictures = [
-        resizing.resize_for_network(resizing.image_to_frame(photo), scorer.geometry(*photo.size)) for photo in photographs(options.photos)
-    ]
+    classifier = load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL))
+    scorer = make_scorer(classifier, Options())
+    pictures = [resize_for_network(image_to_frame(photo), scorer.geometry(*photo.size)) for photo in photographs(options.photos)]
     print(f"{len(pictures)} photographs, {options.steps} steps\n{'map':<14} {'deletion':>9} {'insertion':>9}")
     for name, make in ways(classifier, options.methods).items():
         results = []

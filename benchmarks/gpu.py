@@ -32,18 +32,26 @@ from clips import VISUALIZE, make_clip
 from harness import Usage, markdown, run, spread, surroundings
 from measure import SIZES
 
-from pipeline.cam.explainer import make_explainer
-from pipeline.models import batch_norm_folding, embedded_network, loading, network, pixel_normalization, zoo
-from pipeline.models.device import use_device
+from pipeline.cam import make_explainer
+from pipeline.models import (
+    build_embedded_network,
+    build_zoo_model,
+    fold_batch_norms,
+    normalize_pixels,
+    set_precision,
+    split_model,
+    use_device,
+    zoo,
+)
 
 SIZE_PX = 224
 
 
 def explainer(entry: zoo.ZooEntry, precision: Any, *, compiled: bool) -> Callable[[Array], Any]:
-    model = embedded_network.build_embedded_network() if entry.builder is None else loading.build_zoo_model(entry, weights=None)
-    loading.set_precision(model, precision)
-    scale = functools.partial(pixel_normalization.normalize_pixels, mode=entry.pixels)
-    explain = make_explainer(batch_norm_folding.fold_batch_norms(network.split_model(model)), preprocess=scale)
+    model = build_embedded_network() if entry.builder is None else build_zoo_model(entry, weights=None)
+    set_precision(model, precision)
+    scale = functools.partial(normalize_pixels, mode=entry.pixels)
+    explain = make_explainer(fold_batch_norms(split_model(model)), preprocess=scale)
     function = tf.function(explain, jit_compile=True, autograph=False) if compiled else explain
     return lambda pixels: [tensor.numpy() for tensor in function(pixels)]
 

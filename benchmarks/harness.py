@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from pipeline.media import ffmpeg_process
+from pipeline.media import ffmpeg_version
 
 Row = dict[str, Any]
 
@@ -186,7 +186,7 @@ def surroundings() -> dict[str, Any]:
         "python": platform.python_version(),
         "tensorflow": version("tensorflow"),
         "keras": version("keras"),
-        "ffmpeg": ffmpeg_process.ffmpeg_version(),
+        "ffmpeg": ffmpeg_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
         "cpus": cpus(),

@@ -14,7 +14,7 @@ from clips import VISUALIZE
 from harness import Row, Usage, middle, ratios, run, spread, used
 from networks import embedded, noise
 
-from pipeline.explain import demo_clip
+from pipeline.explain import SHOTS, read_photograph
 from pipeline.media import images
 
 PHOTOGRAPHS = 400  # fewer end too soon beside a start-up that takes a second more one time than another
@@ -25,7 +25,7 @@ def startup(options: argparse.Namespace) -> list[Row]:
     """One photograph explained, and the help text, over the import of TensorFlow alone."""
     with tempfile.TemporaryDirectory() as folder:
         photo, result = Path(folder) / "photo.png", Path(folder) / "result.png"
-        cv2.imwrite(str(photo), demo_clip.read_photograph(demo_clip.SHOTS[0][0])[..., ::-1])
+        cv2.imwrite(str(photo), read_photograph(SHOTS[0][0])[..., ::-1])
         commands = {
             "import tensorflow": (sys.executable, "-c", "import tensorflow"),
             "visualize image": (VISUALIZE, "image", photo, "-o", result, "--overwrite"),

@@ -19,10 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median, quantiles
 
-from pipeline.batch.store.changes import Finished
-from pipeline.batch.store.job_store import Store, open_store
-from pipeline.batch.store.rows import Entry, Lease
-from pipeline.files.processes import Process
+from pipeline.batch import Entry, Finished, Lease, Store, open_store
+from pipeline.files import Process
 from pipeline.records import ClassName, Found, LabelInterval
 
 BATCH = 1000

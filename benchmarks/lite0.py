@@ -21,11 +21,11 @@ def export(path: Path) -> Path:
     """Kernels in the layout (out, in, height, width), and under "steps" what is done in which order, as JSON."""
     from keras import layers
 
-    from pipeline.models import embedded_network
+    from pipeline.models import build_embedded_network
 
     steps: list[dict[str, Any]] = []
     arrays: dict[str, Array] = {}
-    for layer in embedded_network.build_embedded_network().layers:
+    for layer in build_embedded_network().layers:
         name = layer.name
         if isinstance(layer, layers.Add):
             steps.append({"kind": "sum", "name": name})

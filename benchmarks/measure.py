@@ -23,8 +23,8 @@ from clips import beginning, ffmpeg, make_clip, to_null, uncompressed, visualize
 from harness import Row, Usage, alternating, cpus, middle, ratios, report, spread, used
 from networks import Networks, embedded, noise, of_zoo
 
-from pipeline.cam import batching
-from pipeline.media import encoders, probing
+from pipeline.cam import compute_batches
+from pipeline.media import choose_encoder, probe
 
 # Width, height, frames. Long enough that what a video costs once (pages that are touched for the first time, the last frames in the
 # encoder) is little of it.
@@ -87,8 +87,8 @@ def _prepared(name: str, folder: Path, given: Path | None) -> Clip:
         visualize_video(source, result, "--crf", 0)  # without loss: what was encoded once has lost its grain, and is encoded faster
         uncompressed(result, pictures_of_it)
     os.sync()  # gigabytes are on their way to the disk, and the command that is measured waits until its own result is there
-    made = probing.probe(output)
-    encoder = encoders.choose_encoder("auto", width_px=made.width_px, height_px=made.height_px)
+    made = probe(output)
+    encoder = choose_encoder("auto", width_px=made.width_px, height_px=made.height_px)
     arguments = [part for key, value in encoder.arguments.items() for part in (f"-{key}", value)]
     chosen = ("-c:v", encoder.name, *arguments, "-pix_fmt", encoder.pixels)
     return Clip(name, made.frames_estimate or 0, clip, one, raw, raw_one, chosen, (made.width_px // 2, made.height_px))
@@ -135,14 +135,14 @@ def _encoding_usage(raw: Path, encoder: Sequence[object]) -> Usage:
 
 def _network_usage(networks: Networks, clip: Clip) -> Usage:
     """The forward pass alone on as many frames, as many batches at once as the command has there, the last one short, less one frame."""
-    from pipeline.cam.tracing import default_batch_size  # which imports TensorFlow
+    from pipeline.cam import default_batch_size  # which imports TensorFlow
 
     size = default_batch_size()
     pixels = noise(size, networks.fitted(*clip.size))
     batches = [pixels[: min(size, clip.frames - done)] for done in range(0, clip.frames, size)]
     for batch in (pixels, batches[-1], pixels[:1]):
         networks.forward(batch)  # the kernels of a shape are made at its first use, which is start-up
-    whole = used(lambda: list(batching.compute_batches(networks.forward, batches)))
+    whole = used(lambda: list(compute_batches(networks.forward, batches)))
     return whole.beyond(used(lambda: networks.forward(pixels[:1])))
 
 

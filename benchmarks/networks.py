@@ -22,15 +22,14 @@ class Networks(NamedTuple):
 def embedded(*targets: str) -> Networks:
     """The embedded model; `targets` are classes, each frame's top prediction when there are none."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from pipeline.cam import batching, explainer
-    from pipeline.explain import sessions
-    from pipeline.models import loading, zoo
-    from pipeline.models.device import use_device
+    from pipeline.cam import AT_ONCE, make_scorer
+    from pipeline.explain import open_session
+    from pipeline.models import load_classifier, use_device, zoo
     from pipeline.options import ModelChoice, Options
 
-    use_device("auto", at_once=batching.AT_ONCE)
-    session = sessions.open_session(loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL)), Options(targets=targets, smooth=0))
-    forward = explainer.make_scorer(session.classifier.networks[0])
+    use_device("auto", at_once=AT_ONCE)
+    session = open_session(load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL)), Options(targets=targets, smooth=0))
+    forward = make_scorer(session.classifier.networks[0])
 
     def fitted(width: int, height: int) -> tuple[int, int]:
         seen = session.geometry(width, height)
@@ -46,16 +45,15 @@ def of_zoo(name: str) -> Networks:
 
     import keras
 
-    from pipeline.cam import batching, explainer
-    from pipeline.models import batch_norm_folding, loading, network, pixel_normalization, zoo
-    from pipeline.models.device import use_device
+    from pipeline.cam import AT_ONCE, make_explainer, make_scorer
+    from pipeline.models import build_zoo_model, fold_batch_norms, normalize_pixels, split_model, use_device, zoo
 
-    use_device("auto", at_once=batching.AT_ONCE)
+    use_device("auto", at_once=AT_ONCE)
     keras.utils.set_random_seed(0)
     entry = zoo.find_entry(name)
-    net = batch_norm_folding.fold_batch_norms(network.split_model(loading.build_zoo_model(entry, weights=None)))
-    scale = partial(pixel_normalization.normalize_pixels, mode=entry.pixels)
-    explain, forward = explainer.make_explainer(net, preprocess=scale), explainer.make_scorer(net, preprocess=scale)
+    net = fold_batch_norms(split_model(build_zoo_model(entry, weights=None)))
+    scale = partial(normalize_pixels, mode=entry.pixels)
+    explain, forward = make_explainer(net, preprocess=scale), make_scorer(net, preprocess=scale)
     size = (entry.input_px, entry.input_px)
     return Networks(lambda batch: [t.numpy() for t in explain(batch)[:3]], lambda batch: forward(batch).numpy(), lambda *_: size)
 

@@ -51,9 +51,9 @@ class Peer(NamedTuple):
 
 
 def _keras_model() -> Any:
-    from pipeline.models import embedded_network
+    from pipeline.models import build_embedded_network
 
-    return embedded_network.build_embedded_network()
+    return build_embedded_network()
 
 
 def tf_keras_vis(job: Job) -> Callable[[], Any]:

@@ -34,7 +34,7 @@ from one_peer import FORWARD, MAPS, WHOLE, Peer
 from whole_programs import PROGRAMS
 
 from pipeline.arrays import Array
-from pipeline.media import ffmpeg_process
+from pipeline.media import ffmpeg_path
 
 HERE = Path(__file__).parent
 BATCH_SIZE, SIDE = 32, 224
@@ -259,7 +259,7 @@ def programs(options: argparse.Namespace) -> list[Row]:
         clip = make_clip(folder / "clip.mp4", *width_height, frames)
         one = beginning(clip, folder / "one.mp4", 1)
         lite0.export(folder / "weights.npz")
-        job = {"clip": str(clip), "frames": CLASSIC_FRAMES, "ffmpeg": ffmpeg_process.ffmpeg_path(), "threads": cpus()}
+        job = {"clip": str(clip), "frames": CLASSIC_FRAMES, "ffmpeg": ffmpeg_path(), "threads": cpus()}
         (folder / "job.json").write_text(json.dumps(job))
         for _ in range(options.repeat):
             found.setdefault("visualize video", []).append(_ours(clip, one, frames))

@@ -19,20 +19,20 @@ from statistics import median
 
 import numpy as np
 
-from pipeline.models import device
+from pipeline.models import use_device
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from PIL import Image
 
-from pipeline.cam import batching
-from pipeline.explain import demo_clip, planning, prediction_job
-from pipeline.models import loading, zoo
+from pipeline.cam import AT_ONCE, compute_batches
+from pipeline.explain import SHOTS, Job, make_scorer, plan_predictions, predict, read_photograph
+from pipeline.models import load_classifier, zoo
 from pipeline.options import ModelChoice, Options
 
 
 def make_photographs(folder: Path, count: int) -> Path:
-    photos = [Image.fromarray(demo_clip.read_photograph(shot[0])) for shot in demo_clip.SHOTS]
+    photos = [Image.fromarray(read_photograph(shot[0])) for shot in SHOTS]
     for number in range(count):
         photo = photos[number % len(photos)]
         inset = number % 40
@@ -54,21 +54,21 @@ def main() -> None:
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
-    device.use_device("auto", at_once=batching.AT_ONCE)
-    scorer = prediction_job.make_scorer(loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL)), Options())
+    use_device("auto", at_once=AT_ONCE)
+    scorer = make_scorer(load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL)), Options())
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.photos or make_photographs(Path(scratch), options.count)
-        jobs = [job for job in planning.plan_predictions([folder]) if isinstance(job, planning.Job)]
+        jobs = [job for job in plan_predictions([folder]) if isinstance(job, Job)]
         seen = scorer.geometry(500, 375)
         batch = np.random.default_rng(0).integers(0, 256, (scorer.batch_size, seen.height_px, seen.width_px, 3), np.uint8)
         batches = [batch] * -(-len(jobs) // len(batch))
         nothing = replace(scorer, score=lambda pixels: np.zeros((len(pixels), 1000), np.float32))
-        prediction_job.predict(jobs[:64], scorer)  # the first use of a shape is start-up
+        predict(jobs[:64], scorer)  # the first use of a shape is start-up
         rounds = [
             (
-                rate(len(jobs), lambda: prediction_job.predict(jobs, nothing)),
-                rate(len(batches) * len(batch), lambda: list(batching.compute_batches(scorer.score, batches))),
-                rate(len(jobs), lambda: prediction_job.predict(jobs, scorer)),
+                rate(len(jobs), lambda: predict(jobs, nothing)),
+                rate(len(batches) * len(batch), lambda: list(compute_batches(scorer.score, batches))),
+                rate(len(jobs), lambda: predict(jobs, scorer)),
             )
             for _ in range(options.repeat)
         ]

@@ -20,8 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from PIL import Image
 
-from pipeline.batch.executors import local_executor, ray_executor
-from pipeline.batch.messages import TASKS_AT_ONCE, Broken, Executor, Lost, Ready, Result, Setup, Task
+from pipeline.batch import TASKS_AT_ONCE, Broken, Executor, LocalExecutor, Lost, Ready, Result, Setup, Task, open_executor
 from pipeline.options import ModelChoice, Options
 from pipeline.records import Found
 
@@ -65,8 +64,8 @@ def main() -> None:
         Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save(folder / "small.png")
         opened: dict[str, Executor] = {}
         try:
-            opened["local"] = local_executor.LocalExecutor(setup, 1, log=folder / "log")
-            opened["ray"] = ray_executor.open_executor(setup, 1, address=None)
+            opened["local"] = LocalExecutor(setup, 1, log=folder / "log")
+            opened["ray"] = open_executor(setup, 1, address=None)
             for engine in opened.values():
                 until(engine, Ready)
             for what in ("missing.png", "small.png"):

@@ -18,28 +18,27 @@ from typing import Any
 
 import numpy as np
 
+from pipeline import explain
 from pipeline.arrays import Array
-from pipeline.explain import sessions
-from pipeline.media import images, resizing
-from pipeline.models import device, loading, zoo
+from pipeline.explain import Session
+from pipeline.media import image_to_frame, images, resize_for_network
+from pipeline.models import Classifier, load_classifier, use_device, zoo
 from pipeline.options import ModelChoice, Options
 
 BINS = 15  # of the expected calibration error, arXiv 1706.04599
 WAYS = (("crop", None, "mean"), ("whole", None, "mean"), ("whole", None, "window"), ("whole", 384, "mean"), ("whole", 384, "window"))
 
 
-def open_session(
-    classifier: loading.Classifier, fit: Any, short_side: int | None, pooling: str, targets: Sequence[str] = ()
-) -> sessions.Session:
+def open_session(classifier: Classifier, fit: Any, short_side: int | None, pooling: str, targets: Sequence[str] = ()) -> Session:
     networks = [net if pooling == "window" else replace(net, window=None) for net in classifier.networks]
     options = Options(fit=fit, short_side_px=short_side, targets=tuple(targets), smooth=0)
-    return sessions.open_session(replace(classifier, networks=networks), options)
+    return explain.open_session(replace(classifier, networks=networks), options)
 
 
-def see(session: sessions.Session, path: Path) -> tuple[Any, tuple[int, int]]:
+def see(session: Session, path: Path) -> tuple[Any, tuple[int, int]]:
     """What the network says of a picture, and its width and height."""
     picture = images.read_image(path)
-    pixels = resizing.resize_for_network(resizing.image_to_frame(picture), session.geometry(picture.width, picture.height))
+    pixels = resize_for_network(image_to_frame(picture), session.geometry(picture.width, picture.height))
     return session.explain_batch(pixels[None])[0], picture.size
 
 
@@ -76,8 +75,8 @@ def main() -> None:
     parser.add_argument("--wnid", default="n01877812", help="the class of what is in the boxes (a wallaby stands for a kangaroo)")
     parser.add_argument("-m", "--model", default=zoo.DEFAULT_MODEL)
     given = parser.parse_args()
-    device.use_device("auto")
-    classifier = loading.load_classifier(ModelChoice(model=given.model))
+    use_device("auto")
+    classifier = load_classifier(ModelChoice(model=given.model))
     index = {name.wnid: name.index for name in classifier.classes}
     files = [path for path in sorted(given.pictures.iterdir()) if path.name.partition("_")[0] in index]
     truth = np.array([index[path.name.partition("_")[0]] for path in files])

@@ -16,29 +16,29 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.cam import tracing
-from pipeline.explain import sessions
-from pipeline.media import frame_reader, probing, resizing
-from pipeline.models import device, loading, zoo
+from pipeline.cam import default_batch_size
+from pipeline.explain import Session, open_session
+from pipeline.media import NetworkResizer, probe, read_frames
+from pipeline.models import load_classifier, use_device, zoo
 from pipeline.options import ModelChoice, Options
-from pipeline.rendering import smoothing, steady_title
+from pipeline.rendering import SceneMean, SteadyTitle
 
 # --smooth, TITLE_SECONDS, WEAK_PART
 WAYS = ((0, 0, 0), (0.5, 0, 0), (0.7, 0, 0), (0.9, 0, 0), (0.7, 0.2, 0), (0.7, 0.2, 0.3), (0.7, 0.3, 0), (0.7, 0.4, 0))
 
 
-def scores_of(path: Path, session: sessions.Session) -> Iterator[tuple[float, Array]]:
+def scores_of(path: Path, session: Session) -> Iterator[tuple[float, Array]]:
     """The time of each frame, and what the network says of it, float (classes,)."""
-    source = probing.probe(path)
-    with frame_reader.read_frames(source) as frames:
-        seen = resizing.NetworkResizer(source.colour, session.geometry(source.width_px, source.height_px), interlaced=source.interlaced)
-        while batch := list(itertools.islice(frames, tracing.default_batch_size())):
+    source = probe(path)
+    with read_frames(source) as frames:
+        seen = NetworkResizer(source.colour, session.geometry(source.width_px, source.height_px), interlaced=source.interlaced)
+        while batch := list(itertools.islice(frames, default_batch_size())):
             said = session.explain_batch(np.stack([seen(frame) for frame in batch]))
             yield from zip([frame.time_seconds for frame in batch], [each.scores for each in said], strict=True)
 
 
 def judge(frames: list[tuple[float, Array]], smooth: float, seconds: float, part: float) -> tuple[int, float, float]:
-    mean, title = smoothing.SceneMean(smooth), steady_title.SteadyTitle()
+    mean, title = SceneMean(smooth), SteadyTitle()
     title.TITLE_SECONDS, title.WEAK_PART = seconds, part  # type: ignore[misc]  # to try others
     shown, weak, hardly = [], 0, 0
     for time_seconds, scores in frames:
@@ -52,8 +52,8 @@ def judge(frames: list[tuple[float, Array]], smooth: float, seconds: float, part
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", type=Path, nargs="+")
-    device.use_device("auto")
-    session = sessions.open_session(loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL)), Options(smooth=0))
+    use_device("auto")
+    session = open_session(load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL)), Options(smooth=0))
     for path in parser.parse_args().videos:
         frames = list(scores_of(path, session))
         print(f"{path.name}, {len(frames)} frames")

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.cam import explainer
-from pipeline.explain import demo_clip
-from pipeline.media import images, resizing
-from pipeline.models import input_geometry, loading, zoo
+from pipeline.cam import make_explainer
+from pipeline.explain import read_photograph
+from pipeline.media import image_to_frame, images, resize_for_network
+from pipeline.models import frame_geometry, load_classifier, zoo
 from pipeline.options import ModelChoice
-from pipeline.results.explanations import top_predictions
+from pipeline.results import top_predictions
 
-picture = images.read_image(Path(sys.argv[1])) if len(sys.argv) > 1 else Image.fromarray(demo_clip.read_photograph("chelsea.png"))
-classifier = loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL))
-geometry = input_geometry.frame_geometry(
+picture = images.read_image(Path(sys.argv[1])) if len(sys.argv) > 1 else Image.fromarray(read_photograph("chelsea.png"))
+classifier = load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL))
+geometry = frame_geometry(
     picture.width,
     picture.height,
     fit="whole",
@@ -27,8 +27,8 @@ geometry = input_geometry.frame_geometry(
     stride=classifier.stride,
 )
 
-explain = explainer.make_explainer(classifier.networks[0])
-explanation = explain(resizing.resize_for_network(resizing.image_to_frame(picture), geometry)[None])
+explain = make_explainer(classifier.networks[0])
+explanation = explain(resize_for_network(image_to_frame(picture), geometry)[None])
 
 for prediction in top_predictions(explanation.scores.numpy()[0], classifier.classes, 3):
     print(f"{prediction.score:6.1%}  {prediction.name.label}")

@@ -63,6 +63,21 @@ def test_a_package_holds_a_dozen_modules_at_most() -> None:
     assert not {name: count for name, count in counts.items() if count > MOST_MODULES_OF_A_PACKAGE}
 
 
+NOT_FACES = {"command_options", "commands", "images", "zoo"}  # modules and packages that are themselves part of a face
+
+
+def test_nobody_imports_past_a_face() -> None:
+    """What another package needs of one, its `__init__` names; the package itself imports from its own modules."""
+    past = []
+    for name, text in modules():
+        own = ".".join(Path(name).with_suffix("").parts[:2])
+        for node in ast.walk(ast.parse(text)):
+            parts = (node.module or "").split(".") if isinstance(node, ast.ImportFrom) else []
+            if len(parts) > 2 and parts[0] == "pipeline" and ".".join(parts[:2]) != own and parts[2] not in NOT_FACES:
+                past.append(f"{name}: {node.module}")
+    assert not past
+
+
 def test_no_test_imports_a_test() -> None:
     """What tests share lies in tests/support."""
     for path in (ROOT / "tests").rglob("*.py"):

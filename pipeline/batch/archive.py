@@ -22,12 +22,12 @@ from pipeline.batch.store.entries import lies_below
 from pipeline.batch.store.reader import StoreReader, open_reader
 from pipeline.batch.store.rows import Entry, Standing
 from pipeline.errors import CommandError, InputError, OutputError, report_write_errors
-from pipeline.files import output_paths
-from pipeline.media import encoders, images
+from pipeline.files import check_output
+from pipeline.media import choose_encoder, default_suffix, images
 from pipeline.models import zoo
 from pipeline.options import ModelChoice, Options
 from pipeline.records import Found, natural_key
-from pipeline.rendering import heat_blending
+from pipeline.rendering import colormap
 
 HOME = ".heatreel"
 # Options that change where, when or how quickly, but not what; predictions and maps have values of their own.
@@ -170,10 +170,10 @@ def check_apart(paths: Sequence[Path], output: Path) -> None:
 def prepare_output(request: Request) -> Path:
     """Refuse what cannot go well, before anything is made; then make the folder, and return its real path."""
     zoo.check_choice(request.choice, request.options.targets)
-    heat_blending.colormap(request.options.colormap)
+    colormap(request.options.colormap)
     options = request.options
-    encoders.choose_encoder(options.codec, width_px=640, height_px=360, crf=options.crf, preset=options.preset)
-    output_paths.check_output(home_folder(request.output) / "ledger.sqlite", sources=frozenset(), overwrite=True)
+    choose_encoder(options.codec, width_px=640, height_px=360, crf=options.crf, preset=options.preset)
+    check_output(home_folder(request.output) / "ledger.sqlite", sources=frozenset(), overwrite=True)
     others = {path.name.partition("-of-")[2] for path in list_store_files(request.output)}
     mine = store_file(request.output, request.rules.shard).name.partition("-of-")[2]
     if others - {mine}:
@@ -209,7 +209,7 @@ def choose_root(store: StoreReader, paths: Sequence[Path]) -> Path:
 
 def make_entry(found: Found, options: Options) -> Entry:
     """An input with the names that its output may get, the best first; the tree of the output mirrors the archive's."""
-    suffix = encoders.default_suffix(options.codec) if found.kind == "video" else images.output_suffix(found.path)
+    suffix = default_suffix(options.codec) if found.kind == "video" else images.output_suffix(found.path)
     folder, name = os.path.split(found.relative)
     digest = hashlib.sha256(found.relative).hexdigest()[:8]
     stems = [name, *([] if found.clashes else [os.path.splitext(name)[0]])]  # noqa: PTH122  # bytes

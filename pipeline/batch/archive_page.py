@@ -15,9 +15,9 @@ from pipeline.batch.progress import RunLog
 from pipeline.batch.store.reader import StoreReader
 from pipeline.batch.store.rows import LEFT, JobRow
 from pipeline.errors import OutputError
-from pipeline.files.output_paths import page_of
+from pipeline.files import page_of
 from pipeline.records import ClassName, Prediction
-from pipeline.reports import archive_page
+from pipeline.reports import ArchiveItem, ArchivePage, Sighting, write_archive_page
 
 MOST_ITEMS = 10_000  # that a browser shows and searches with ease
 
@@ -65,7 +65,7 @@ class PagePublisher:
 
 def write_gallery(shards: Sequence[tuple[StoreReader, int | None]], output: Path, *, refreshed: str) -> None:
     """Write it anew, from the stores of all shards, each with the settings that count. Raises OutputError."""
-    archive_page.write_archive_page(page_file(output), make_gallery(shards, output, refreshed=refreshed), overwrite=True)
+    write_archive_page(page_file(output), make_gallery(shards, output, refreshed=refreshed), overwrite=True)
 
 
 def page_file(output: Path) -> Path:
@@ -78,10 +78,10 @@ def find_own_page(stores: Iterable[StoreReader], output: Path) -> Path | None:
     return page if any(store.meta("page") for store in stores) and page.exists() else None
 
 
-def make_gallery(shards: Sequence[tuple[StoreReader, int | None]], output: Path, *, refreshed: str) -> archive_page.ArchivePage:
+def make_gallery(shards: Sequence[tuple[StoreReader, int | None]], output: Path, *, refreshed: str) -> ArchivePage:
     """At most MOST_ITEMS inputs of each store are shown, failures before others; the counts are of all."""
     counts = dict.fromkeys(("done", "failed", "to do", "missing"), 0)
-    items: list[archive_page.ArchiveItem] = []
+    items: list[ArchiveItem] = []
     root = Path()
     for store, number in shards:
         root = archive.read_root(store)
@@ -94,15 +94,15 @@ def make_gallery(shards: Sequence[tuple[StoreReader, int | None]], output: Path,
                 counts["exact copies"] = counts.get("exact copies", 0) + count
         rows = list(itertools.islice(store.jobs(["failed", "done"], number), MOST_ITEMS))
         seen = store.seen.best_of_jobs([row.job for row in rows])
-        items += [_item(row, store, root, output, [archive_page.Sighting(*best) for best in seen.get(row.job, [])]) for row in rows]
-    return archive_page.ArchivePage(title=root.name or str(root), counts=counts, refreshed=refreshed, items=items)
+        items += [_item(row, store, root, output, [Sighting(*best) for best in seen.get(row.job, [])]) for row in rows]
+    return ArchivePage(title=root.name or str(root), counts=counts, refreshed=refreshed, items=items)
 
 
-def _item(row: JobRow, store: StoreReader, root: Path, output: Path, seen: Sequence[archive_page.Sighting]) -> archive_page.ArchiveItem:
+def _item(row: JobRow, store: StoreReader, root: Path, output: Path, seen: Sequence[Sighting]) -> ArchiveItem:
     made = row.outcome or {}
     file, poster = Path(os.fsdecode(row.output)), archive.poster_file(store, output, row.job).relative_to(output)
     page = page_of(file)
-    return archive_page.ArchiveItem(
+    return ArchiveItem(
         name=os.fsdecode(row.relative),
         kind=row.kind,
         state=row.state,

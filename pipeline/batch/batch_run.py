@@ -14,8 +14,8 @@ from pipeline.batch.messages import Task, Timings
 from pipeline.batch.store.job_store import Store
 from pipeline.batch.store.rows import Lease
 from pipeline.errors import OutputError
-from pipeline.explain import segment_journal
-from pipeline.files import atomic, output_paths
+from pipeline.explain import discard
+from pipeline.files import page_of, remove_leftovers
 from pipeline.records import Found
 
 
@@ -53,7 +53,7 @@ class BatchRun:
             output=output,
             maps=None if maps is None else maps.absolute() / os.fsdecode(relative + b".npz"),
             predictions=None if form == "none" else output.with_name(f"{output.stem}.{form}"),
-            page=output_paths.page_of(output) if self.request.options.report else None,
+            page=page_of(output) if self.request.options.report else None,
         )
 
     def is_taken(self, relative: bytes) -> bool:
@@ -116,10 +116,10 @@ def sweep_leftovers(task: Task) -> None:
     """Remove what a dead worker was writing for a task."""
     for folder in {path.parent for path in (task.output, task.predictions, task.maps, task.receipt) if path is not None}:
         with suppress(OSError):
-            atomic.remove_leftovers(folder)
+            remove_leftovers(folder)
 
 
 def clear_task(task: Task) -> None:
     """Remove all that the dead have left of an input that is given up, its finished segments too."""
     sweep_leftovers(task)
-    segment_journal.discard(task.output)
+    discard(task.output)

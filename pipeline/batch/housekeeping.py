@@ -15,8 +15,7 @@ from pipeline.batch.in_flight import InFlight
 from pipeline.batch.progress import Estimate, RunLog, Summary
 from pipeline.batch.store.rows import RunRow, State
 from pipeline.errors import OutputError
-from pipeline.files import atomic, processes
-from pipeline.files.processes import Process
+from pipeline.files import Process, is_running, remove_leftovers
 
 
 def check_alone(run: BatchRun, say: Callable[[str], None]) -> None:
@@ -37,7 +36,7 @@ def check_alone(run: BatchRun, say: Callable[[str], None]) -> None:
 
 def _lives(run: BatchRun, other: RunRow, say: Callable[[str], None]) -> bool:
     """Of another host's, or of a container's that is gone, nothing tells but its heartbeat."""
-    running = processes.is_running(other.process)
+    running = is_running(other.process)
     if running is not None:
         return running
     silence_seconds = run.timings.silence_seconds
@@ -63,12 +62,12 @@ class Neighbours:
         for lost in self._run.store.runs.recover(self._is_dead):
             self._log.write(f"{os.fsdecode(lost.relative)}: taken over from a run that has died")
             with suppress(OSError):
-                atomic.remove_leftovers((self._run.output / os.fsdecode(lost.output)).parent)
+                remove_leftovers((self._run.output / os.fsdecode(lost.output)).parent)
 
     def _is_dead(self, process: Process, number: int, beat: int) -> bool:
         if number == self._run.number:
             return False  # of one's own workers the executor tells
-        running = processes.is_running(process)
+        running = is_running(process)
         if running is not None:
             return not running
         known = self._beats.get(number)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.batch.messages import Advanced, Task
 from pipeline.batch.store.rows import Lease
-from pipeline.files.processes import Process
+from pipeline.files import Process
 
 
 @dataclass

@@ -12,16 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline import media
 from pipeline.batch import archive
 from pipeline.batch.store.reader import StoreReader, open_reader
 from pipeline.batch.store.rows import HitRow
 from pipeline.errors import CommandError, InputError, OutputError
-from pipeline.files.atomic import atomic_write
-from pipeline.files.output_paths import check_output, identify_files
-from pipeline.media import muxer
-from pipeline.models import class_names
+from pipeline.files import atomic_write, check_output, identify_files
+from pipeline.models import find_kinds, find_matches, imagenet_classes, labels_of
 from pipeline.records import ClassGroup, ClassName
-from pipeline.results.intervals import PAUSE_WITH_CUT_SECONDS, SHOWN_SCORE
+from pipeline.results import PAUSE_WITH_CUT_SECONDS, SHOWN_SCORE
 
 PLAYERS = {"mpv": "--start={:.3f}", "ffplay": "-ss {:.3f}", "vlc": "--start-time={:.3f}"}
 
@@ -85,7 +84,7 @@ def search(output: Path, query: str, *, min_score: float = 0.0, min_seconds: flo
     with ExitStack() as stack:
         stores = [stack.enter_context(open_reader(file)) for file in archive.find_store_files(output)]
         index = _Index(stores, output)
-        for match in class_names.find_matches(query, index.classes, indices=False):
+        for match in find_matches(query, index.classes, indices=False):
             groups = [group for group in match.groups if index.has(group)]
             if groups:
                 found = [hit for group in groups for hit in index.hits(group, min_score, min_seconds, limit)]
@@ -108,14 +107,14 @@ class _Index:
         self._stores, self._output = stores, output
         self._roots = [archive.read_root(store) for store in stores]
         seen = [store.seen.classes() for store in stores]
-        known = {name.wnid: name for name in class_names.imagenet_classes()}
+        known = {name.wnid: name for name in imagenet_classes()}
         self.classes = list(known.values()) if any(wnid in known for rows in seen for _, wnid, _ in rows) else []
         self._ids: dict[int, list[tuple[int, int]]] = {}  # for each class the numbers of stores, and its ids in them
         others: dict[tuple[str | None, str], int] = {}
         for number, rows in enumerate(seen):
             for class_id, wnid, label in rows:
                 name = known.get(wnid)
-                if name is not None and label in class_names.labels_of(name):
+                if name is not None and label in labels_of(name):
                     place = name.index
                 else:
                     place = others.setdefault((wnid, label), len(self.classes))
@@ -156,7 +155,7 @@ class _Index:
         if group.wnid is not None or len(group.members) == 1:
             return [group.wnid] if group.wnid is not None else []
         members = set(group.members)
-        return [kind.wnid for kind in class_names.find_kinds(self.classes) if kind.wnid is not None and members.issuperset(kind.members)]
+        return [kind.wnid for kind in find_kinds(self.classes) if kind.wnid is not None and members.issuperset(kind.members)]
 
     def order(self, found: _FoundHit) -> tuple[float, Path, float]:
         return -found.hit.score, self._roots[found.number] / os.fsdecode(found.hit.relative), found.hit.start_seconds
@@ -214,7 +213,7 @@ def cut_clip(hit: Hit, folder: Path, *, overwrite: bool) -> Clip | None:
     check_output(clip, sources=identify_files([hit.output]), overwrite=overwrite or there)
     try:
         with atomic_write(clip, overwrite=overwrite) as temporary:
-            muxer.cut_clip(hit.output, *hit.within_output, temporary)
+            media.cut_clip(hit.output, *hit.within_output, temporary)
             if there:
                 if filecmp.cmp(clip, temporary, shallow=False):
                     raise _KeptClip

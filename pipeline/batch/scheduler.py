@@ -31,7 +31,7 @@ from pipeline.batch.store.job_store import open_store
 from pipeline.batch.store.rows import LEFT, Lease, State
 from pipeline.batch.transitions import SourceNow, Tries, Unreadable, describe_change, failure_pattern, next_change, result_of_loss
 from pipeline.errors import CommandError, HeatreelError, OutputError
-from pipeline.files.processes import Process
+from pipeline.files import Process
 from pipeline.records import Outcome
 
 ALIKE_TO_STOP = 20

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.batch import archive, archive_page
 from pipeline.batch.store.reader import StoreReader, open_reader
 from pipeline.batch.store.rows import LEFT, CopyRow, JobRow, RunRow
-from pipeline.files import processes
+from pipeline.files import is_running
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def read_status(output: Path, *, every_job: bool) -> Status:
 
 def _add_shard(status: Status, store: StoreReader, output: Path, every_job: bool) -> None:
     root = archive.read_root(store)
-    alive = [run for run in store.live_runs() if processes.is_running(run.process) is not False]
+    alive = [run for run in store.live_runs() if is_running(run.process) is not False]
     status.runs += alive
     counts = store.counts()
     status.done += counts["done"]

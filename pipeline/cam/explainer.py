@@ -19,7 +19,7 @@ from pipeline.cam.score_cam import best_logits, scorecam
 from pipeline.cam.target_classes import explain_single_classes, find_explained_classes
 from pipeline.cam.tracing import trace
 from pipeline.cam.window_scores import best_scores, score_windows
-from pipeline.models.network import Network
+from pipeline.models import Network
 
 
 class BatchExplanation(NamedTuple):

@@ -10,7 +10,7 @@ from pipeline.arrays import Array
 from pipeline.cam.methods import CLOSED_FORM, FORMULAS, closed_form
 from pipeline.cam.target_classes import ExplainedClasses
 from pipeline.cam.window_scores import WindowScores, is_max_pooling, pool_windows
-from pipeline.models.network import Network
+from pipeline.models import Network
 
 
 def make_maps_by_gradient(

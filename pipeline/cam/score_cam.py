@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from pipeline.cam.window_scores import score_windows
-from pipeline.models.network import Network
+from pipeline.models import Network
 
 SCORECAM_CHANNELS = 32  # masked pictures in one forward pass
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from pipeline.models.network import Network
+from pipeline.models import Network
 
 
 class ExplainedClasses(NamedTuple):

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from pipeline.cam import batching
-from pipeline.models.network import Network
+from pipeline.models import Network
 
 CPU_BATCH = 4  # pictures that are brought to a CPU's network together
 # Of these a core computes so many at a time that their feature maps are still in its caches when the next layer reads them. Not where the

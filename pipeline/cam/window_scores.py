@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from pipeline.models.network import Network
+from pipeline.models import Network
 
 
 class WindowScores(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from pipeline.errors import HeatreelError
-from pipeline.models import class_names, metadata, zoo
+from pipeline.models import find_kinds, imagenet_classes, read_labels, read_metadata, zoo
 
 # OpenCV's, as heat_blending.colormap_names has them; asking it would take longer than anyone waits for a tab.
 COLORMAPS = (
@@ -57,9 +57,9 @@ def _labels(context: Any) -> Iterator[str]:
     given = context.params or {}
     model, labels = given.get("model") or zoo.DEFAULT_MODEL, given.get("labels")
     try:
-        card = metadata.read_metadata(Path(model)) if not labels and isinstance(model, str) and zoo.is_model_file(model) else None
-        known = class_names.read_labels(Path(labels)) if labels else class_names.imagenet_classes()
-        kinds = class_names.find_kinds(known)
+        card = read_metadata(Path(model)) if not labels and isinstance(model, str) and zoo.is_model_file(model) else None
+        known = read_labels(Path(labels)) if labels else imagenet_classes()
+        kinds = find_kinds(known)
         names = card.labels if card else [*(each.label for each in known), *(kind.label for kind in kinds)]
     except HeatreelError:  # it is said when the command runs
         return

@@ -15,7 +15,7 @@ from pipeline.errors import Stopped
 from pipeline.records import printable
 
 if TYPE_CHECKING:
-    from pipeline.batch.progress import Overview
+    from pipeline.batch import Overview
 
 LINE_SECONDS = 60.0  # between two lines of a batch where there is no terminal
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import HeatreelError
-from pipeline.explain import segment_journal
-from pipeline.media import encoders, ffmpeg_process
+from pipeline.explain import leftovers
+from pipeline.media import ENCODERS, choose_encoder, ffmpeg_path, ffmpeg_version
 from pipeline.models import zoo
 
 
@@ -26,13 +26,13 @@ def examine() -> dict[str, Any]:
     return {
         "heatreel": version("heatreel"),
         "python": platform.python_version(),
-        "ffmpeg": f"{ffmpeg_process.ffmpeg_version()} ({ffmpeg_process.ffmpeg_path()})",
-        "encoders": {codec: _working_encoder(codec) for codec in encoders.ENCODERS},
+        "ffmpeg": f"{ffmpeg_version()} ({ffmpeg_path()})",
+        "encoders": {codec: _working_encoder(codec) for codec in ENCODERS},
         "tensorflow": f"{tf.__version__}, keras {version('keras')}",
         "gpu": ", ".join(gpus) or "none that TensorFlow can use",
         "weights": {zoo.DEFAULT_MODEL: _embedded_weights()},
         "free space": {place: f"{shutil.disk_usage(place).free / 1e9:.1f} GB" for place in dict.fromkeys((".", tempfile.gettempdir()))},
-        "interrupted": {str(path): _size(path) for path in segment_journal.leftovers(Path())} or "none here",
+        "interrupted": {str(path): _size(path) for path in leftovers(Path())} or "none here",
     }
 
 
@@ -42,15 +42,15 @@ def _size(folder: Path) -> str:
 
 def _working_encoder(codec: Any) -> str:
     try:
-        return encoders.choose_encoder(codec, width_px=640, height_px=360).name
+        return choose_encoder(codec, width_px=640, height_px=360).name
     except HeatreelError as error:
         return f"none ({error})"
 
 
 def _embedded_weights() -> str:
-    from pipeline.models import embedded_network
+    from pipeline.models import read_embedded_weights
 
     try:
-        return f"{len(embedded_network.read_embedded_weights())} tensors, sha256 as published"
+        return f"{len(read_embedded_weights())} tensors, sha256 as published"
     except HeatreelError as error:
         return str(error)

@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.models.class_names import FOUND_BY
+from pipeline.models import FOUND_BY
 from pipeline.records import Outcome, clock, percent, printable
 
 if TYPE_CHECKING:
-    from pipeline.batch.index_search import Hit
-    from pipeline.batch.progress import Overview, Summary
-    from pipeline.batch.status_report import Status
-    from pipeline.training.transfer_learning import TrainingResult
+    from pipeline.batch import Hit, Overview, Status, Summary
+    from pipeline.training import TrainingResult
 
 MOST_NAMED = 5  # files of a kind, one a line
 

@@ -27,7 +27,7 @@ from pipeline.errors import HeatreelError, OutputError, Stopped
 from pipeline.records import Progress, printable
 
 if TYPE_CHECKING:
-    from pipeline.explain.planning import Job
+    from pipeline.explain import Job
 
 POLL_SECONDS = 0.25
 

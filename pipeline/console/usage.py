@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from pipeline.errors import CommandError
-from pipeline.files import file_types
+from pipeline.files import choose_command
 from pipeline.options import COMPUTING, ENCODING, EXPLANATION, INPUTS, MODEL, PICTURE, RUNNING, SEARCH, TIME, TRAINING
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Program(Group):
 
 def _meant(ctx: Any, argument: str) -> str | None:
     try:
-        return file_types.choose_command(argument)
+        return choose_command(argument)
     except CommandError:
         if not ctx.resilient_parsing:
             raise

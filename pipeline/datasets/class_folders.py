@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import InputError, KindError
-from pipeline.files import file_types
-from pipeline.files.file_types import PICTURE_SUFFIXES
+from pipeline.files import PICTURE_SUFFIXES, refuse_address
 from pipeline.media import images
 from pipeline.records import natural_key, printable
 
@@ -60,7 +59,7 @@ def load_dataset(root: Path, *, max_megapixels: float | None = None) -> Dataset:
     Raises InputError when it is an address or no folder, when it holds no class folders, or classes whose names differ in case or Unicode
     form alone.
     """
-    file_types.refuse_address(root)
+    refuse_address(root)
     parts = _find_parts(root)
     labels = sorted({folder.name for folders in parts.values() for folder in folders}, key=natural_key)
     if not labels:

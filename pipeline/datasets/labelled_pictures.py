@@ -10,15 +10,15 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.cam import batching
+from pipeline.cam import read_batches
 from pipeline.datasets import class_folders, near_duplicates
 from pipeline.datasets.class_folders import Dataset, Example, Part
 from pipeline.datasets.near_duplicates import PictureSignature
 from pipeline.datasets.pixel_cache import PixelCache
 from pipeline.errors import HeatreelError, InputError, report_write_errors
-from pipeline.files import fingerprints
-from pipeline.media import images, resizing
-from pipeline.models import metadata
+from pipeline.files import hash_bytes, hash_json
+from pipeline.media import image_to_frame, images, resize_for_network
+from pipeline.models import LearnedPicture
 from pipeline.records import Geometry
 
 READING_BATCH = 32
@@ -44,8 +44,8 @@ def read_labelled_picture(example: Example, fit: FitFrame, *, max_megapixels: fl
         raise InputError(f"{example.path}: cannot be read: {error.strerror or error}") from error
     image = images.read_image(example.path, max_megapixels=max_megapixels, data=data)
     thumbnail = images.make_thumbnail(image, near_duplicates.THUMBNAIL_PX)
-    signature = near_duplicates.make_signature(thumbnail, fingerprints.hash_bytes(data)[:HASH_DIGITS])
-    return LabelledPicture(resizing.resize_for_network(resizing.image_to_frame(image), fit(image.width, image.height)), signature)
+    signature = near_duplicates.make_signature(thumbnail, hash_bytes(data)[:HASH_DIGITS])
+    return LabelledPicture(resize_for_network(image_to_frame(image), fit(image.width, image.height)), signature)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class CachedDataset:
     train: PixelCache
     val: PixelCache
     examples: Sequence[Example]
-    learned: Mapping[int, metadata.LearnedPicture]
+    learned: Mapping[int, LearnedPicture]
     signatures: Mapping[int, PictureSignature]
     unreadable: Sequence[tuple[str, str]]
 
@@ -70,7 +70,7 @@ class CachedDataset:
     def digest(self) -> str:
         """SHA-256 over names, labels, parts and contents, in hex: the same for the same data."""
         facts = sorted((each.name, each.label, each.part, each.sha256) for each in self.learned.values())
-        return fingerprints.hash_json(facts)
+        return hash_json(facts)
 
 
 def cache_pixels(
@@ -80,7 +80,7 @@ def cache_pixels(
 
     Raises InputError when too few of a class can be read, OutputError when the disk refuses.
     """
-    learned: dict[int, metadata.LearnedPicture] = {}
+    learned: dict[int, LearnedPicture] = {}
     signatures: dict[int, PictureSignature] = {}
     unreadable: list[tuple[str, str]] = []
 
@@ -96,7 +96,7 @@ def cache_pixels(
     def cache_part(part: Part) -> PixelCache:
         cache = PixelCache(folder / part)
         numbers = [number for number, example in enumerate(data.examples) if example.part == part]
-        for pixels, batch in batching.read_batches(numbers, read, batch_size=READING_BATCH, failed=reject):
+        for pixels, batch in read_batches(numbers, read, batch_size=READING_BATCH, failed=reject):
             cache.add(pixels, [number for number, _ in batch])
             for number, signature in batch:
                 remember(number, part, signature)
@@ -110,13 +110,13 @@ def cache_pixels(
     return CachedDataset(train=train, val=val, examples=data.examples, learned=learned, signatures=signatures, unreadable=unreadable)
 
 
-def _as_learned(example: Example, part: Part, signature: PictureSignature) -> metadata.LearnedPicture:
-    return metadata.LearnedPicture(
+def _as_learned(example: Example, part: Part, signature: PictureSignature) -> LearnedPicture:
+    return LearnedPicture(
         name=example.name, label=example.label, part=part, sha256=signature.sha256, fingerprint=signature.difference_hash.hex()
     )
 
 
-def _check_readable(data: Dataset, learned: Mapping[int, metadata.LearnedPicture], val: PixelCache) -> None:
+def _check_readable(data: Dataset, learned: Mapping[int, LearnedPicture], val: PixelCache) -> None:
     readable = [example for number, example in enumerate(data.examples) if number in learned]
     class_folders.check_trainable(replace(data, examples=readable))
     if not len(val.numbers):
@@ -138,6 +138,6 @@ def warn_of_duplicates(dataset: CachedDataset) -> list[str]:
     return warnings
 
 
-def _list_pairs(pairs: Sequence[tuple[metadata.LearnedPicture, metadata.LearnedPicture]]) -> str:
+def _list_pairs(pairs: Sequence[tuple[LearnedPicture, LearnedPicture]]) -> str:
     shown = "; ".join(f"{first.name} and {second.name}" for first, second in pairs[:3])
     return f"{shown}; and {len(pairs) - 3} more pairs" if len(pairs) > 3 else shown

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.arrays import Array
-from pipeline.models.device import disable_autotune
+from pipeline.models import disable_autotune
 
 MAX_SHUFFLED_BYTES = 256 << 20  # of pictures in memory, of each size
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.datasets import near_duplicates
-from pipeline.datasets.near_duplicates import DuplicatePairs
+from pipeline.datasets import DuplicatePairs, find_pairs
 from pipeline.evaluation import label_errors, metrics
 from pipeline.evaluation.analysis_files import write_analysis
 from pipeline.evaluation.analysis_pictures import choose_pictures, render_pictures
@@ -19,8 +18,8 @@ from pipeline.evaluation.analysis_result import Analysis
 from pipeline.evaluation.class_matching import match_classes
 from pipeline.evaluation.picture_copies import Copy, find_copies, find_leaked
 from pipeline.evaluation.scoring import Learned, ScoredPictures, score_pictures
-from pipeline.explain.sessions import Session
-from pipeline.models import metadata, zoo
+from pipeline.explain import Session
+from pipeline.models import read_metadata, zoo
 from pipeline.options import ModelChoice
 
 ProgressBar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]  # a progress bar: title and count to a tick
@@ -45,7 +44,7 @@ def analyze(plan: AnalysisPlan, session: Session, *, choice: ModelChoice, comman
 
 def _read_learned(choice: ModelChoice) -> Learned:
     """What the model's own file says that it learned from."""
-    card = metadata.read_metadata(Path(choice.model)) if zoo.is_model_file(choice.model) else None
+    card = read_metadata(Path(choice.model)) if zoo.is_model_file(choice.model) else None
     return () if card is None else card.learned
 
 
@@ -53,7 +52,7 @@ def judge(plan: AnalysisPlan, session: Session, scored: ScoredPictures, learned:
     """The figures and all findings; `present` are the classes of the data."""
     classes = session.classifier.classes
     judged, warnings = _choose_judged(scored)
-    pairs = near_duplicates.find_pairs(scored.signatures)
+    pairs = find_pairs(scored.signatures)
     copies = find_copies(scored, pairs, learned, class_count=len(classes))
     scores, truth = scored.scores[judged], scored.truth[judged]
     return Analysis(

@@ -10,10 +10,10 @@ from typing import Any
 from pipeline.evaluation.analysis_page import build_page, tabulate_confusion
 from pipeline.evaluation.analysis_pictures import SmallPicture
 from pipeline.evaluation.analysis_result import Analysis
-from pipeline.explain.sessions import Session
-from pipeline.files.atomic import atomic_write
-from pipeline.reports import analysis_page, charts
-from pipeline.results.tables import write_table
+from pipeline.explain import Session
+from pipeline.files import atomic_write
+from pipeline.reports import DARK_COLOURS, LIGHT_COLOURS, ChartColours, draw_calibration, draw_confusion, draw_coverage, write_analysis_page
+from pipeline.results import write_table
 
 MAX_COLUMNS = 100  # classes whose scores are in the table of all pictures
 
@@ -22,16 +22,13 @@ def write_analysis(analysis: Analysis, session: Session, pictures: Mapping[int, 
     """Write all files of an analysis, the page last: where it is, all is. Raises OutputError."""
     folder, overwrite = analysis.plan.output, session.options.overwrite
     write_scores(folder / "scores.csv", analysis, overwrite=overwrite)
-    drawn = {
-        name: tuple(draw(colours) for colours in (charts.LIGHT_COLOURS, charts.DARK_COLOURS))
-        for name, draw in _make_charts(analysis).items()
-    }
+    drawn = {name: tuple(draw(colours) for colours in (LIGHT_COLOURS, DARK_COLOURS)) for name, draw in _make_charts(analysis).items()}
     for name, (light, _) in drawn.items():
         with atomic_write(folder / f"{name}.png", overwrite=overwrite) as temporary:
             temporary.write_bytes(light)
     with atomic_write(folder / "analysis.json", overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(analysis.as_json(), indent=1) + "\n", encoding="utf-8")
-    analysis_page.write_analysis_page(analysis.page, build_page(analysis, session, pictures, drawn, command), overwrite=overwrite)
+    write_analysis_page(analysis.page, build_page(analysis, session, pictures, drawn, command), overwrite=overwrite)
 
 
 def write_scores(path: Path, analysis: Analysis, *, overwrite: bool) -> None:
@@ -59,7 +56,7 @@ def _make_row(analysis: Analysis, number: int, of_classes: list[str], *, suspect
     }
 
 
-def _make_charts(analysis: Analysis) -> dict[str, Callable[[charts.ChartColours], bytes]]:
+def _make_charts(analysis: Analysis) -> dict[str, Callable[[ChartColours], bytes]]:
     found = analysis.figures
     counts, rows, columns = tabulate_confusion(analysis)
     bins = found.calibration
@@ -67,11 +64,11 @@ def _make_charts(analysis: Analysis) -> dict[str, Callable[[charts.ChartColours]
     if found.asked is not None:
         marks.append((f"--threshold {found.asked.threshold:g}", found.asked))
     return {
-        "confusion": lambda colours: charts.draw_confusion(counts, rows, columns, colours=colours),
-        "calibration": lambda colours: charts.draw_calibration(
+        "confusion": lambda colours: draw_confusion(counts, rows, columns, colours=colours),
+        "calibration": lambda colours: draw_calibration(
             [b.confidence for b in bins], [b.accuracy for b in bins], [b.interval for b in bins], [b.count for b in bins], colours=colours
         ),
-        "coverage": lambda colours: charts.draw_coverage(
+        "coverage": lambda colours: draw_coverage(
             found.curve.coverage,
             found.curve.accuracy,
             [(name, at.coverage, at.accuracy) for name, at in marks if at.accuracy is not None],

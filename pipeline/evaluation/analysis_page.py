@@ -14,8 +14,8 @@ from pipeline.evaluation.analysis_pictures import MAX_SHOWN, SmallPicture
 from pipeline.evaluation.analysis_result import Analysis
 from pipeline.evaluation.label_errors import Suspect
 from pipeline.evaluation.picture_copies import Copy
-from pipeline.explain.sessions import Session
-from pipeline.reports import analysis_page
+from pipeline.explain import Session
+from pipeline.reports import AnalysisClass, AnalysisPage, AnalysisPair, AnalysisPicture, ChartPair, Threshold
 
 MAX_ROWS = 30  # classes of the table of what was taken for what; the chart and the data beside it have all
 MAX_OTHER_CLASSES = 10  # classes that no picture is of, in the chart of what was taken for what
@@ -38,12 +38,12 @@ def tabulate_confusion(analysis: Analysis) -> tuple[Array, list[str], list[str]]
 
 def build_page(
     analysis: Analysis, session: Session, pictures: Mapping[int, SmallPicture], drawn: Mapping[str, tuple[bytes, ...]], command: str
-) -> analysis_page.AnalysisPage:
+) -> AnalysisPage:
     """The record of the page; `drawn` has each chart for a light page and for a dark one, as PNG."""
     found = analysis.figures
     show = functools.partial(_describe_picture, analysis, pictures)
     counts, rows, columns = tabulate_confusion(analysis)
-    return analysis_page.AnalysisPage(
+    return AnalysisPage(
         title=f"{analysis.model} on {analysis.plan.data.root.absolute().name}",
         accuracy=found.accuracy,
         interval=found.interval,
@@ -54,7 +54,7 @@ def build_page(
         classes=[_describe_class(analysis, each, show) for each in found.per_class],
         confusion=counts.tolist() if len(rows) <= MAX_ROWS else (),
         columns=columns,
-        charts={name: analysis_page.ChartPair(light=light, dark=dark) for name, (light, dark) in drawn.items()},
+        charts={name: ChartPair(light=light, dark=dark) for name, (light, dark) in drawn.items()},
         thresholds=_list_thresholds(found),
         suspects=[show(each.number, note=_explain_suspect(analysis, each)) for each in analysis.suspects[:MAX_SHOWN]],
         suspects_count=len(analysis.suspects),
@@ -68,11 +68,11 @@ def build_page(
 
 def _describe_picture(
     analysis: Analysis, pictures: Mapping[int, SmallPicture], number: int, *, note: str = "", heat: bool = True
-) -> analysis_page.AnalysisPicture:
+) -> AnalysisPicture:
     scored = analysis.scored
     original, hot = pictures.get(number, (None, None))
     answer = int(scored.answers[number])
-    return analysis_page.AnalysisPicture(
+    return AnalysisPicture(
         name=scored.examples[number].name,
         label=analysis.label(scored.truth[number]),
         answer=analysis.label(answer),
@@ -84,12 +84,10 @@ def _describe_picture(
     )
 
 
-def _describe_class(
-    analysis: Analysis, figures: metrics.ClassFigures, show: Callable[..., analysis_page.AnalysisPicture]
-) -> analysis_page.AnalysisClass:
+def _describe_class(analysis: Analysis, figures: metrics.ClassFigures, show: Callable[..., AnalysisPicture]) -> AnalysisClass:
     kinds = analysis.examples.get(figures.index, metrics.Examples(right=(), least=(), wrong=()))
     right, least, wrong = ([show(int(analysis.judged[number])) for number in kind] for kind in (kinds.right, kinds.least, kinds.wrong))
-    return analysis_page.AnalysisClass(
+    return AnalysisClass(
         label=analysis.label(figures.index),
         count=figures.count,
         precision=figures.precision,
@@ -105,7 +103,7 @@ def _explain_suspect(analysis: Analysis, suspect: Suspect) -> str:
     return f"{looks_like}; of the {suspect.of} pictures nearest to it {suspect.neighbours} are that"
 
 
-def _describe_pair(analysis: Analysis, copy: Copy, picture: Callable[..., analysis_page.AnalysisPicture]) -> analysis_page.AnalysisPair:
+def _describe_pair(analysis: Analysis, copy: Copy, picture: Callable[..., AnalysisPicture]) -> AnalysisPair:
     notes: list[str] = [copy.kind]
     if copy.across:
         notes.append("one was trained on, the other not")
@@ -113,13 +111,13 @@ def _describe_pair(analysis: Analysis, copy: Copy, picture: Callable[..., analys
         notes.append("under two labels")
     first = picture(copy.first, heat=False)
     if isinstance(copy.second, int):
-        return analysis_page.AnalysisPair(first=first, second=picture(copy.second, heat=False), note=", ".join(notes))
+        return AnalysisPair(first=first, second=picture(copy.second, heat=False), note=", ".join(notes))
     label = "" if copy.classes[1] is None else analysis.label(copy.classes[1])
-    elsewhere = analysis_page.AnalysisPicture(name=copy.second, label=label, note="learned from, not in this folder")
-    return analysis_page.AnalysisPair(first=first, second=elsewhere, note=", ".join(notes))
+    elsewhere = AnalysisPicture(name=copy.second, label=label, note="learned from, not in this folder")
+    return AnalysisPair(first=first, second=elsewhere, note=", ".join(notes))
 
 
-def _list_thresholds(found: metrics.Evaluation) -> list[analysis_page.Threshold]:
+def _list_thresholds(found: metrics.Evaluation) -> list[Threshold]:
     """Nothing withheld, the best, the one that was asked for, and what certain accuracies cost."""
     all_right = round(found.accuracy * found.count)
     rows: list[tuple[str, metrics.ThresholdFigures | None]] = [
@@ -130,9 +128,9 @@ def _list_thresholds(found: metrics.Evaluation) -> list[analysis_page.Threshold]
         *((f"so that {100 * accuracy:.0f} % are right", at) for accuracy, at in found.wanted.items()),
     ]  # fmt: skip
     return [
-        analysis_page.Threshold(name=name, threshold=None, coverage=0.0, accuracy=None, wrong=0)
+        Threshold(name=name, threshold=None, coverage=0.0, accuracy=None, wrong=0)
         if at is None
-        else analysis_page.Threshold(name=name, threshold=at.threshold, coverage=at.coverage, accuracy=at.accuracy, wrong=at.wrong)
+        else Threshold(name=name, threshold=at.threshold, coverage=at.coverage, accuracy=at.accuracy, wrong=at.wrong)
         for name, at in rows
     ]
 

@@ -7,16 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.cam import batching
+from pipeline.cam import compute_batches
 from pipeline.errors import InputError
 from pipeline.evaluation.analysis_result import Analysis
-from pipeline.explain import image_job
-from pipeline.explain.result_pages import MAX_EMBEDDED
-from pipeline.explain.sessions import Session
-from pipeline.files.atomic import atomic_write
+from pipeline.explain import MAX_EMBEDDED, Session, make_thumbnails, read_and_render
+from pipeline.files import atomic_write
 from pipeline.media import images
 from pipeline.records import Thumbnail
-from pipeline.rendering.frame_renderer import THUMBNAIL_PX, as_thumbnail
+from pipeline.rendering import THUMBNAIL_PX, as_thumbnail
 
 MAX_SHOWN = 60  # suspects and pairs on the page; the data beside it has all
 
@@ -55,7 +53,7 @@ def render_pictures(analysis: Analysis, shown: Mapping[int, bool], session: Sess
             return None
 
     found: dict[int, SmallPicture] = {}
-    for rendered in batching.compute_batches(render, shown):
+    for rendered in compute_batches(render, shown):
         if rendered is not None:
             number, original, heat = rendered
             found[number] = SmallPicture(
@@ -68,7 +66,7 @@ def render_pictures(analysis: Analysis, shown: Mapping[int, bool], session: Sess
 
 def _render(path: Path, session: Session, *, heat: bool) -> tuple[Thumbnail, Thumbnail | None]:
     if heat:
-        return image_job.make_thumbnails(image_job.read_and_render(path, session))
+        return make_thumbnails(read_and_render(path, session))
     image = images.read_image(path, max_megapixels=session.options.max_megapixels)
     return as_thumbnail(images.make_thumbnail(image, 2 * THUMBNAIL_PX), 0.0), None
 

@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.datasets import class_folders
+from pipeline.datasets import Dataset, load_dataset
 from pipeline.errors import CommandError, OutputError
-from pipeline.files import output_paths
+from pipeline.files import check_output
 from pipeline.options import Options
 
 ANALYSIS_FILES = ("scores.csv", "confusion.png", "calibration.png", "coverage.png", "analysis.json", "report.html")
@@ -21,7 +21,7 @@ class AnalysisPlan:
     `threshold`, in [0, 1], is one that is asked for besides the best. The page shows `examples` pictures of each kind of a class.
     """
 
-    data: class_folders.Dataset
+    data: Dataset
     output: Path
     threshold: float | None = None
     examples: int = 6
@@ -39,7 +39,7 @@ def plan_analysis(data: Path, *, output: Path | None, threshold: float | None, e
         raise CommandError(f"--examples {examples}: less than 0")
     folder = output or _default_output(data)
     _check_folder(folder, data, overwrite=options.overwrite)
-    found = class_folders.load_dataset(data, max_megapixels=options.max_megapixels)
+    found = load_dataset(data, max_megapixels=options.max_megapixels)
     return AnalysisPlan(data=found, output=folder, threshold=threshold, examples=examples)
 
 
@@ -54,4 +54,4 @@ def _check_folder(folder: Path, data: Path, *, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file", remedy="name a folder with --output")
     for name in ANALYSIS_FILES:
-        output_paths.check_output(folder / name, sources=frozenset(), overwrite=overwrite)
+        check_output(folder / name, sources=frozenset(), overwrite=overwrite)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.datasets.class_folders import Dataset
+from pipeline.datasets import Dataset
 from pipeline.errors import CommandError
-from pipeline.models import class_names
+from pipeline.models import find_classes, nearest_labels
 from pipeline.records import ClassName, printable
 
 MAX_NAMED = 8  # folders that are no class, in the error
@@ -20,7 +20,7 @@ def match_classes(data: Dataset, classes: Sequence[ClassName], *, model: str) ->
     found: list[int | None] = []
     wrong: list[str] = []
     for label, count in zip(data.labels, data.counts, strict=True):
-        same = class_names.find_classes(label, classes)
+        same = find_classes(label, classes)
         found.append(same[0].index if len(same) == 1 else None)
         if count and len(same) != 1:
             wrong.append(_explain_mismatch(label, same, classes, suggest=len(wrong) < MAX_NAMED))
@@ -37,5 +37,5 @@ def match_classes(data: Dataset, classes: Sequence[ClassName], *, model: str) ->
 def _explain_mismatch(label: str, same: Sequence[ClassName], classes: Sequence[ClassName], *, suggest: bool) -> str:
     if same:
         return f"{printable(label)} (several classes: {', '.join(name.wnid or str(name.index) for name in same)})"
-    near = class_names.nearest_labels(label, classes)[:3] if suggest else []
+    near = nearest_labels(label, classes)[:3] if suggest else []
     return f"{printable(label)} ({'near to it: ' + ', '.join(near) if near else 'nothing is near to it'})"

@@ -8,8 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.datasets import near_duplicates
-from pipeline.datasets.near_duplicates import DuplicatePairs, PictureSignature
+from pipeline.datasets import DuplicatePairs, PictureSignature, find_pairs
 from pipeline.evaluation.scoring import Learned, ScoredPictures
 
 Kind = Literal["the same file", "nearly the same", "mirrored"]
@@ -57,7 +56,7 @@ def _find_copies_elsewhere(scored: ScoredPictures, learned: Learned, class_count
     elsewhere = [each for each in learned if each.part == "train" and each.sha256 not in here]
     known = [PictureSignature(each.sha256, bytes.fromhex(each.fingerprint)) for each in elsewhere]
     others = np.flatnonzero([part != "train" for part in scored.parts]).tolist()
-    for first, second, kind in _with_kinds(near_duplicates.find_pairs([scored.signatures[number] for number in others], known)):
+    for first, second, kind in _with_kinds(find_pairs([scored.signatures[number] for number in others], known)):
         number, other = others[first], elsewhere[second]
         classes = (int(scored.truth[number]), other.label if other.label < class_count else None)
         yield Copy(first=number, second=other.name, kind=kind, across=True, classes=classes)

@@ -10,16 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.cam import batching, tracing
-from pipeline.datasets import labelled_pictures
-from pipeline.datasets.class_folders import Dataset, Example
-from pipeline.datasets.near_duplicates import PictureSignature
+from pipeline.cam import compute_batches, default_batch_size, read_batches
+from pipeline.datasets import Dataset, Example, LabelledPicture, PictureSignature, read_labelled_picture
 from pipeline.errors import HeatreelError, InputError
-from pipeline.explain import sessions
-from pipeline.explain.sessions import Session
-from pipeline.models import metadata
+from pipeline.explain import Session, make_describer
+from pipeline.models import LearnedPicture
 
-Learned = Sequence[metadata.LearnedPicture]  # the pictures that a model's file says it was trained and validated on
+Learned = Sequence[LearnedPicture]  # the pictures that a model's file says it was trained and validated on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,18 +80,18 @@ def _describe_pictures(
     data: Dataset, session: Session, unreadable: list[tuple[str, str]], tick: Callable[[], None]
 ) -> dict[int, _Described]:
     """By number; name and error of what cannot be read are added to `unreadable`."""
-    describe, found = sessions.make_describer(session.classifier), {}
+    describe, found = make_describer(session.classifier), {}
     limit = session.options.max_megapixels
 
-    def read(number: int) -> labelled_pictures.LabelledPicture:
-        return labelled_pictures.read_labelled_picture(data.examples[number], session.geometry, max_megapixels=limit)
+    def read(number: int) -> LabelledPicture:
+        return read_labelled_picture(data.examples[number], session.geometry, max_megapixels=limit)
 
     def reject(number: int, error: HeatreelError) -> None:
         unreadable.append((data.examples[number].name, str(error)))
         tick()
 
-    batches = batching.read_batches(range(len(data.examples)), read, batch_size=tracing.default_batch_size(), failed=reject)
-    for batch, described in batching.compute_batches(lambda given: (given[1], describe(given[0])), batches):
+    batches = read_batches(range(len(data.examples)), read, batch_size=default_batch_size(), failed=reject)
+    for batch, described in compute_batches(lambda given: (given[1], describe(given[0])), batches):
         for (number, signature), scores, features in zip(batch, *described, strict=True):
             found[number] = _Described(scores, features, signature)
             tick()

@@ -13,9 +13,8 @@ import numpy as np
 
 from pipeline.arrays import Array
 from pipeline.errors import InputError
-from pipeline.files.atomic import atomic_write
-from pipeline.files.output_paths import check_output
-from pipeline.media import encoders, images, resizing, segment_writer
+from pipeline.files import atomic_write, check_output
+from pipeline.media import PICTURES_COLOUR_TAGS, OutputVideo, choose_encoder, images, images_to_frames, write_segment
 
 WIDTH, HEIGHT = 640, 360
 FPS = Fraction(24)
@@ -64,18 +63,18 @@ def _crop_to_camera(photo: Array, x: float, y: float, width: float) -> Array:
 
 def encode_pictures(pictures: Iterable[Array], path: Path, *, width: int, height: int, fps: Fraction, output: Path) -> None:
     """Write pictures, RGB uint8 (height, width, 3), as H.264 of high quality, `fps` in a second, without sound; messages name `output`."""
-    target = segment_writer.OutputVideo(
+    target = OutputVideo(
         output=output,
         width_px=width,
         height_px=height,
         time_base=1 / fps,
         frame_rate=fps,
-        encoder=encoders.choose_encoder("h264", width_px=width, height_px=height, crf=18),
-        colour_tags=resizing.PICTURES_COLOUR_TAGS,
+        encoder=choose_encoder("h264", width_px=width, height_px=height, crf=18),
+        colour_tags=PICTURES_COLOUR_TAGS,
     )
     times = (number / fps for number in itertools.count())
-    frames = resizing.images_to_frames(pictures, times_seconds=times, time_base=1 / fps)
-    segment_writer.write_segment(((np.concatenate([plane.ravel() for plane in f.planes]), f.pts) for f in frames), target, path)
+    frames = images_to_frames(pictures, times_seconds=times, time_base=1 / fps)
+    write_segment(((np.concatenate([plane.ravel() for plane in f.planes]), f.pts) for f in frames), target, path)
 
 
 def write_photographs(folder: Path, *, overwrite: bool) -> None:

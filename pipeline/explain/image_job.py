@@ -15,20 +15,19 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.cam import batching
+from pipeline.cam import AT_ONCE
 from pipeline.errors import ChangedError, HeatreelError, InputError
 from pipeline.explain.planning import Job
 from pipeline.explain.sessions import Session, make_outcome
-from pipeline.files.atomic import PendingFile
-from pipeline.media import images, resizing
+from pipeline.files import PendingFile
+from pipeline.media import PHOTOGRAPH_COLOUR, image_to_frame, images, resize_for_network
 from pipeline.records import Frame, Geometry, Outcome, Thumbnail
-from pipeline.rendering.frame_renderer import THUMBNAIL_PX, Explanation, FrameRenderer, as_thumbnail
-from pipeline.results.explanations import Explanations
-from pipeline.results.raw_maps import RawMaps
+from pipeline.rendering import THUMBNAIL_PX, Explanation, FrameRenderer, as_thumbnail
+from pipeline.results import Explanations, RawMaps
 
 T = TypeVar("T")
 
-THREADS = batching.AT_ONCE + 1  # while two pictures are at the network, one is read or rendered
+THREADS = AT_ONCE + 1  # while two pictures are at the network, one is read or rendered
 # A disk takes 0.5 to 30 ms to flush a file, and now and then 200: so many threads flush, and so many pictures may wait for them.
 DISK_THREADS, MAX_UNFLUSHED = 4, 32
 MAX_TOGETHER, TOGETHER_PIXELS = 4, 20_000_000  # pictures of one thread, and the pixels that they may have in all
@@ -87,13 +86,13 @@ class WrittenImage:
 def read_image(path: Path, session: Session) -> DecodedImage:
     """Raises InputError for a picture of which nothing decodes."""
     image, missing = images.read_partial_image(path, max_megapixels=session.options.max_megapixels)
-    geometry, photograph = session.geometry(image.width, image.height), resizing.image_to_frame(image)
+    geometry, photograph = session.geometry(image.width, image.height), image_to_frame(image)
     panel = images.resize_to_height(image, session.options.height_px)
     return DecodedImage(
         photograph=photograph,
-        panel=photograph if panel is image else resizing.image_to_frame(panel),
+        panel=photograph if panel is image else image_to_frame(panel),
         geometry=geometry,
-        pixels=resizing.resize_for_network(photograph, geometry),
+        pixels=resize_for_network(photograph, geometry),
         missing=missing,
     )
 
@@ -112,7 +111,7 @@ def explain_together(decoded: Sequence[DecodedImage], session: Session) -> list[
 def render_image(decoded: DecodedImage, explanation: Explanation, session: Session) -> RenderedImage:
     """Blend the heat over the picture, and lay out the panels."""
     height, width = decoded.panel.planes[0].shape
-    renderer = session.make_renderer(decoded.geometry, session.make_canvas((width, height), resizing.PHOTOGRAPH_COLOUR))
+    renderer = session.make_renderer(decoded.geometry, session.make_canvas((width, height), PHOTOGRAPH_COLOUR))
     planes = renderer.paint(decoded.panel, explanation, fresh=True)
     return RenderedImage(decoded=decoded, explanation=explanation, renderer=renderer, planes=planes)
 

@@ -13,9 +13,19 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import CommandError, HeatreelError, InputError, KindError
-from pipeline.files import file_types, output_paths
-from pipeline.files.file_types import PICTURE_SUFFIXES, VIDEO_SUFFIXES
-from pipeline.media import encoders, images, probing
+from pipeline.files import (
+    PICTURE_SUFFIXES,
+    REPLACE,
+    VIDEO_SUFFIXES,
+    FileId,
+    check_output,
+    identify_files,
+    name_outputs,
+    page_of,
+    pictures_page_of,
+    refuse_address,
+)
+from pipeline.media import check_container, choose_encoder, default_suffix, images, probe
 from pipeline.options import Options
 from pipeline.records import VideoSource, natural_key
 
@@ -80,11 +90,11 @@ def plan_images(paths: Sequence[Path], *, output: Path | None, options: Options)
     for path in paths:
         pictures.extend(_find_inputs(path) if _is_folder(path) else [path])
     suffixes = [images.output_suffix(path) for path in pictures]
-    named = output_paths.name_outputs(pictures, output=output, suffixes=suffixes)
-    inputs = output_paths.identify_files(pictures)
+    named = name_outputs(pictures, output=output, suffixes=suffixes)
+    inputs = identify_files(pictures)
     made = [name for name in named if not _is_skipped(name, inputs, options)]
     if options.report and made:
-        page = output_paths.pictures_page_of(made[0], count=len(made))
+        page = pictures_page_of(made[0], count=len(made))
         _check_output(page, inputs, options)
     for name in named:
         images.check_writable_format(name)
@@ -103,7 +113,7 @@ def plan_predictions(paths: Sequence[Path], *, max_megapixels: float | None = No
 
 
 def _plan_prediction(path: Path, max_megapixels: float | None) -> Job:
-    file_types.refuse_address(path)
+    refuse_address(path)
     suffix = path.suffix.lower()
     named_still = suffix in PICTURE_SUFFIXES and suffix != ".gif"
     if named_still or not os.path.isfile(path) or images.detect_image_kind(path) in ("still", "animated webp"):  # noqa: PTH113  # see _is_folder
@@ -111,9 +121,9 @@ def _plan_prediction(path: Path, max_megapixels: float | None) -> Job:
             return Job(input=path, output=path, warnings=images.check_image(path, max_megapixels=max_megapixels))
         except KindError as no_picture:  # a video by a picture's name is welcome
             with suppress(InputError):
-                return Job(input=path, output=path, source=probing.probe(path, max_megapixels=max_megapixels))
+                return Job(input=path, output=path, source=probe(path, max_megapixels=max_megapixels))
             raise no_picture from None
-    source = probing.probe(path, max_megapixels=max_megapixels, is_not="neither a picture nor a video")
+    source = probe(path, max_megapixels=max_megapixels, is_not="neither a picture nor a video")
     return Job(input=path, output=path, source=source)
 
 
@@ -145,24 +155,24 @@ def _find_inputs(folder: Path) -> list[Path]:
 
 def plan_videos(paths: Sequence[Path], *, output: Path | None, options: Options) -> Plan:
     """A job for each video file or folder of frames. Raises CommandError where the call itself is wrong."""
-    named = output_paths.name_outputs(paths, output=output, suffixes=[encoders.default_suffix(options.codec)] * len(paths))
+    named = name_outputs(paths, output=output, suffixes=[default_suffix(options.codec)] * len(paths))
     for name in named:
-        encoders.check_container(name, options.codec)
+        check_container(name, options.codec)
     if options.contact_sheet is not None:
         images.check_writable_format(options.contact_sheet)
-    encoders.choose_encoder(options.codec, width_px=640, height_px=360, crf=options.crf, preset=options.preset)
+    choose_encoder(options.codec, width_px=640, height_px=360, crf=options.crf, preset=options.preset)
 
     return _plan_all(paths, named, options, functools.partial(_plan_video, options))
 
 
 def _plan_video(options: Options, path: Path, output: Path, maps: Path | None) -> Job:
-    file_types.refuse_address(path)
+    refuse_address(path)
     pictures = _open_sequence(path, options)
     return Job(input=path, output=output, maps=maps, source=None if pictures else _probe(path, options), pictures=pictures)
 
 
 def _plan_image(options: Options, path: Path, output: Path, maps: Path | None) -> Job:
-    file_types.refuse_address(path)
+    refuse_address(path)
     warnings = images.check_image(path, max_megapixels=options.max_megapixels)
     return Job(input=path, output=output, maps=maps, warnings=warnings)
 
@@ -171,12 +181,12 @@ def plan_task(path: Path, *, kind: Literal["video", "image"], output: Path, maps
     """The job for one input of a batch. Raises InputError when it cannot be read, OutputError when the output cannot be written."""
     job = (_plan_image if kind == "image" else _plan_video)(options, path, output, maps)
     for file in (output, maps) if maps else (output,):
-        output_paths.check_output(file, sources=output_paths.identify_files([path]), overwrite=options.overwrite)
+        check_output(file, sources=identify_files([path]), overwrite=options.overwrite)
     return job
 
 
 def _probe(path: Path, options: Options) -> VideoSource:
-    return probing.probe(path, stream=options.stream, fps=options.fps, max_megapixels=options.max_megapixels)
+    return probe(path, stream=options.stream, fps=options.fps, max_megapixels=options.max_megapixels)
 
 
 def _open_sequence(path: Path, options: Options) -> images.ImageSequence | None:
@@ -190,25 +200,25 @@ def _open_sequence(path: Path, options: Options) -> images.ImageSequence | None:
     return images.open_animation(path, max_megapixels=options.max_megapixels) if kind == "animated webp" else None
 
 
-def _is_skipped(output: Path, inputs: frozenset[output_paths.FileId], options: Options) -> bool:
+def _is_skipped(output: Path, inputs: frozenset[FileId], options: Options) -> bool:
     """Whether an output is there already, and that is no reason to complain; a folder, or an input itself, is no output of ours."""
     there = options.skip_existing and os.path.lexists(output) and not _is_folder(output)
-    return there and not output_paths.identify_files([output]) & inputs
+    return there and not identify_files([output]) & inputs
 
 
-def _check_output(file: Path, inputs: frozenset[output_paths.FileId], options: Options, *, named: bool = False) -> None:
+def _check_output(file: Path, inputs: frozenset[FileId], options: Options, *, named: bool = False) -> None:
     """Raises OutputError. A page or table that --skip-existing would replace would lose what is passed over, so none is replaced.
 
     `named` says that an option names the file, so that there may be another.
     """
     away = f"move it away{', or name another file' if named else ''}"
-    remedy = away if options.skip_existing else output_paths.REPLACE
-    output_paths.check_output(file, sources=inputs, overwrite=options.overwrite, remedy=remedy)
+    remedy = away if options.skip_existing else REPLACE
+    check_output(file, sources=inputs, overwrite=options.overwrite, remedy=remedy)
 
 
 def _plan_all(paths: Sequence[Path], named: Sequence[Path], options: Options, make: Callable[[Path, Path, Path | None], Job]) -> Plan:
     """A job of `make` for each path and its output's name, or why there is none. Raises what is wrong with the call itself."""
-    several, inputs = len(paths) > 1, output_paths.identify_files(paths)
+    several, inputs = len(paths) > 1, identify_files(paths)
     skipped = [_is_skipped(name, inputs, options) for name in named]
     for file in (options.predictions, options.timeline, options.contact_sheet):
         if file is not None and not all(skipped):
@@ -224,7 +234,7 @@ def _plan_all(paths: Sequence[Path], named: Sequence[Path], options: Options, ma
 def _plan_one(
     path: Path,
     output: Path,
-    inputs: frozenset[output_paths.FileId],
+    inputs: frozenset[FileId],
     options: Options,
     make: Callable[[Path, Path, Path | None], Job],
     *,
@@ -233,7 +243,7 @@ def _plan_one(
     try:
         maps = _name_maps(output, options, several=several)
         job = make(path, output, maps)
-        page = output_paths.page_of(output) if options.report and not job.is_still else None
+        page = page_of(output) if options.report and not job.is_still else None
         for file in (file for file in (output, maps, page) if file):
             _check_output(file, inputs, options, named=file == maps)
     except OSError as error:  # such as a name that is too long

@@ -11,16 +11,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipeline import cam
 from pipeline.arrays import Array
-from pipeline.cam import batching, explainer, tracing
+from pipeline.cam import compute_batches, default_batch_size, read_batches
 from pipeline.errors import HeatreelError
 from pipeline.explain import sessions
 from pipeline.explain.planning import Job
-from pipeline.media import frame_reader, images, integrity, resizing
-from pipeline.models.loading import Classifier
+from pipeline.media import NetworkResizer, describe_damage, image_to_frame, images, read_frames, resize_for_network
+from pipeline.models import Classifier
 from pipeline.options import Options
 from pipeline.records import ClassName, Frame, Geometry, Outcome, VideoSource
-from pipeline.results.explanations import Explanations, top_predictions
+from pipeline.results import Explanations, top_predictions
 
 THUMBNAIL_PX = 320
 
@@ -53,14 +54,14 @@ class InputPrediction:
 
 def make_scorer(classifier: Classifier, options: Options) -> Scorer:
     """A scorer of a classifier; compiling happens at the first batch of each size."""
-    score = explainer.make_scorer(classifier.networks[0], preprocess=sessions.make_normalizer(classifier))
+    score = cam.make_scorer(classifier.networks[0], preprocess=sessions.make_normalizer(classifier))
     return Scorer(
         name=classifier.name,
         score=lambda pixels: score(pixels).numpy(),
         geometry=lambda width, height: sessions.fit_frame(classifier, options, width, height),
         classes=classifier.classes,
         top_k=options.top_k,
-        batch_size=tracing.default_batch_size(),
+        batch_size=default_batch_size(),
         every=options.every,
         max_megapixels=options.max_megapixels,
     )
@@ -85,14 +86,14 @@ def _predict_pictures(jobs: Sequence[Job], numbers: Sequence[int], scorer: Score
     def read(number: int) -> tuple[Array, tuple[Array, float, str | None]]:
         started = time.perf_counter()
         image, missing = images.read_partial_image(jobs[number].input, max_megapixels=scorer.max_megapixels)
-        pixels = resizing.resize_for_network(resizing.image_to_frame(image), scorer.geometry(image.width, image.height))
+        pixels = resize_for_network(image_to_frame(image), scorer.geometry(image.width, image.height))
         return pixels, (images.make_thumbnail(image, THUMBNAIL_PX), started, missing)
 
     def failed(number: int, error: HeatreelError) -> None:
         failures.append((number, _report_failure(jobs[number], scorer, error, time.perf_counter())))
 
-    batches = batching.read_batches(numbers, read, batch_size=scorer.batch_size, failed=failed)
-    for batch, found in batching.compute_batches(lambda given: (given[1], scorer.score(given[0])), batches):
+    batches = read_batches(numbers, read, batch_size=scorer.batch_size, failed=failed)
+    for batch, found in compute_batches(lambda given: (given[1], scorer.score(given[0])), batches):
         for (number, (thumbnail, started, missing)), scores in zip(batch, found, strict=True):
             explanations = Explanations(jobs[number].input, scorer.top_k)
             explanations.add(0.0, scores)
@@ -119,22 +120,22 @@ def _score_video(job: Job, source: VideoSource, scorer: Scorer) -> tuple[Explana
     def score(batch: Sequence[tuple[float, Array]]) -> Iterator[tuple[float, Array]]:
         return zip([seconds for seconds, _ in batch], scorer.score(np.stack([pixels for _, pixels in batch])), strict=True)
 
-    with frame_reader.read_frames(source) as reading:
+    with read_frames(source) as reading:
         frames = iter(reading)
         first = next(frames)  # there is one, or an error is raised
-        thumbnail = resizing.NetworkResizer(source.colour, _thumbnail_geometry(source))(first)
+        thumbnail = NetworkResizer(source.colour, _thumbnail_geometry(source))(first)
         pictures = _every_nth_picture(itertools.chain([first], frames), source, scorer, times)
-        for batch in batching.compute_batches(score, iter(lambda: list(itertools.islice(pictures, scorer.batch_size)), [])):
+        for batch in compute_batches(score, iter(lambda: list(itertools.islice(pictures, scorer.batch_size)), [])):
             for seconds, scores in batch:
                 explanations.add(seconds, scores)
-        damage = integrity.describe_damage(source, times, reading.problems, whole=True)
+        damage = describe_damage(source, times, reading.problems, whole=True)
     return explanations, thumbnail, damage
 
 
 def _every_nth_picture(frames: Iterable[Frame], source: VideoSource, scorer: Scorer, times: array[float]) -> Iterator[tuple[float, Array]]:
     """Time in seconds and network picture of every Nth frame; `times` gets the time of all."""
     geometry = scorer.geometry(source.width_px, source.height_px)
-    to_network = resizing.NetworkResizer(source.colour, geometry, interlaced=source.interlaced)
+    to_network = NetworkResizer(source.colour, geometry, interlaced=source.interlaced)
     for number, frame in enumerate(frames):
         times.append(frame.time_seconds)
         if number % scorer.every == 0:

@@ -10,18 +10,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pipeline import reports
 from pipeline.arrays import Array
 from pipeline.explain.prediction_job import InputPrediction
 from pipeline.explain.sessions import Session
-from pipeline.files.atomic import atomic_write
-from pipeline.files.output_paths import page_of, pictures_page_of
-from pipeline.media import ffmpeg_process, images
+from pipeline.files import atomic_write, page_of, pictures_page_of
+from pipeline.media import ffmpeg_version, images
 from pipeline.options import Options
 from pipeline.records import Outcome, clock, percent, printable
-from pipeline.rendering import contact_sheet
-from pipeline.reports import pictures_page, video_page
-from pipeline.results.explanations import Explanations
-from pipeline.results.intervals import find_label_intervals
+from pipeline.rendering import draw_contact_sheet
+from pipeline.reports import PictureItem, PicturesPage, VideoPage, write_timeline, write_video_page
+from pipeline.results import Explanations, find_label_intervals
 
 MAX_EMBEDDED = 300  # pictures; more would make a page of many megabytes, and are linked instead
 _BLANK = np.full((240, 320, 3), 40, np.uint8)  # in place of a picture that could not be read
@@ -33,9 +32,9 @@ def write_video_extras(outcome: Outcome, track: Explanations, session: Session, 
     options = session.options
     page = build_video_page(outcome, track, session, command=command)
     if options.report and outcome.output is not None:
-        video_page.write_video_page(page_of(outcome.output), page, overwrite=overwrite)
+        write_video_page(page_of(outcome.output), page, overwrite=overwrite)
     if options.timeline is not None:
-        video_page.write_timeline(options.timeline, page, overwrite=overwrite)
+        write_timeline(options.timeline, page, overwrite=overwrite)
     if options.contact_sheet is not None:
         write_contact_sheet(options.contact_sheet, track, session, overwrite=overwrite)
 
@@ -60,7 +59,7 @@ def _prediction_line(outcome: Outcome, *, name_model: bool) -> str:
 
 def write_picture_grid(path: Path, pictures: Sequence[Array], texts: Sequence[Sequence[str]], *, overwrite: bool) -> None:
     """Pictures, RGB uint8 (height, width, 3), with lines of text under each, as one picture. Raises OutputError."""
-    grid = contact_sheet.draw_contact_sheet(pictures, texts)
+    grid = draw_contact_sheet(pictures, texts)
     with atomic_write(path, overwrite=overwrite) as temporary:
         images.save_image(np.ascontiguousarray(grid.transpose(2, 0, 1)), temporary)
 
@@ -90,11 +89,11 @@ def write_pictures_page(
     items = []
     for outcome, track in results:
         original, heat = _link_files(outcome, page.parent) if len(results) > MAX_EMBEDDED else _embed_thumbnails(track)
-        items.append(pictures_page.PictureItem(name=outcome.input.name, original=original, heat=heat, top=outcome.top, error=outcome.error))
+        items.append(PictureItem(name=outcome.input.name, original=original, heat=heat, top=outcome.top, error=outcome.error))
     known = describe_run(first, options, command)
     shown = {name: known[name] for name in ("Model", "Map", "Fit", "Versions", "Command")}
     title = first.input.name if len(results) == 1 else f"{len(results)} pictures"
-    pictures_page.write_pictures_page(page, pictures_page.PicturesPage(title=title, items=items, facts=shown), overwrite=overwrite)
+    reports.write_pictures_page(page, PicturesPage(title=title, items=items, facts=shown), overwrite=overwrite)
     return page
 
 
@@ -110,12 +109,12 @@ def _link_files(outcome: Outcome, folder: Path) -> tuple[str | None, str | None]
     return (original, heat) if outcome.output is not None else (None, None)
 
 
-def build_video_page(outcome: Outcome, track: Explanations, session: Session, *, command: str) -> video_page.VideoPage:
+def build_video_page(outcome: Outcome, track: Explanations, session: Session, *, command: str) -> VideoPage:
     """The record of a video's page; `command` is what was typed."""
     assert outcome.output is not None and outcome.duration_seconds is not None, "a video that is made"
     indices, scores = track.top
     options, classes = session.options, session.classifier.classes
-    return video_page.VideoPage(
+    return VideoPage(
         title=outcome.input.name,
         video=outcome.output.name,
         duration_seconds=outcome.duration_seconds,
@@ -143,6 +142,6 @@ def describe_run(outcome: Outcome, options: Options, command: str) -> Mapping[st
         "Fit": f"{options.fit}{size}",
         "Explained": ", ".join(options.targets) or "the top prediction of each frame",
         "Smoothing": f"{options.smooth:g}",
-        "Versions": f"heatreel {version('heatreel')}, TensorFlow {version('tensorflow')}, ffmpeg {ffmpeg_process.ffmpeg_version()}",
+        "Versions": f"heatreel {version('heatreel')}, TensorFlow {version('tensorflow')}, ffmpeg {ffmpeg_version()}",
         "Command": command,
     }

@@ -18,9 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import OutputError, report_write_errors
-from pipeline.files.atomic import flush
-from pipeline.files.fingerprints import checksum_file, hash_bytes, hash_json
-from pipeline.files.locks import LOCK_NAME, lock_folder
+from pipeline.files import LOCK_NAME, checksum_file, flush, hash_bytes, hash_json, lock_folder
 
 SUFFIX = ".heatreel"
 STRAIGHTENED = "source.nut"  # the source with its times put right, where that was needed

@@ -15,16 +15,24 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.arrays import Array
-from pipeline.cam import batching, explainer, layer_fusion, score_cam
+from pipeline.cam import (
+    SCORECAM_CHANNELS,
+    BatchExplanation,
+    compute_batches,
+    fuse_class_mappers,
+    fuse_explainers,
+    make_class_mapper,
+    make_explainer,
+    make_feature_extractor,
+    scorecam_pass_counter,
+)
 from pipeline.errors import CommandError
 from pipeline.explain.planning import Job
-from pipeline.models import class_names, input_geometry, pixel_normalization
-from pipeline.models.loading import Classifier
+from pipeline.models import Classifier, find_target_class, frame_geometry, normalize_pixels
 from pipeline.options import Options
 from pipeline.records import ClassGroup, Colour, Geometry, Outcome, TargetScore
-from pipeline.rendering import label_box, layouts
-from pipeline.rendering.frame_renderer import Explanation, FrameRenderer
-from pipeline.results.explanations import Explanations, top_predictions
+from pipeline.rendering import Canvas, Explanation, FrameRenderer, arrange_panels, measure_longest_name
+from pipeline.results import Explanations, top_predictions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +44,7 @@ class Session:
     """
 
     classifier: Classifier
-    explain: Callable[[Any], explainer.BatchExplanation]
+    explain: Callable[[Any], BatchExplanation]
     map_of: Callable[[Any, Sequence[Any], int], Any]
     targets: Sequence[ClassGroup] | None
     options: Options
@@ -65,16 +73,16 @@ class Session:
 
     def explain_batches(self, batches: Iterable[Array]) -> Generator[list[Explanation]]:
         """What `explain_batch` gives of each batch, in order; some of them are computed at once."""
-        return batching.compute_batches(self.explain_batch, batches)
+        return compute_batches(self.explain_batch, batches)
 
-    def make_canvas(self, size: tuple[int, int], colour: Colour) -> layouts.Canvas:
+    def make_canvas(self, size: tuple[int, int], colour: Colour) -> Canvas:
         """The layout for panels of that size (width, height) in pixels, with room for the longest label."""
         named = [name.label for name in self.classifier.classes] + [group.label for group in self.targets or ()]
-        longest = label_box.measure_longest_name(tuple(named))
+        longest = measure_longest_name(tuple(named))
         place, panels = self.options.label, len(self.targets or [0])
-        return layouts.arrange_panels(self.options.layout, *size, explanations=panels, colour=colour, label=place, longest_name=longest)
+        return arrange_panels(self.options.layout, *size, explanations=panels, colour=colour, label=place, longest_name=longest)
 
-    def make_renderer(self, geometry: Geometry, canvas: layouts.Canvas) -> FrameRenderer:
+    def make_renderer(self, geometry: Geometry, canvas: Canvas) -> FrameRenderer:
         """A renderer for frames that are fitted to the network by `geometry`."""
         return FrameRenderer(
             self.options,
@@ -92,7 +100,7 @@ def fit_frame(classifier: Classifier, options: Options, width: int, height: int)
     sides: Sequence[int] = classifier.input_px
     if short != classifier.short_side_px:
         sides = [_round_to(side * short / classifier.short_side_px, classifier.stride) for side in sides]
-    return input_geometry.frame_geometry(
+    return frame_geometry(
         width,
         height,
         fit=options.fit,
@@ -112,16 +120,16 @@ def open_session(classifier: Classifier, options: Options) -> Session:
 
     Raises CommandError when a target is no class of the model, or a size is asked for that it does not take.
     """
-    targets = [class_names.find_target_class(wanted, classifier.classes) for wanted in options.targets] or None
+    targets = [find_target_class(wanted, classifier.classes) for wanted in options.targets] or None
     if options.short_side_px and not classifier.any_size:
         size = "x".join(map(str, classifier.input_px))
         raise CommandError(f"--short-side {options.short_side_px}: {classifier.name} takes pictures of {size} pixels and no others")
     scale = make_normalizer(classifier)
     more: dict[str, Any] = {"method": options.method, "preprocess": scale}
     members = [group.members for group in targets] if targets else None
-    explainers = [explainer.make_explainer(net, targets=members, keep_features=options.holds_title, **more) for net in classifier.networks]
-    explain = explainers[0] if len(explainers) == 1 else layer_fusion.fuse_explainers(explainers)
-    map_of = layer_fusion.fuse_class_mappers([explainer.make_class_mapper(net, **more) for net in classifier.networks])
+    explainers = [make_explainer(net, targets=members, keep_features=options.holds_title, **more) for net in classifier.networks]
+    explain = explainers[0] if len(explainers) == 1 else fuse_explainers(explainers)
+    map_of = fuse_class_mappers([make_class_mapper(net, **more) for net in classifier.networks])
     cv2.setNumThreads(1)  # blending is memory-bound; its threads would only take the network's and the encoder's time
     return Session(classifier=classifier, explain=explain, map_of=map_of, targets=targets, options=options)
 
@@ -130,14 +138,14 @@ def count_scorecam_passes(session: Session) -> tuple[int, Callable[[], int]] | N
     """For Score-CAM, how many passes of the network a picture takes, and a function that says how many are done; None for other methods."""
     if session.options.method != "scorecam":
         return None
-    groups = sum(-(-int(net.cam_tensor.shape[-1] or 0) // score_cam.SCORECAM_CHANNELS) for net in session.classifier.networks)
-    return groups * score_cam.SCORECAM_CHANNELS, lambda: int(score_cam.scorecam_pass_counter().numpy())
+    groups = sum(-(-int(net.cam_tensor.shape[-1] or 0) // SCORECAM_CHANNELS) for net in session.classifier.networks)
+    return groups * SCORECAM_CHANNELS, lambda: int(scorecam_pass_counter().numpy())
 
 
 def make_describer(classifier: Classifier) -> Callable[[Array], tuple[Array, Array]]:
     """From pictures uint8 (batch, height, width, 3) to scores as `predict` gives them, float32 (batch, classes), and pooled features
     float32 (batch, channels)."""
-    describe = explainer.make_feature_extractor(classifier.networks[0], preprocess=make_normalizer(classifier))
+    describe = make_feature_extractor(classifier.networks[0], preprocess=make_normalizer(classifier))
 
     def describe_batch(pixels: Array) -> tuple[Array, Array]:
         scores, features = describe(pixels)
@@ -148,10 +156,10 @@ def make_describer(classifier: Classifier) -> Callable[[Array], tuple[Array, Arr
 
 def make_normalizer(classifier: Classifier) -> Callable[[Any], Any]:
     """The scaling of pixels that the classifier was trained with."""
-    return functools.partial(pixel_normalization.normalize_pixels, mode=classifier.pixels)
+    return functools.partial(normalize_pixels, mode=classifier.pixels)
 
 
-def explain_within_memory(explain: Callable[[Any], explainer.BatchExplanation], pixels: Array) -> explainer.BatchExplanation:
+def explain_within_memory(explain: Callable[[Any], BatchExplanation], pixels: Array) -> BatchExplanation:
     """Explain a batch; where memory runs out, its halves, down to single pictures.
 
     Raises tf.errors.ResourceExhaustedError where it does not suffice for one.
@@ -163,7 +171,7 @@ def explain_within_memory(explain: Callable[[Any], explainer.BatchExplanation], 
             raise
     middle = len(pixels) // 2
     parts = [explain_within_memory(explain, part) for part in (pixels[:middle], pixels[middle:])]
-    joined: explainer.BatchExplanation = tf.nest.map_structure(lambda *tensors: tf.concat(tensors, axis=0), *parts)
+    joined: BatchExplanation = tf.nest.map_structure(lambda *tensors: tf.concat(tensors, axis=0), *parts)
     return joined
 
 

@@ -16,15 +16,16 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from pipeline import media
 from pipeline.arrays import Array
-from pipeline.cam import batching
+from pipeline.cam import compute_batches
 from pipeline.errors import InputError, Stopped
 from pipeline.explain.sessions import Session
 from pipeline.explain.video_plan import VideoPlan
-from pipeline.media import frame_reader, images, resizing
-from pipeline.models import device
+from pipeline.media import NetworkResizer, ReadPosition, checksum_luma, images, images_to_frames
+from pipeline.models import disable_autotune
 from pipeline.records import Frame, Geometry
-from pipeline.rendering.frame_renderer import Explanation
+from pipeline.rendering import Explanation
 
 T = TypeVar("T")
 
@@ -88,7 +89,7 @@ class ExplainedFrame(NamedTuple):
 
 
 @contextmanager
-def read_frames(plan: VideoPlan, *, after: frame_reader.ReadPosition | None) -> Iterator[SourceFrames]:
+def read_frames(plan: VideoPlan, *, after: ReadPosition | None) -> Iterator[SourceFrames]:
     """Open the plan's source, or the pictures that stand for it, and read on behind the position `after`. Leaving the block closes it.
 
     Raises InputError, at once or from the iterator, when there is no frame in the range or none can be decoded; the iterator raises
@@ -99,7 +100,7 @@ def read_frames(plan: VideoPlan, *, after: frame_reader.ReadPosition | None) -> 
             yield pictures
         return
     start, end = plan.read_range_seconds
-    with frame_reader.read_frames(plan.source, start_seconds=start, end_seconds=end, after=after) as reading:
+    with media.read_frames(plan.source, start_seconds=start, end_seconds=end, after=after) as reading:
         yield SourceFrames(reading, lambda _: DecoderReport(*reading.problems, leaps=reading.leaps))
 
 
@@ -124,7 +125,7 @@ def _open_pictures(plan: VideoPlan, *, first: int) -> Iterator[SourceFrames]:
 
     read = images.read_image_sequence(pictures, first=numbers.start, last=numbers.stop, damaged=note)
     times = pictures.times_seconds[numbers.start : numbers.stop]
-    with closing(resizing.images_to_frames(read, times_seconds=times, time_base=pictures.time_base)) as frames:
+    with closing(images_to_frames(read, times_seconds=times, time_base=pictures.time_base)) as frames:
         yield SourceFrames(frames, report)
 
 
@@ -138,7 +139,7 @@ def batch_frames(frames: Iterable[Frame], plan: VideoPlan, *, begin: Fraction | 
     pulls the frames, and with them the decoder: it batches and fetches ahead while the network runs. A batch never reaches over the end of
     a segment, so that a segment made again has the same batches, and the same result to the last bit.
     """
-    network_pictures = resizing.NetworkResizer(plan.colour, plan.geometry, interlaced=plan.is_interlaced)
+    network_pictures = NetworkResizer(plan.colour, plan.geometry, interlaced=plan.is_interlaced)
     blank = np.zeros((plan.geometry.height_px, plan.geometry.width_px, 3), np.uint8)
     pulled: deque[PlacedFrame] = deque()  # what tf.data's thread has pulled, and no batch has yet
     failure: Exception | None = None
@@ -195,7 +196,7 @@ def place_frames(frames: Iterable[Frame], plan: VideoPlan, *, begin: Fraction | 
         if ends_segment:
             filled, waiting = 0, 0
             if this.segment is None:
-                follows = this.frame.pts, frame_reader.checksum_luma(this.frame)
+                follows = this.frame.pts, checksum_luma(this.frame)
 
 
 def _count_frames(frames: Iterable[Frame], plan: VideoPlan, *, begin: Fraction | None, done: int) -> Iterator[_Counted]:
@@ -242,7 +243,7 @@ def make_dataset(pictures: Iterator[Array], geometry: Geometry) -> tf.data.Datas
     plain = tf.autograph.experimental.do_not_convert
     numbers = tf.data.Dataset.counter()
     elements = numbers.map(plain(element)).take_while(plain(lambda there, _: there))
-    return device.disable_autotune(elements.map(plain(lambda _, picture: picture)))
+    return disable_autotune(elements.map(plain(lambda _, picture: picture)))
 
 
 # ------------------------------------------------------------------------------------------------ explanations
@@ -266,7 +267,7 @@ def explain_batches(
         return batch, session.explain_batch(batch.pixels) if len(batch.pixels) else ()
 
     admitted = _hold_network(batches, session, on_wait, stopping)
-    with closing(batches), closing(admitted), closing(batching.compute_batches(explain, admitted)) as answered:
+    with closing(batches), closing(admitted), closing(compute_batches(explain, admitted)) as answered:
         for batch, said in answered:
             if batch.failure is not None:
                 raise batch.failure

@@ -16,11 +16,20 @@ from pipeline.explain.sessions import Session, make_outcome
 from pipeline.explain.video_frames import DecoderReport, batch_frames, explain_batches, prefetch, read_frames
 from pipeline.explain.video_plan import VideoPart, VideoPlan, plan_video
 from pipeline.explain.video_segments import HardwareError, VideoProgress, open_raw_maps, record_explanations, render_frames, write_segments
-from pipeline.files.atomic import atomic_write, flush
-from pipeline.media import integrity, muxer, probing
+from pipeline.files import atomic_write, flush
+from pipeline.media import (
+    LONGEST_LAST_FRAME_SECONDS,
+    SegmentFile,
+    SourceTracks,
+    describe_damage,
+    find_last_frame_seconds,
+    has_jumps,
+    mux,
+    probe,
+    straighten_times,
+)
 from pipeline.records import Outcome, Progress, clock
-from pipeline.results.explanations import Explanations
-from pipeline.results.raw_maps import RawMaps
+from pipeline.results import Explanations, RawMaps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,16 +142,16 @@ def _open_journal(plan: VideoPlan) -> AbstractContextManager[Journal]:
 
 def straighten_clock(plan: VideoPlan, journal: Journal) -> VideoPlan:
     """Where the source's clock jumps, the plan reads a copy whose times run on. A part does not: its seams would show."""
-    if plan.part is not None or plan.source is None or not integrity.has_jumps(plan.source):
+    if plan.part is not None or plan.source is None or not has_jumps(plan.source):
         return plan
     straight, unfinished = journal.folder / STRAIGHTENED, journal.unfinished(".nut")
     if not straight.exists():
-        if not integrity.straighten_times(plan.source, unfinished):
+        if not straighten_times(plan.source, unfinished):
             failed = "its clock jumps, and that cannot be put right; the times are as ffmpeg gives them"
             return replace(plan, warnings=(*plan.warnings, failed))
         flush(unfinished)  # a later run takes it for the whole source
         unfinished.replace(straight)
-    source = replace(probing.probe(straight), colour=plan.source.colour, colour_tags=plan.source.colour_tags)
+    source = replace(probe(straight), colour=plan.source.colour, colour_tags=plan.source.colour_tags)
     jumps = "its clock jumps, as in joined recordings; the times run on without the jumps"
     return replace(plan, source=source, warnings=(*plan.warnings, jumps))
 
@@ -171,16 +180,16 @@ def join(
     last_seconds = _last_frame_seconds(plan, explanations) if damage is None else None
     hooks.progress(Progress(input=job.input, frames_done=explanations.frames, frames_total=explanations.frames, joining=True))
     base = Fraction(segments[0].segment.time_base)
-    original = muxer.SourceTracks(
+    original = SourceTracks(
         source=plan.source,
         audio=options.audio,
         offset_seconds=segments[0].segment.first_pts * base if options.start_seconds or options.end_seconds else None,
         end_seconds=options.end_seconds,
         last_seconds=last_seconds,
     )
-    pieces = [muxer.SegmentFile(path=path, first_pts=segment.first_pts) for path, segment in segments]
+    pieces = [SegmentFile(path=path, first_pts=segment.first_pts) for path, segment in segments]
     with atomic_write(job.output, overwrite=options.overwrite, folder=folder) as temporary:
-        said = muxer.mux(pieces, explanations.times_seconds, plan.target(base), original, temporary, folder=folder)
+        said = mux(pieces, explanations.times_seconds, plan.target(base), original, temporary, folder=folder)
         plan.check_unchanged()  # the sound was read only now
         leapt = "its clock leaps by more than any pause; the times run on without that, and sound may be out of step"
         warnings = (*plan.warnings, *([leapt] if report.leaps else ()), *said)
@@ -200,7 +209,7 @@ def publish(
     job, options = plan.job, plan.options
     if raw_maps is not None and job.maps is not None:
         raw_maps.write(job.maps, region=plan.geometry.region, overwrite=options.overwrite)
-    last_seconds = joined.last_frame_seconds or min(1 / plan.frame_rate, Fraction(probing.LONGEST_LAST_FRAME_SECONDS))
+    last_seconds = joined.last_frame_seconds or min(1 / plan.frame_rate, Fraction(LONGEST_LAST_FRAME_SECONDS))
     duration = explanations.last_seconds - explanations.first_seconds + float(last_seconds)
     outcome = make_outcome(job, session, explanations, stopwatch.started, duration_seconds=duration, warnings=joined.warnings)
     outcome = replace(outcome, extra={"encoder": plan.encoder.name, "encoders_passed_over": list(plan.encoders_passed_over)})
@@ -217,7 +226,7 @@ def _find_damage(plan: VideoPlan, explanations: Explanations, report: DecoderRep
     if plan.source is None:
         return f"{count} frame{'s are' if count > 1 else ' is'} cut off or damaged: {problem}" if count else None
     whole = not (options.start_seconds or options.end_seconds)
-    return integrity.describe_damage(plan.source, explanations.times_seconds.tolist(), (count, problem), whole=whole)
+    return describe_damage(plan.source, explanations.times_seconds.tolist(), (count, problem), whole=whole)
 
 
 def _last_frame_seconds(plan: VideoPlan, explanations: Explanations) -> Fraction | None:
@@ -227,4 +236,4 @@ def _last_frame_seconds(plan: VideoPlan, explanations: Explanations) -> Fraction
         return pictures.seconds(pictures.between(options.start_seconds, options.end_seconds)[-1:])
     if plan.source is None or options.end_seconds is not None:
         return None
-    return integrity.find_last_frame_seconds(plan.source, explanations.last_seconds)
+    return find_last_frame_seconds(plan.source, explanations.last_seconds)

@@ -16,18 +16,18 @@ from pipeline.explain.video_frames import DecoderReport
 from pipeline.explain.video_job import Stopwatch, VideoHooks, join, make_video, publish
 from pipeline.explain.video_plan import VideoPart, plan_video
 from pipeline.explain.video_segments import VideoProgress, open_raw_maps
-from pipeline.media import probing
+from pipeline.media import UNSEEKABLE
 from pipeline.options import Options
 from pipeline.records import Outcome, Progress
-from pipeline.rendering.smoothing import REFERENCE_RATE_HZ
-from pipeline.results.explanations import Explanations
+from pipeline.rendering import REFERENCE_RATE_HZ
+from pipeline.results import Explanations
 
 SEGMENTS_IN_PART = 10
 # The scale of the heat follows with 1.5 seconds at most (smoothing.RunningRange): after 12 a wrong begin is 0.03 % of itself.
 WARM_UP_SECONDS, LONGEST_WARM_UP_SECONDS = 12.0, 60.0
 FORGOTTEN = 1e-3
 # To find a time in these, all that is before has to be read.
-_READ_FROM_BEGIN = probing.UNSEEKABLE | {"mpegts", "mpeg"}
+_READ_FROM_BEGIN = UNSEEKABLE | {"mpegts", "mpeg"}
 
 
 class SeamError(HeatreelError):

@@ -8,15 +8,15 @@ from fractions import Fraction
 from importlib.metadata import version
 from typing import Any
 
-from pipeline.cam import batching, tracing
+from pipeline.cam import AT_ONCE, default_batch_size
 from pipeline.errors import ChangedError, CommandError, InputError
 from pipeline.explain.planning import Job
 from pipeline.explain.sessions import Session
-from pipeline.media import encoders, ffmpeg_process, images, resizing, segment_writer
+from pipeline.media import PICTURES_COLOUR, PICTURES_COLOUR_TAGS, Encoder, OutputVideo, choose_encoder, ffmpeg_version, images
 from pipeline.options import Options
 from pipeline.records import Colour, Geometry, VideoSource
-from pipeline.rendering.layouts import Canvas
-from pipeline.results.explanations import STATE_VERSION
+from pipeline.rendering import Canvas
+from pipeline.results import STATE_VERSION
 
 UNKNOWN_LENGTH_SECONDS = 240.0
 FRAMES_BUDGET_BYTES = 256 << 20  # what the waiting frames of all stages together may take
@@ -67,7 +67,7 @@ class VideoPlan:
     part: VideoPart | None
     geometry: Geometry
     canvas: Canvas
-    encoder: encoders.Encoder
+    encoder: Encoder
     encoders_passed_over: tuple[str, ...]
     batch_size: int
     frames_between: int
@@ -117,17 +117,17 @@ class VideoPlan:
         end = min(options.end_seconds or float("inf"), float(total / self.frame_rate))
         return max(1, round((end - (options.start_seconds or 0)) * float(self.frame_rate)))
 
-    def target(self, time_base: Fraction) -> segment_writer.OutputVideo:
+    def target(self, time_base: Fraction) -> OutputVideo:
         """What is written, by a clock of `time_base` seconds a tick."""
         source = self.job.source
-        return segment_writer.OutputVideo(
+        return OutputVideo(
             output=self.job.output,
             width_px=self.canvas.width,
             height_px=self.canvas.height,
             time_base=time_base,
             frame_rate=self.frame_rate,
             encoder=self.encoder,
-            colour_tags=source.colour_tags if source else resizing.PICTURES_COLOUR_TAGS,
+            colour_tags=source.colour_tags if source else PICTURES_COLOUR_TAGS,
             sample_aspect=source.sample_aspect if source else Fraction(1),
         )
 
@@ -180,13 +180,13 @@ def _shape(job: Job) -> VideoSource | images.ImageSequence:
 
 
 def _colour(job: Job) -> Colour:
-    return job.source.colour if job.source else resizing.PICTURES_COLOUR
+    return job.source.colour if job.source else PICTURES_COLOUR
 
 
 # ------------------------------------------------------------------------------------------------ sizes
 
 
-def _choose_canvas(job: Job, session: Session, *, hardware: bool) -> tuple[Canvas, encoders.Encoder, list[str]]:
+def _choose_canvas(job: Job, session: Session, *, hardware: bool) -> tuple[Canvas, Encoder, list[str]]:
     """Panels of the size asked for, or of the nearest that an encoder takes, with that encoder and what is to be said of it."""
     options, colour, failure = session.options, _colour(job), None
     width, height = _shape(job).width_px, _shape(job).height_px
@@ -196,7 +196,7 @@ def _choose_canvas(job: Job, session: Session, *, hardware: bool) -> tuple[Canva
         canvas = session.make_canvas(panel, colour)
         size = {"width_px": canvas.width, "height_px": canvas.height}
         try:
-            encoder = encoders.choose_encoder(options.codec, **size, crf=options.crf, preset=options.preset, hardware=hardware)
+            encoder = choose_encoder(options.codec, **size, crf=options.crf, preset=options.preset, hardware=hardware)
         except CommandError as error:
             failure = failure or error
             continue
@@ -219,16 +219,16 @@ def _choose_batch(session: Session, width: int, height: int, geometry: Geometry)
     """How many pictures the network is given at once, and how many frames that it does not see may wait for the next that it does."""
     options = session.options
     held = 3 * width * height // 2 + session.kept_bytes(geometry)
-    batches = 4 + batching.AT_ONCE + 1  # being filled, waiting, queued, rendered, and at the network, with one that is next there
+    batches = 4 + AT_ONCE + 1  # being filled, waiting, queued, rendered, and at the network, with one that is next there
     fitting = max(1, FRAMES_BUDGET_BYTES // (batches * options.every * held))
     # With --every a thousand frames may lie between two pictures for the network: they do not wait for the second.
-    return options.batch_size or min(fitting, tracing.default_batch_size()), max(1, FRAMES_BUDGET_BYTES // (batches * held))
+    return options.batch_size or min(fitting, default_batch_size()), max(1, FRAMES_BUDGET_BYTES // (batches * held))
 
 
 # ------------------------------------------------------------------------------------------------ identity
 
 
-def _collect_settings(job: Job, options: Options, canvas: Canvas, encoder: encoders.Encoder, batch_size: int) -> dict[str, Any]:
+def _collect_settings(job: Job, options: Options, canvas: Canvas, encoder: Encoder, batch_size: int) -> dict[str, Any]:
     """All that the finished pictures depend on besides the source and the model."""
     return {
         **{name: value for name, value in asdict(options).items() if name not in _NOT_IN_IDENTITY},
@@ -239,7 +239,7 @@ def _collect_settings(job: Job, options: Options, canvas: Canvas, encoder: encod
         "panel": (canvas.panel_width, canvas.panel_height),
         "batch": batch_size,
         "state": STATE_VERSION,
-        "versions": [version("heatreel"), version("tensorflow"), ffmpeg_process.ffmpeg_version()],
+        "versions": [version("heatreel"), version("tensorflow"), ffmpeg_version()],
     }
 
 

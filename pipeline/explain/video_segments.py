@@ -19,11 +19,10 @@ from pipeline.explain.segment_journal import Journal, Segment
 from pipeline.explain.sessions import Session
 from pipeline.explain.video_frames import DecoderReport, ExplainedFrame, PlacedFrame
 from pipeline.explain.video_plan import VideoPlan
-from pipeline.media import frame_reader, resizing, segment_writer
+from pipeline.media import RANGE_TOLERANCE_SECONDS, FrameResizer, ReadPosition, checksum_luma, write_segment
 from pipeline.records import Frame, Progress, Thumbnail
-from pipeline.rendering.frame_renderer import Explanation, FrameRenderer
-from pipeline.results.explanations import Explanations
-from pipeline.results.raw_maps import RawMaps
+from pipeline.rendering import Explanation, FrameRenderer
+from pipeline.results import Explanations, RawMaps
 
 
 class HardwareError(ToolError):
@@ -64,7 +63,7 @@ class VideoProgress:
     raw_maps: RawMaps | None
     renderer: FrameRenderer
     latest: Explanation | None = None
-    position: frame_reader.ReadPosition | None = None
+    position: ReadPosition | None = None
     begin: Fraction | None = None
     earlier: DecoderReport | None = None
     last_frame: Frame | None = None
@@ -86,13 +85,13 @@ class VideoProgress:
         if journal.segments:
             first, last = journal.segments[0], journal.segments[-1]
             reached = last.last_pts * Fraction(last.time_base)
-            progress.position = frame_reader.ReadPosition(frames=journal.frames, time_seconds=reached, checksum=last.checksum)
+            progress.position = ReadPosition(frames=journal.frames, time_seconds=reached, checksum=last.checksum)
             progress.begin = first.first_pts * Fraction(first.time_base)
             progress.earlier = DecoderReport(last.problems, last.problem)
         if plan.part is not None and plan.part.begin_seconds and plan.source is not None:
             # The tolerance is that of the part before, which ends before this time.
             begin = Fraction(plan.part.begin_seconds) + Fraction(plan.source.start_seconds)
-            progress.begin = begin - Fraction(frame_reader.RANGE_TOLERANCE_SECONDS)
+            progress.begin = begin - Fraction(RANGE_TOLERANCE_SECONDS)
         progress._mark_saved()
         return progress
 
@@ -137,7 +136,7 @@ def open_raw_maps(plan: VideoPlan) -> AbstractContextManager[RawMaps | None]:
 def render_frames(batches: Iterable[Sequence[ExplainedFrame]], plan: VideoPlan, progress: VideoProgress) -> Iterator[RenderedFrame]:
     """The finished pictures of explained frames, in order, all in the same memory; frames of a warm-up are only remembered."""
     renderer = progress.renderer
-    resize = resizing.FrameResizer(plan.canvas.panel_width, plan.canvas.panel_height)
+    resize = FrameResizer(plan.canvas.panel_width, plan.canvas.panel_height)
     place = max((plan.thumbnail_place(each.time_seconds) for each in progress.explanations.thumbnails), default=None)
     for placed, explanation, fresh in itertools.chain.from_iterable(batches):
         seconds, thumbnail = placed.frame.time_seconds, None
@@ -213,7 +212,7 @@ def _write_segment(
     target = plan.target(first.frame.time_base)
     video, state = journal.unfinished(target.segment_suffix), journal.unfinished(".npz")
     try:
-        sent = segment_writer.write_segment(pictures, target, video)
+        sent = write_segment(pictures, target, video)
     except ToolError as error:
         if target.encoder.hardware:
             raise HardwareError(str(error), command=error.command, stderr_tail="") from error
@@ -230,7 +229,7 @@ def _write_segment(
         time_base=str(target.time_base),
         first_pts=sent[0],
         last_pts=sent[-1],
-        checksum=frame_reader.checksum_luma(progress.last_frame),
+        checksum=checksum_luma(progress.last_frame),
         problems=said.problems,
         problem=said.problem,
         follows=first.follows,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import av
 
 from pipeline.errors import InputError, KindError
-from pipeline.files import file_types
+from pipeline.files import HEAD_BYTES, describe_other_type, detect_type, is_text, name_other_type
 from pipeline.records import Colour, VideoSource
 
 # Formats that are one file and nothing else. Playlists, scripts and captures (hls, concat, dash, image2, lavfi, sdp, vapoursynth ...)
@@ -274,10 +274,10 @@ def _explain_refusal(path: Path, reason: str, is_not: str) -> InputError:
         head = file.read(1 << 16)
     if path.name.startswith("._") and head.startswith(b"\0\5\x16\7"):
         return InputError(f"{path}: is a macOS metadata file, {is_not}")
-    other = file_types.name_other_type(head[: file_types.HEAD_BYTES])
+    other = name_other_type(head[:HEAD_BYTES])
     if other not in (None, "text"):
-        return KindError(f"{path}: {file_types.describe_other_type(other, is_not)}")
-    if file_types.is_text(head) and head[:1].isascii():
+        return KindError(f"{path}: {describe_other_type(other, is_not)}")
+    if is_text(head) and head[:1].isascii():
         if _PLAYLIST.search(head):
             return InputError(f"{path}: is a playlist, {is_not}; it would open other files or addresses", remedy="give the video itself")
         return InputError(f"{path}: is text, {is_not}", remedy="check the file")
@@ -285,7 +285,7 @@ def _explain_refusal(path: Path, reason: str, is_not: str) -> InputError:
         return InputError(f"{path}: is encrypted", remedy="it can only be read with its key")
     if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free", b"skip") and not any(kind == b"moov" for kind, _, _ in _read_boxes(path)):
         return InputError(f"{path}: its index (moov) is missing: the recording was not finished, or the file is cut off")
-    if file_types.detect_type(BytesIO(head), size_bytes=path.stat().st_size) == "image":
+    if detect_type(BytesIO(head), size_bytes=path.stat().st_size) == "image":
         return KindError(f"{path}: is a picture", remedy="use `visualize image`")
     return InputError(f"{path}: is neither a picture nor a video that ffmpeg can read ({reason})", remedy="check the file")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from pipeline.errors import CommandError
-from pipeline.files import processes
+from pipeline.files import count_cores
 
 
 def use_device(device: str, *, cores: int | None = None, at_once: int = 1) -> str:
@@ -29,7 +29,7 @@ def use_device(device: str, *, cores: int | None = None, at_once: int = 1) -> st
     for gpu in chosen:
         tf.config.experimental.set_memory_growth(gpu, True)
     # The thread that runs a batch's graph computes too. With one besides on two cores, each has a batch to itself: 8 % less processor time.
-    tf.config.threading.set_intra_op_parallelism_threads(max(1, (cores or processes.count_cores()) - at_once + 1))
+    tf.config.threading.set_intra_op_parallelism_threads(max(1, (cores or count_cores()) - at_once + 1))
     return f"gpu:{index}" if chosen else "cpu"
 
 

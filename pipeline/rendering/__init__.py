@@ -1,1 +1,5 @@
 """A frame and its explanation become a picture: heat, label, layout."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,7 +13,7 @@ from pipeline.options import Options
 from pipeline.records import ClassGroup, ClassName, Frame, Geometry, Thumbnail
 from pipeline.rendering import compositing, heat_blending, label_box, scene_cuts, smoothing, steady_title
 from pipeline.rendering.layouts import Canvas
-from pipeline.results.explanations import top_predictions
+from pipeline.results import top_predictions
 
 THUMBNAIL_PX = 180
 

@@ -1,1 +1,5 @@
 """Pages and charts to look at. Alone knows Jinja and Matplotlib."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

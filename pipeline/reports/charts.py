@@ -22,9 +22,9 @@ from matplotlib.ticker import MaxNLocator
 
 from pipeline.arrays import Array
 from pipeline.errors import CommandError
-from pipeline.files.atomic import atomic_write
+from pipeline.files import atomic_write
 from pipeline.records import printable
-from pipeline.rendering.fonts import open_font_file
+from pipeline.rendering import open_font_file
 
 
 @dataclass(frozen=True, kw_only=True)

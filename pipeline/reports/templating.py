@@ -20,7 +20,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
-from pipeline.files.atomic import atomic_write
+from pipeline.files import atomic_write
 from pipeline.records import printable
 from pipeline.reports import timeline
 from pipeline.reports.timeline import chart_note

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pipeline.arrays import Array
-from pipeline.rendering.fonts import Weight, load_font
+from pipeline.rendering import Weight, load_font
 
 BINS, LANES = 600, 8
 LANE_PX, GAP_PX = 26, 8  # a ribbon at full score, and the room above it

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.arrays import Array
 from pipeline.errors import CommandError
-from pipeline.files.atomic import atomic_write
+from pipeline.files import atomic_write
 from pipeline.records import ClassName, LabelInterval, Thumbnail, printable
 from pipeline.reports import timeline
 from pipeline.reports.templating import embed_data, embed_picture, load_templates, quote_path, write_page

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.arrays import Array
 from pipeline.errors import OutputError
-from pipeline.files.atomic import atomic_write
+from pipeline.files import atomic_write
 
 
 class RawMaps:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from pipeline.files.atomic import atomic_write
+from pipeline.files import atomic_write
 from pipeline.records import ClassGroup, ClassName, Outcome
 from pipeline.results.explanations import Explanations
 

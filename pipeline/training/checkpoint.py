@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.arrays import Array
 from pipeline.errors import CommandError
-from pipeline.files.atomic import atomic_write
+from pipeline.files import atomic_write
 from pipeline.training.training_setup import Row
 
 _FACTS = ("phase", "waited", "mark", "history", "best")

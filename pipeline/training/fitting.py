@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.arrays import Array
-from pipeline.cam import explainer
-from pipeline.datasets.pixel_cache import PixelCache
-from pipeline.models import batch_norm_folding, network
+from pipeline.cam import make_feature_extractor
+from pipeline.datasets import PixelCache
+from pipeline.models import fold_batch_norms, split_model
 from pipeline.training.checkpoint import TrainingState, save_checkpoint
 from pipeline.training.model_file import save_model
 from pipeline.training.trainable_network import TrainableNetwork
@@ -49,7 +49,7 @@ def extract_features(setup: TrainingSetup) -> Features:
 
 def make_extractor(net: TrainableNetwork) -> Extract:
     """From pixels uint8 (batch, height, width, 3) to features float32 (batch, channels): each channel's mean over the base's output."""
-    describe = explainer.make_feature_extractor(batch_norm_folding.fold_batch_norms(network.split_model(net.whole)))
+    describe = make_feature_extractor(fold_batch_norms(split_model(net.whole)))
     return lambda pixels: describe(pixels)[1]
 
 

@@ -6,8 +6,8 @@ from importlib.metadata import version
 
 import keras
 
-from pipeline.files.atomic import atomic_write
-from pipeline.models import metadata
+from pipeline.files import atomic_write
+from pipeline.models import ModelMetadata, add_metadata
 from pipeline.training.checkpoint import TrainingState
 from pipeline.training.training_setup import TrainingSetup
 
@@ -16,12 +16,12 @@ def save_model(setup: TrainingSetup, state: TrainingState, *, finished: bool) ->
     """Write the network as it is now, with its metadata, under its final name. Raises OutputError."""
     with atomic_write(setup.plan.output, overwrite=True) as temporary:
         setup.network.whole.save(temporary)
-        metadata.add_metadata(temporary, _describe(setup, state, finished=finished))
+        add_metadata(temporary, _describe(setup, state, finished=finished))
 
 
-def _describe(setup: TrainingSetup, state: TrainingState, *, finished: bool) -> metadata.ModelMetadata:
+def _describe(setup: TrainingSetup, state: TrainingState, *, finished: bool) -> ModelMetadata:
     entry = setup.entry
-    return metadata.ModelMetadata(
+    return ModelMetadata(
         labels=setup.plan.data.labels,
         base=entry.name,
         input_px=entry.input_px,

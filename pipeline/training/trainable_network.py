@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from pipeline.models import loading, zoo
-from pipeline.models.pixel_normalization import CAFFE_MEAN_BGR, TORCH_MEAN, TORCH_STD
+from pipeline.models import CAFFE_MEAN_BGR, TORCH_MEAN, TORCH_STD, build_backbone, zoo
 from pipeline.options import ModelChoice, Pixels, Recipe
 
 UNITS, DROPOUT = 64, 0.5  # of the classifier's hidden layer
@@ -29,7 +28,7 @@ def build_network(entry: zoo.ZooEntry, recipe: Recipe, classes: int) -> Trainabl
 
     Raises ModelError as load_classifier does.
     """
-    base = loading.build_backbone(ModelChoice(model=entry.name, weights=recipe.weights))
+    base = build_backbone(ModelChoice(model=entry.name, weights=recipe.weights))
     base.trainable = False
     dense = _make_classifier_layers(classes, recipe.seed)
     classifier = keras.Sequential([keras.Input((base.output.shape[-1],)), *dense])

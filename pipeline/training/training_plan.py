@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.datasets import class_folders
+from pipeline.datasets import Dataset, check_trainable, load_dataset, split_dataset
 from pipeline.errors import CommandError, OutputError
-from pipeline.explain import segment_journal
-from pipeline.files import output_paths
-from pipeline.models import metadata, zoo
+from pipeline.explain import folder_of
+from pipeline.files import check_output
+from pipeline.models import read_metadata, zoo
 from pipeline.options import Recipe
 
 TRAINING_STATE = "state.npz"  # what an interrupted training goes on from, in the hidden folder of its output
@@ -19,7 +19,7 @@ TRAINING_STATE = "state.npz"  # what an interrupted training goes on from, in th
 class TrainingPlan:
     """A training that can start: the pictures with their parts, and where the model and its learning curve go."""
 
-    data: class_folders.Dataset
+    data: Dataset
     recipe: Recipe
     output: Path
     curve: Path
@@ -38,9 +38,9 @@ def plan_training(root: Path, *, output: Path | None, recipe: Recipe, resume: bo
         raise CommandError(f"--output {output}: a model is written as .keras", remedy="name a file that ends so")
     curve = output.with_name(f"{output.stem}_learning_curve.png")
     _check_outputs(output, curve, resume=resume, overwrite=overwrite)
-    found = class_folders.load_dataset(root, max_megapixels=recipe.max_megapixels)
-    class_folders.check_trainable(found)
-    data = class_folders.split_dataset(found, val=recipe.val, seed=recipe.seed)
+    found = load_dataset(root, max_megapixels=recipe.max_megapixels)
+    check_trainable(found)
+    data = split_dataset(found, val=recipe.val, seed=recipe.seed)
     return TrainingPlan(data=data, recipe=recipe, output=output, curve=curve, resume=resume)
 
 
@@ -53,10 +53,10 @@ def _check_base(recipe: Recipe) -> None:
 
 def _check_outputs(output: Path, curve: Path, *, resume: bool, overwrite: bool) -> None:
     """The files of an interrupted training may be replaced where it goes on."""
-    goes_on = resume and (segment_journal.folder_of(output) / TRAINING_STATE).is_file()
-    card = metadata.read_metadata(output) if output.is_file() else None
+    goes_on = resume and (folder_of(output) / TRAINING_STATE).is_file()
+    card = read_metadata(output) if output.is_file() else None
     unfinished = card is not None and not card.finished
     if unfinished and not (goes_on or overwrite):
         raise OutputError(f"{output}: a training of it was interrupted", remedy="add --resume to go on, or --overwrite to begin anew")
     for path in (output, curve):
-        output_paths.check_output(path, sources=frozenset(), overwrite=overwrite or (goes_on and unfinished))
+        check_output(path, sources=frozenset(), overwrite=overwrite or (goes_on and unfinished))

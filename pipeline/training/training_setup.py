@@ -12,8 +12,7 @@ import keras
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.datasets.class_folders import Part
-from pipeline.datasets.labelled_pictures import CachedDataset
+from pipeline.datasets import CachedDataset, Part
 from pipeline.models import zoo
 from pipeline.options import ModelChoice
 from pipeline.training.trainable_network import TrainableNetwork

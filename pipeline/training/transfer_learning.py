@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.datasets import class_folders
-from pipeline.datasets.labelled_pictures import CachedDataset, cache_pixels, warn_of_duplicates
-from pipeline.evaluation import metrics
-from pipeline.explain import segment_journal
-from pipeline.files.locks import lock_folder
-from pipeline.models import input_geometry, zoo
-from pipeline.reports import charts
+from pipeline.datasets import CachedDataset, cache_pixels, class_weights, warn_of_duplicates
+from pipeline.evaluation import wilson_interval
+from pipeline.explain import folder_of
+from pipeline.files import lock_folder
+from pipeline.models import frame_geometry, zoo
+from pipeline.reports import draw_learning_curve
 from pipeline.training.checkpoint import TrainingState, load_checkpoint
 from pipeline.training.fitting import extract_features, fine_tune, fit
 from pipeline.training.model_file import save_model
@@ -90,7 +89,7 @@ def train(plan: TrainingPlan, watcher: Watcher) -> TrainingResult:
 @contextmanager
 def _open_folder(plan: TrainingPlan) -> Iterator[Path]:
     """The hidden folder of the output. It is removed at the end; after an interruption the checkpoint stays, where there is one."""
-    folder = segment_journal.folder_of(plan.output)
+    folder = folder_of(plan.output)
     with lock_folder(folder, plan.output):
         try:
             shutil.rmtree(folder / "pictures", ignore_errors=True)
@@ -108,9 +107,7 @@ def _open_folder(plan: TrainingPlan) -> Iterator[Path]:
 def _cache_pictures(plan: TrainingPlan, folder: Path, watcher: Watcher) -> CachedDataset:
     entry = zoo.find_entry(plan.recipe.base)
     size = (entry.input_px, entry.input_px)
-    fit_whole = functools.partial(
-        input_geometry.frame_geometry, fit="whole", input_px=size, short_side_px=entry.short_side_px, stride=entry.stride
-    )
+    fit_whole = functools.partial(frame_geometry, fit="whole", input_px=size, short_side_px=entry.short_side_px, stride=entry.stride)
     limit = plan.recipe.max_megapixels
     return cache_pixels(plan.data, fit_whole, folder / "pictures", max_megapixels=limit, progress=watcher.read)
 
@@ -122,7 +119,7 @@ def _set_up(plan: TrainingPlan, pictures: CachedDataset, folder: Path, watcher: 
         entry=entry,
         pictures=pictures,
         network=build_network(entry, plan.recipe, len(plan.data.labels)),
-        class_weights=class_folders.class_weights(pictures.labels("train").tolist(), uneven=UNEVEN),
+        class_weights=class_weights(pictures.labels("train").tolist(), uneven=UNEVEN),
         folder=folder,
         watcher=watcher,
     )
@@ -152,12 +149,12 @@ def _save(setup: TrainingSetup, state: TrainingState, started: float) -> Trainin
         val=val_count,
         history=state.history,
         best=best,
-        interval=metrics.wilson_interval(round(best["val_accuracy"] * val_count), val_count),
+        interval=wilson_interval(round(best["val_accuracy"] * val_count), val_count),
         elapsed_seconds=time.perf_counter() - started,
         unreadable=[*plan.data.unreadable, *pictures.unreadable],
         warnings=warnings,
     )
     setup.network.whole.set_weights(state.kept)
     save_model(setup, state, finished=True)
-    charts.draw_learning_curve(plan.curve, state.history, title=plan.output.name, overwrite=True)
+    draw_learning_curve(plan.curve, state.history, title=plan.output.name, overwrite=True)
     return result

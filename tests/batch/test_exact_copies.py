@@ -15,8 +15,7 @@ import pytest
 from support.archives import call_batch, picture, run_batch, states, status, tree
 from support.commands import call
 
-from pipeline.batch import archive, index_search
-from pipeline.batch import status_report as standing
+from pipeline.batch import archive, index_search, status_report as standing
 from pipeline.batch.scanning import exact_copies, walk
 from pipeline.batch.scanning.rules import Rules
 from pipeline.batch.store.changes import Failed, Finished, Retry, SourceChanged

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.batch.messages import TASKS_AT_ONCE, Advanced, Broken, Event, Lost, Ready, Result, Setup, Task
-from pipeline.files import processes
+from pipeline.files import count_cores
 from pipeline.records import Progress
 
 MOST_STARTS = 3  # of a worker that dies each time before it has its model
@@ -31,7 +31,7 @@ def choose_worker_count() -> int:
     gpus = count_gpus()
     if gpus:
         return gpus
-    return max(1, min(processes.count_cores() // CORES, _memory_bytes() // MEMORY_BYTES))
+    return max(1, min(count_cores() // CORES, _memory_bytes() // MEMORY_BYTES))
 
 
 def count_gpus() -> int:
@@ -193,9 +193,9 @@ def _receive(pipe: Connection, inbox: queue.SimpleQueue[Task], draining: threadi
             else:
                 draining.set()
     except (EOFError, OSError):
-        from pipeline.media import ffmpeg_process
+        from pipeline.media import kill_all
 
-        ffmpeg_process.kill_all()
+        kill_all()
         os._exit(1)  # the batch is dead: what is made for nobody would stand in the next one's way
 
 

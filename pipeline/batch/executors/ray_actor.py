@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pipeline.batch.executors.ray_worker_life import Hello
 from pipeline.batch.messages import Broken, Result, Setup, Task
 from pipeline.errors import HeatreelError
-from pipeline.files.processes import Process
+from pipeline.files import Process
 from pipeline.records import Progress
 
 

@@ -41,7 +41,7 @@ from pipeline.batch.executors.ray_worker_life import (
 )
 from pipeline.batch.messages import TASKS_AT_ONCE, Broken, Event, Executor, Setup, Task
 from pipeline.errors import CommandError, HeatreelError
-from pipeline.files import processes
+from pipeline.files import is_running
 from pipeline.models import zoo
 
 ANSWER_SECONDS = 10.0  # a head's port answers by then, or nobody is there
@@ -280,7 +280,7 @@ class RayExecutor:
             return Reported(frames=value)
         if isinstance(value, Broken):
             return NotOpened(broken=value)
-        return Opened(pid=value.pid if processes.is_running(value) is not None else None)
+        return Opened(pid=value.pid if is_running(value) is not None else None)
 
     def _read_error(self, call: PendingCall, error: Exception) -> Refused:
         exceptions = self._ray.exceptions

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.batch.messages import Advanced, Broken, Event, Lost, Ready, Result, Timings
-from pipeline.files.processes import Process
+from pipeline.files import Process
 
 Question = Literal["hello", "open", "do", "progress"]
 

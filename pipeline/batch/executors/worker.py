@@ -13,16 +13,25 @@ from typing import Any
 import tensorflow as tf
 
 from pipeline.batch.messages import How, Result, Setup, Task
-from pipeline.cam import batching
+from pipeline.cam import AT_ONCE
 from pipeline.errors import BusyError, ChangedError, HeatreelError, InputError, Stopped, ToolError, is_disk_full
-from pipeline.explain import image_job, planning, result_pages, segment_journal, sessions, video_job, video_parts
-from pipeline.explain.sessions import Session
-from pipeline.files.atomic import atomic_write
-from pipeline.models import class_names, device, loading
+from pipeline.explain import (
+    SeamError,
+    Session,
+    discard,
+    join_parts,
+    open_session,
+    parts_of,
+    plan_task,
+    render_part,
+    visualize_image,
+    visualize_video,
+    write_video_extras,
+)
+from pipeline.files import atomic_write
+from pipeline.models import find_kinds, load_classifier, use_device
 from pipeline.records import ClassName, Found, KindInterval, LabelInterval, Outcome, Progress
-from pipeline.results.explanations import Explanations
-from pipeline.results.intervals import find_kind_intervals, find_label_intervals
-from pipeline.results.tables import write_predictions
+from pipeline.results import Explanations, find_kind_intervals, find_label_intervals, write_predictions
 
 
 class Worker:
@@ -30,10 +39,10 @@ class Worker:
 
     def __init__(self, setup: Setup) -> None:
         """Raises CommandError and ModelError as load_classifier and open_session do."""
-        self.device = device.use_device(setup.device, cores=setup.cores, at_once=batching.AT_ONCE)
-        self.session = replace(sessions.open_session(loading.load_classifier(setup.choice), setup.options), network_lock=threading.Lock())
+        self.device = use_device(setup.device, cores=setup.cores, at_once=AT_ONCE)
+        self.session = replace(open_session(load_classifier(setup.choice), setup.options), network_lock=threading.Lock())
         self._settings = setup.settings
-        self._kinds = class_names.find_kinds(self.session.classifier.classes)
+        self._kinds = find_kinds(self.session.classifier.classes)
 
     def do(self, task: Task, *, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:
         """Do a task to its end, or to the next segment's when `stopping` says so; `progress` is told how far it is."""
@@ -49,29 +58,29 @@ class Worker:
     def _run(self, task: Task, progress: Callable[[Progress], None], stopping: Callable[[], bool]) -> Result:
         before = _read_receipt(task, self._settings)
         if before is not None:
-            segment_journal.discard(task.output)  # what was killed between the two left its folder
+            discard(task.output)  # what was killed between the two left its folder
             return before
         _check_as_found(task.found)
         options = replace(self.session.options, overwrite=task.overwrite)
         session = replace(self.session, options=options)
-        job = planning.plan_task(task.found.path, kind=task.found.kind, output=task.output, maps=task.maps, options=options)
+        job = plan_task(task.found.path, kind=task.found.kind, output=task.output, maps=task.maps, options=options)
         if job.is_still:
-            outcome, track = image_job.visualize_image(job, session)
+            outcome, track = visualize_image(job, session)
             _write_poster(task, track)
             return self._result(task, outcome, track)
         before_publish = self._before_publish(task, session)
-        divided = [] if task.undivided else video_parts.parts_of(job, options)
+        divided = [] if task.undivided else parts_of(job, options)
         if (task.part is not None and task.part >= len(divided)) or (task.parts and task.parts != len(divided)):
-            raise video_parts.SeamError(f"{job.input}: its parts are not those that it would have now")
+            raise SeamError(f"{job.input}: its parts are not those that it would have now")
         if task.parts:
-            outcome, track = video_parts.join_parts(job, session, divided, before_publish=before_publish)
+            outcome, track = join_parts(job, session, divided, before_publish=before_publish)
         elif task.part is not None:
-            frames, seconds = video_parts.render_part(job, session, divided[task.part], progress=progress, stopping=stopping)
+            frames, seconds = render_part(job, session, divided[task.part], progress=progress, stopping=stopping)
             return Result(token=task.token, how="part", frames=frames, outcome={"elapsed_seconds": seconds})
         elif divided:
             return Result(token=task.token, how="parts", bounds=[(part.begin_seconds, part.end_seconds) for part in divided])
         else:
-            outcome, track = video_job.visualize_video(job, session, progress=progress, before_publish=before_publish, stopping=stopping)
+            outcome, track = visualize_video(job, session, progress=progress, before_publish=before_publish, stopping=stopping)
         return self._result(task, outcome, track)
 
     def _before_publish(self, task: Task, session: Session) -> Callable[[Outcome, Explanations, Path], None]:
@@ -82,7 +91,7 @@ class Worker:
                 classes, targets = session.classifier.classes, session.targets
                 write_predictions(task.predictions, [track], classes, targets=targets, overwrite=True, name_inputs=False)
             if task.poster is not None:
-                result_pages.write_video_extras(outcome, track, session, command=task.command, overwrite=True)
+                write_video_extras(outcome, track, session, command=task.command, overwrite=True)
                 _write_poster(task, track)
             if task.receipt is not None:
                 result = self._result(task, outcome, track)
@@ -131,7 +140,7 @@ def _explain_error(task: Task, error: HeatreelError | OSError) -> Result:
     """What an error comes to. One for which the source may be blamed is none, where that is not what was found any more."""
     if isinstance(error, Stopped):
         return Result(token=task.token, how="stopped")
-    if isinstance(error, video_parts.SeamError):
+    if isinstance(error, SeamError):
         return _result(task, error, how="seam")
     if isinstance(error, BusyError):
         return _result(task, error, how="busy")

@@ -14,7 +14,7 @@ from pipeline.batch.scanning import walk
 from pipeline.batch.scanning.exact_copies import CopyFinder
 from pipeline.batch.scanning.walk import PassedOver
 from pipeline.batch.store.rows import Entry, Standing
-from pipeline.explain import segment_journal
+from pipeline.explain import discard
 from pipeline.records import Found
 
 LISTED_AT_ONCE = 200
@@ -83,7 +83,7 @@ class Listing:
         if below:
             self._summary.missing = run.store.entries.close_listing(run=run.number, settings=run.settings, below=[*below])
             for row in run.store.jobs(["missing"], run.settings):
-                segment_journal.discard(run.output / os.fsdecode(row.output))
+                discard(run.output / os.fsdecode(row.output))
         self._found, self._looking = None, self._copies.read_rest()
 
     def look_for_copies(self) -> None:

@@ -9,8 +9,7 @@ import os
 import stat
 from typing import Literal
 
-from pipeline.files import file_types
-from pipeline.files.file_types import JPEG_STREAM_SUFFIXES, PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from pipeline.files import HEAD_BYTES, JPEG_STREAM_SUFFIXES, PICTURE_SUFFIXES, VIDEO_SUFFIXES, detect_type, is_text
 
 MEDIA_SUFFIXES = frozenset((*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
 # Their containers can hold video, and then it is the cover.
@@ -50,10 +49,10 @@ def detect_kind(path: str, suffix: str, size_bytes: int) -> Literal["video", "im
         try:
             # Not to wait for a writer, should it have become a named pipe.
             with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-                said = file_types.detect_type(file, size_bytes=size_bytes)
+                said = detect_type(file, size_bytes=size_bytes)
                 if said is None and suffix in _SOURCE_CODE_SUFFIXES:
                     file.seek(0)
-                    text = file_types.is_text(file.read(file_types.HEAD_BYTES))
+                    text = is_text(file.read(HEAD_BYTES))
         except OSError:
             pass
     if said is not None:  # a bare stream of JPEGs begins as a JPEG does

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipeline.batch.scanning.folder import list_folder, sort_naturally
 from pipeline.errors import CommandError
-from pipeline.files import file_types
+from pipeline.files import explain_no_file
 
 
 def expand_sources(arguments: Sequence[str]) -> list[Path]:
@@ -27,7 +27,7 @@ def expand_sources(arguments: Sequence[str]) -> list[Path]:
     for argument in arguments:
         if argument.startswith("@"):
             paths.extend(_read_list(argument))
-        elif _explain_missing(argument) is not None and glob.has_magic(argument) and not file_types.explain_no_file(argument):
+        elif _explain_missing(argument) is not None and glob.has_magic(argument) and not explain_no_file(argument):
             paths.extend(_match_pattern(argument))
         else:
             paths.append(_check_exists(argument))
@@ -51,7 +51,7 @@ def _explain_missing(path: str) -> str | None:
 def _check_exists(path: str, *, within: str = "") -> Path:
     why = _explain_missing(path)
     if why is not None:
-        why = file_types.explain_no_file(path) or why
+        why = explain_no_file(path) or why
         raise CommandError(f"{within}{path or repr(path)}: {why}")
     return Path(path)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.batch.store import schema
 from pipeline.errors import OutputError, is_disk_full
-from pipeline.files.disk_space import find_disk_full
+from pipeline.files import find_disk_full
 
 _OPENING_SECONDS, _BUSY_SECONDS = 5.0, 30.0  # how long another's transaction is waited for
 CHUNK_ROWS = 1000  # of a long list that are read at once

@@ -17,7 +17,7 @@ from pipeline.batch.store.job_changes import FILE, PART
 from pipeline.batch.store.rows import Lease, State, part_of, storable, stored_part, utc_now
 from pipeline.batch.store.runs import stop_waiting
 from pipeline.batch.store.seen_index import write_intervals
-from pipeline.files.processes import Process
+from pipeline.files import Process
 
 _LEASED = ("job", "relative", "kind", "size_bytes", "output", "begin_seconds", "end_seconds", "errors", "crashes")
 _NEXT_READY = """

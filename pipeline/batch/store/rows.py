@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, overload
 
-from pipeline.files.processes import Process
+from pipeline.files import Process
 from pipeline.records import Found
 
 State = Literal["ready", "running", "waiting", "split", "done", "failed", "missing", "stale", "copy"]

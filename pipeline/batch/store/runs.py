@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pipeline.batch.store import job_changes
 from pipeline.batch.store.database import Database
 from pipeline.batch.store.rows import LostJob, RunRow, storable, utc_now
-from pipeline.files.processes import Process, is_running
+from pipeline.files import Process, is_running
 
 
 class Runs:

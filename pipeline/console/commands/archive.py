@@ -10,9 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.batch import archive
-from pipeline.batch.archive import Request
-from pipeline.batch.scanning import rules
+from pipeline.batch import Request, Rules, parse_shard, parse_size, survey
 from pipeline.console import displays, lines, outcome_report
 from pipeline.console.command_options import ArchiveFileOptions, ArchiveRunOptions, SearchOptions, WorkerOptions
 from pipeline.console.terminal import Terminal, typed_command
@@ -21,9 +19,7 @@ from pipeline.options import ModelChoice, Options
 from pipeline.records import printable
 
 if TYPE_CHECKING:
-    from pipeline.batch.index_search import Hit
-    from pipeline.batch.messages import Executor, Setup
-    from pipeline.batch.progress import Summary
+    from pipeline.batch import Executor, Hit, Setup, Summary
 
 # ------------------------------------------------------------------------------------------------ batch
 
@@ -40,11 +36,11 @@ def make_request(
     device: str,
 ) -> Request:
     """What a batch is asked for. Raises CommandError for a value that is none."""
-    chosen = rules.Rules(
+    chosen = Rules(
         include=files.include,
         exclude=files.exclude,
-        max_size_bytes=None if files.max_size is None else rules.parse_size(files.max_size),
-        shard=None if shard is None else rules.parse_shard(shard),
+        max_size_bytes=None if files.max_size is None else parse_size(files.max_size),
+        shard=None if shard is None else parse_shard(shard),
     )
     return Request(
         sources=sources,
@@ -65,7 +61,7 @@ def make_request(
 def list_archive(request: Request, terminal: Terminal) -> None:
     """How each file of the archive stands, and how many stand so; nothing is made or changed."""
     counts: Counter[str] = Counter()
-    for standing, relative, size_bytes, reason in archive.survey(request):
+    for standing, relative, size_bytes, reason in survey(request):
         if terminal.unread:  # nothing is made here, so there is nothing to go on for
             return
         counts[standing] += 1
@@ -77,19 +73,19 @@ def list_archive(request: Request, terminal: Terminal) -> None:
 
 def run_archive(request: Request, workers: WorkerOptions, terminal: Terminal, *, opens: bool) -> None:
     """Make what is to be made, and say what came of it. Raises as `_finish`."""
-    from pipeline.batch import scheduler
+    from pipeline import batch
 
     def open_executor(setup: Setup, log: Path) -> Executor:
         if workers.engine == "ray":
-            from pipeline.batch.executors import ray_executor
+            from pipeline import batch
 
-            return ray_executor.open_executor(setup, workers.workers, address=workers.address)
-        from pipeline.batch.executors import local_executor
+            return batch.open_executor(setup, workers.workers, address=workers.address)
+        from pipeline.batch import LocalExecutor, choose_worker_count
 
-        return local_executor.LocalExecutor(setup, workers.workers or local_executor.choose_worker_count(), log=log)
+        return LocalExecutor(setup, workers.workers or choose_worker_count(), log=log)
 
     with displays.open_batch(terminal) as display:
-        summary = scheduler.run(request, open_executor=open_executor, watcher=display, stopping=lambda: terminal.stopped_by is not None)
+        summary = batch.run(request, open_executor=open_executor, watcher=display, stopping=lambda: terminal.stopped_by is not None)
     pages = [request.output / summary.page.name] if request.options.report and summary.page else []  # as the user calls it
     places = (("outputs", request.output if summary.done or summary.done_before else None), ("raw maps", request.maps))
     files = [*((kind, path) for kind, path in places if path is not None and path.exists()), *(("page", page) for page in pages)]
@@ -122,9 +118,9 @@ def finish_archive(terminal: Terminal, summary: Summary, *, files: Sequence[tupl
 
 def search_archive(output: Path, query: str, asked: SearchOptions, terminal: Terminal, *, clip: Path | None, overwrite: bool) -> None:
     """Print the hits, the best first, and cut them out where `clip` names a folder. Raises typer.Exit where one cannot be cut."""
-    from pipeline.batch import index_search
+    from pipeline.batch import search
 
-    hits = index_search.search(output, query, min_score=asked.min_score, min_seconds=asked.min_seconds, limit=asked.limit)
+    hits = search(output, query, min_score=asked.min_score, min_seconds=asked.min_seconds, limit=asked.limit)
     if not hits:
         terminal.say("nothing was found")
     for hit in hits:
@@ -134,12 +130,12 @@ def search_archive(output: Path, query: str, asked: SearchOptions, terminal: Ter
 
 
 def _cut_clips(hits: Sequence[Hit], folder: Path, terminal: Terminal, *, overwrite: bool) -> None:
-    from pipeline.batch import index_search
+    from pipeline.batch import cut_clip
 
     failures = []
     for hit in hits:
         try:
-            cut = index_search.cut_clip(hit, folder, overwrite=overwrite)
+            cut = cut_clip(hit, folder, overwrite=overwrite)
         except HeatreelError as error:
             failures.append(str(error))
             continue

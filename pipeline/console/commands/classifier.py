@@ -7,19 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import models
 from pipeline.console import displays, lines, outcome_report
 from pipeline.console.command_options import AnalysisOptions
 from pipeline.console.commands import explain
 from pipeline.console.terminal import Terminal, typed_command
 from pipeline.errors import HeatreelError
-from pipeline.evaluation import analysis_plan
-from pipeline.models import class_names, zoo
+from pipeline.evaluation import plan_analysis
+from pipeline.models import imagenet_classes, zoo
 from pipeline.options import DEFAULT_MODEL, ModelChoice, Options
 from pipeline.records import ClassName, printable
 
 if TYPE_CHECKING:
-    from pipeline.training.training_plan import TrainingPlan
-    from pipeline.training.transfer_learning import TrainingResult
+    from pipeline.training import TrainingPlan, TrainingResult
 
 # ------------------------------------------------------------------------------------------------ train and analyze
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 def run_training(plan: TrainingPlan, terminal: Terminal, *, device: str) -> None:
     """Train, and say what came of it."""
     with terminal.passing(f"loading the model {plan.recipe.base}"), terminal.starting_up():
-        from pipeline.models.device import use_device
-        from pipeline.training import transfer_learning
+        from pipeline.models import use_device
+        from pipeline.training import train
 
     terminal.say(f"running on {use_device(device)}", only_verbose=True)
     with displays.open_training(terminal, plan.output) as display:
-        trained = transfer_learning.train(plan, display)
+        trained = train(plan, display)
     put_trained(terminal, trained)
 
 
@@ -50,25 +50,25 @@ def run_analysis(
     data: Path, choice: ModelChoice, options: Options, asked: AnalysisOptions, terminal: Terminal, *, device: str, opens: bool
 ) -> None:
     """Look at every picture of the folder, write the page, and say what was found."""
-    from pipeline.cam import batching
-    from pipeline.rendering.heat_blending import colormap
+    from pipeline.cam import AT_ONCE
+    from pipeline.rendering import colormap
 
     zoo.check_choice(choice, ())
     colormap(options.colormap)
-    plan = analysis_plan.plan_analysis(data, output=asked.output, threshold=asked.threshold, examples=asked.examples, options=options)
+    plan = plan_analysis(data, output=asked.output, threshold=asked.threshold, examples=asked.examples, options=options)
     with terminal.passing(f"loading the model {explain.model_name(choice)}"):
         with terminal.starting_up():
-            from pipeline.evaluation import analysis
+            from pipeline.evaluation import analyze
 
-        session = explain.open_session(choice, options, terminal, device=device, at_once=batching.AT_ONCE)
-    found = analysis.analyze(plan, session, choice=choice, command=typed_command(), counter=terminal.counter)
+        session = explain.open_session(choice, options, terminal, device=device, at_once=AT_ONCE)
+    found = analyze(plan, session, choice=choice, command=typed_command(), counter=terminal.counter)
     put_analysis(terminal, found.as_json())
     outcome_report.open_files(terminal, [found.page] if opens else ())
 
 
 def put_analysis(terminal: Terminal, found: dict[str, Any]) -> None:
     """What an analysis has found: JSON or lines on stdout."""
-    from pipeline.evaluation.analysis_plan import ANALYSIS_FILES
+    from pipeline.evaluation import ANALYSIS_FILES
 
     for warning in found["warnings"]:
         terminal.say(printable(f"warning: {warning}"))
@@ -93,9 +93,9 @@ def show_model(choice: ModelChoice, input_size: tuple[int, int] | None, terminal
     zoo.check_choice(choice, ())
     with terminal.passing(f"loading the model {explain.model_name(choice)}"):
         with terminal.starting_up():
-            from pipeline.models import summary
+            from pipeline.models import summarize_model
 
-        shown = summary.summarize_model(choice, input_size)
+        shown = summarize_model(choice, input_size)
     terminal.put_record(shown, lines.summary_lines(shown))
 
 
@@ -107,14 +107,14 @@ def list_classes(choice: ModelChoice, word: str | None, terminal: Terminal) -> N
     if word is None and not zoo.is_known_model(choice.model):
         choice, word = replace(choice, model=DEFAULT_MODEL), choice.model
     zoo.check_choice(choice, ())
-    classes: Sequence[ClassName] = class_names.imagenet_classes()
+    classes: Sequence[ClassName] = imagenet_classes()
     if zoo.is_model_file(choice.model):
         with terminal.passing(f"loading the model {explain.model_name(choice)}"):
             with terminal.starting_up():
-                from pipeline.models import loading
+                from pipeline.models import load_classifier
 
-            classes = loading.load_classifier(choice).classes
-    listing = class_names.list_classes(classes, word)
+            classes = load_classifier(choice).classes
+    listing = models.list_classes(classes, word)
     terminal.put_record({"model": choice.model, **listing}, lines.class_lines(listing))
 
 
@@ -122,12 +122,12 @@ def fetch_weights(names: Sequence[str], terminal: Terminal) -> None:
     """Download the ImageNet weights of these models. Raises ModelError for an unknown name, typer.Exit where a download fails."""
     entries = [zoo.find_entry(name) for name in names]
     with terminal.starting_up():
-        from pipeline.models import loading
+        from pipeline import models
 
     failures = []
     for entry in entries:
         try:
-            terminal.say(f"{entry.name}: {loading.fetch_weights(entry)}")
+            terminal.say(f"{entry.name}: {models.fetch_weights(entry)}")
         except HeatreelError as error:
             failures.append(str(error))
     outcome_report.fail(failures)

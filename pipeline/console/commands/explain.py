@@ -7,25 +7,23 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cam import batching
+from pipeline.cam import AT_ONCE
 from pipeline.console import outcome_report
 from pipeline.console.command_options import TableOptions
 from pipeline.console.signals import exit_code_of
 from pipeline.console.terminal import Terminal, typed_command
 from pipeline.errors import CommandError, HeatreelError, Stopped, ToolError
-from pipeline.explain import planning
-from pipeline.explain.planning import Job, Refusal, Skipped
-from pipeline.files import output_paths
+from pipeline.explain import Job, Refusal, Skipped, plan_predictions, plan_videos
+from pipeline.files import check_output, identify_files, page_of
 from pipeline.models import zoo
 from pipeline.options import ModelChoice, Options
 from pipeline.records import Outcome, Progress, printable
-from pipeline.rendering.heat_blending import colormap
+from pipeline.rendering import colormap
 
 # What imports TensorFlow is imported when there is something to do.
 if TYPE_CHECKING:
-    from pipeline.explain.prediction_job import InputPrediction
-    from pipeline.explain.sessions import Session
-    from pipeline.results.explanations import Explanations
+    from pipeline.explain import InputPrediction, Session
+    from pipeline.results import Explanations
 
 Done = tuple[Outcome, "Explanations | None"]
 
@@ -83,7 +81,7 @@ def _outcomes_without_work(plan: Sequence[Job | Refusal | Skipped], choice: Mode
 
 def _do_all(jobs: Sequence[Job], session: Session, terminal: Terminal, *, name_inputs: bool) -> list[Done]:
     """Every job, each reported when it is done, with its predictions in the file for all; pictures keep their explanations for a page."""
-    from pipeline.explain import result_pages
+    from pipeline.explain import write_video_extras
 
     pictures = all(job.is_still for job in jobs)
     # A single video gets its name after its predictions are written: should that fail, the next run need not begin anew.
@@ -95,7 +93,7 @@ def _do_all(jobs: Sequence[Job], session: Session, terminal: Terminal, *, name_i
         if alone:
             _write_predictions([track], session, name_inputs=name_inputs)
         if session.options.keeps_thumbnails:
-            result_pages.write_video_extras(outcome, track, session, command=typed_command(), overwrite=session.options.overwrite)
+            write_video_extras(outcome, track, session, command=typed_command(), overwrite=session.options.overwrite)
 
     try:
         for outcome, track in _results(jobs, session, terminal, before_publish, pictures=pictures):
@@ -113,11 +111,11 @@ def _do_all(jobs: Sequence[Job], session: Session, terminal: Terminal, *, name_i
 
 def _write_predictions(tracks: Sequence[Explanations], session: Session, *, name_inputs: bool) -> None:
 
-    from pipeline.results import tables
+    from pipeline.results import write_predictions
 
     options = session.options
     if options.predictions is not None and tracks:
-        tables.write_predictions(
+        write_predictions(
             options.predictions,
             tracks,
             session.classifier.classes,
@@ -129,9 +127,9 @@ def _write_predictions(tracks: Sequence[Explanations], session: Session, *, name
 
 def _write_page(ended: Sequence[Done], options: Options) -> list[tuple[str, Path]]:
 
-    from pipeline.explain import result_pages
+    from pipeline.explain import write_pictures_page
 
-    page = result_pages.write_pictures_page(ended, options, command=typed_command(), overwrite=options.overwrite)
+    page = write_pictures_page(ended, options, command=typed_command(), overwrite=options.overwrite)
     return [("page", page)] if page else []
 
 
@@ -149,7 +147,7 @@ def _files_beside(done: Sequence[Job], options: Options) -> list[tuple[str, Path
         ("contact sheet", options.contact_sheet, videos),
     )
     return [
-        *(("page", output_paths.page_of(job.output)) for job in videos if options.report),
+        *(("page", page_of(job.output)) for job in videos if options.report),
         *((kind, path) for kind, path, needed in of_all if path is not None and needed),
         *(("raw maps", job.maps) for job in done if job.maps is not None),
     ]
@@ -165,11 +163,11 @@ def _results(
 ) -> Iterator[Done]:
     """Every job in order with what became of it: pictures many at a time, videos one by one."""
 
-    from pipeline.explain import image_job
+    from pipeline.explain import visualize_images
 
     if pictures:
         with _bar_of_passes(jobs, session, terminal) or nullcontext():
-            for job, result in image_job.visualize_images(jobs, session):
+            for job, result in visualize_images(jobs, session):
                 terminal.check()
                 yield _failure(job, result, session, terminal) if isinstance(result, HeatreelError) else result
         return
@@ -181,9 +179,9 @@ def _results(
 
 def _bar_of_passes(jobs: Sequence[Job], session: Session, terminal: Terminal) -> AbstractContextManager[Callable[[Progress], None]] | None:
     """A bar over passes of the network for a method that makes many of them for a picture; None where none is needed."""
-    from pipeline.explain import sessions
+    from pipeline.explain import count_scorecam_passes
 
-    passes = sessions.count_scorecam_passes(session)
+    passes = count_scorecam_passes(session)
     if passes is None:
         return None
     each, made = passes
@@ -200,14 +198,14 @@ def _run_video(
     tick: Callable[[Progress], None],
     before_publish: Callable[[Outcome, Explanations, Path], None],
 ) -> Done:
-    from pipeline.explain import video_job
+    from pipeline.explain import visualize_video
 
     def progress(reached: Progress) -> None:
         terminal.check()
         tick(reached)
 
     try:
-        return video_job.visualize_video(job, session, progress=progress, notice=terminal.say, before_publish=before_publish)
+        return visualize_video(job, session, progress=progress, notice=terminal.say, before_publish=before_publish)
     except HeatreelError as error:
         terminal.check()
         return _failure(job, error, session, terminal)
@@ -223,10 +221,10 @@ def _failure(job: Job, error: HeatreelError, session: Session, terminal: Termina
 
 
 def _how_to_go_on(job: Job, options: Options, *, predictions_written: bool) -> str:
-    from pipeline.explain import segment_journal
+    from pipeline.explain import folder_of
 
     finished = job.output.exists() and not options.overwrite
-    if finished or not segment_journal.folder_of(job.output).is_dir():
+    if finished or not folder_of(job.output).is_dir():
         return ""
     in_the_way = predictions_written and options.predictions is not None and not options.overwrite
     return f"the same command goes on from there{', with another --predictions' if in_the_way else ''}"
@@ -244,24 +242,23 @@ def load_session(choice: ModelChoice, options: Options, terminal: Terminal, *, d
     """The network, loaded on a device that is to have so many batches at once."""
     with terminal.passing(f"loading the model {model_name(choice)}"):
         with terminal.starting_up():
-            from pipeline.explain.sessions import open_session as _  # noqa: F401  # what is heavy
+            from pipeline.explain import open_session as _  # noqa: F401  # what is heavy
 
         return open_session(choice, options, terminal, device=device, at_once=at_once)
 
 
 def open_session(choice: ModelChoice, options: Options, terminal: Terminal, *, device: str, at_once: int) -> Session:
     """As load_session, where TensorFlow is imported already."""
-    from pipeline.explain import sessions
-    from pipeline.models import loading
-    from pipeline.models.device import use_device
+    from pipeline import explain
+    from pipeline.models import load_classifier, use_device
 
     terminal.say(f"running on {use_device(device, at_once=at_once)}", only_verbose=True)
-    return sessions.open_session(loading.load_classifier(choice), options)
+    return explain.open_session(load_classifier(choice), options)
 
 
 def at_once(jobs: Sequence[Job]) -> int:
     """How many batches the network gets at once: a single picture is one, and has all cores to itself."""
-    return 1 if len(jobs) == 1 and jobs[0].is_still else batching.AT_ONCE
+    return 1 if len(jobs) == 1 and jobs[0].is_still else AT_ONCE
 
 
 # ------------------------------------------------------------------------------------------------ predictions
@@ -274,21 +271,21 @@ def run_predictions(
 
     Raises CommandError for what no input could cure, OutputError for a file that cannot be written, typer.Exit where an input has failed.
     """
-    from pipeline.explain import result_pages
+    from pipeline.explain import write_prediction_grid
 
     for choice in choices:
         zoo.check_choice(choice, ())
     _check_tables(tables, paths, overwrite=options.overwrite)
-    plan = planning.plan_predictions(paths, max_megapixels=options.max_megapixels)
+    plan = plan_predictions(paths, max_megapixels=options.max_megapixels)
     jobs = [job for job in plan if isinstance(job, Job)]
     answers = _predict(jobs, choices, options, terminal, device=device) if jobs else []
     grid = tables.grid if jobs else None
     if grid is not None:
-        result_pages.write_prediction_grid(grid, answers, overwrite=options.overwrite)
+        write_prediction_grid(grid, answers, overwrite=options.overwrite)
     refused = [Outcome(input=each.input, model="", method="none", error=str(each.error)) for each in plan if isinstance(each, Refusal)]
     outcomes = [*refused, *(answer.outcome for each in zip(*answers, strict=True) for answer in each)]
     if tables.csv is not None:
-        from pipeline.results.tables import write_ranking
+        from pipeline.results import write_ranking
 
         write_ranking(tables.csv, outcomes, overwrite=options.overwrite, name_models=len(choices) > 1)
     outcome_report.put_predictions(terminal, outcomes)
@@ -303,27 +300,26 @@ def _check_tables(tables: TableOptions, paths: Sequence[Path], *, overwrite: boo
         images.check_writable_format(tables.grid)
     for path in (tables.csv, tables.grid):
         if path is not None:
-            output_paths.check_output(path, sources=output_paths.identify_files(paths), overwrite=overwrite)
+            check_output(path, sources=identify_files(paths), overwrite=overwrite)
 
 
 def _predict(
     jobs: Sequence[Job], choices: Sequence[ModelChoice], options: Options, terminal: Terminal, *, device: str
 ) -> list[Sequence[InputPrediction]]:
     """Each model's answers, in the order of the jobs."""
-    from pipeline.explain import prediction_job
+    from pipeline.explain import make_scorer, predict
 
     with terminal.passing(f"loading the model {model_name(choices[0])}"):
         with terminal.starting_up():
-            from pipeline.models import loading
-            from pipeline.models.device import use_device
+            from pipeline.models import load_classifier, use_device
 
         terminal.say(f"running on {use_device(device, at_once=at_once(jobs))}", only_verbose=True)
     answers: list[Sequence[InputPrediction]] = []
     for choice in choices:
         with terminal.passing(f"loading the model {model_name(choice)}"):
-            classifier = loading.load_classifier(choice)
+            classifier = load_classifier(choice)
         with terminal.counter(f"{classifier.name}", len(jobs)) as tick:
-            answers.append(prediction_job.predict(jobs, prediction_job.make_scorer(classifier, options), tick=tick))
+            answers.append(predict(jobs, make_scorer(classifier, options), tick=tick))
     return answers
 
 
@@ -332,12 +328,12 @@ def _predict(
 
 def run_demo(folder: Path, options: Options, terminal: Terminal, *, opens: bool) -> None:
     """Make the clip and its photographs in a folder, and a video of it. Raises as run_jobs."""
-    from pipeline.explain import demo_clip
+    from pipeline.explain import PHOTOGRAPHS, SECONDS, make_clip, write_photographs
 
     source, photographs = folder / "heatreel_demo.mp4", folder / "heatreel_photos"
-    demo_clip.write_photographs(photographs, overwrite=options.overwrite)
-    demo_clip.make_clip(source, overwrite=options.overwrite)
-    terminal.say(f"made {photographs}: {len(demo_clip.PHOTOGRAPHS)} photographs that come with scikit-image")
-    terminal.say(f"made {source}: a camera gliding over them, {demo_clip.SECONDS:g} seconds")
-    plan = planning.plan_videos([source], output=folder / "heatreel_demo_output.mp4", options=options)
+    write_photographs(photographs, overwrite=options.overwrite)
+    make_clip(source, overwrite=options.overwrite)
+    terminal.say(f"made {photographs}: {len(PHOTOGRAPHS)} photographs that come with scikit-image")
+    terminal.say(f"made {source}: a camera gliding over them, {SECONDS:g} seconds")
+    plan = plan_videos([source], output=folder / "heatreel_demo_output.mp4", options=options)
     run_jobs(plan, ModelChoice(), options, terminal, opens=opens)

@@ -15,7 +15,7 @@ from typing import BinaryIO, Literal
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import HeatreelError, InputError, KindError
-from pipeline.files.file_types import (
+from pipeline.files import (
     HEAD_BYTES,
     JPEG_STREAM_SUFFIXES,
     describe_other_type,

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from pipeline.arrays import Array
 from pipeline.errors import InputError
-from pipeline.files.file_types import PICTURE_SUFFIXES
+from pipeline.files import PICTURE_SUFFIXES
 from pipeline.media.images.damaged_images import read_partial_image
 from pipeline.media.images.reader import count_frames, damage_error, decode_upright, open_image, open_image_file, upright_size
 from pipeline.records import natural_key
