@@ -908,3 +908,17 @@ def test_twenty_kills_at_random(tmp_path: Path) -> None:
     assert sql(out, "SELECT sum(errors), sum(crashes) FROM job") == [(0, 0)], told
     assert sql(out, "SELECT count(*) FROM attempt WHERE how IN ('error', 'crash')") == [(0,)], told
     assert kills >= 20, told
+
+
+@pytest.mark.process
+def test_the_driver_loads_no_tensorflow() -> None:
+    """Faces are lazy, so that the linter of imports sees only what a module names itself: here it is loaded."""
+    code = (
+        "import importlib, pkgutil, sys, pipeline.batch as batch\n"
+        "names = [each.name for each in pkgutil.walk_packages(batch.__path__, 'pipeline.batch.')]\n"
+        "for name in names:\n"
+        "    if name.split('.')[-1] not in ('worker', 'ray_actor'): importlib.import_module(name)\n"
+        "print(len(names), 'tensorflow' in sys.modules)\n"
+    )
+    count, loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert int(count) > 30 and loaded == "False"
