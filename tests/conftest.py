@@ -20,7 +20,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell's background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
-    from pipeline.explain.sessions import Session
+    from pipeline.explain.model_session import Session
     from pipeline.models.loading import Classifier
 
 
@@ -99,7 +99,7 @@ def classifier() -> Classifier:
 @pytest.fixture(scope="session")
 def open_session(classifier: Classifier) -> Callable[..., Session]:
     """`open_session(top_k=5)`: a session with those options; the traced function is shared where it can be."""
-    from pipeline.explain import sessions
+    from pipeline.explain import model_session
     from pipeline.options import Options
 
     traced: dict[Any, Any] = {}
@@ -108,7 +108,7 @@ def open_session(classifier: Classifier) -> Callable[..., Session]:
         given = Options(**options)
         key = (given.targets, given.method, given.holds_title)
         if key not in traced:
-            traced[key] = sessions.open_session(classifier, given)
+            traced[key] = model_session.open_session(classifier, given)
         return replace(traced[key], options=given)
 
     return get

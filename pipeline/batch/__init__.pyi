@@ -1,7 +1,6 @@
-from .archive import Request as Request, survey as survey
+from .archive_layout import Request as Request, survey as survey
 from .executors.local_executor import LocalExecutor as LocalExecutor, choose_worker_count as choose_worker_count
 from .executors.ray_executor import open_executor as open_executor
-from .index_search import Hit as Hit, cut_clip as cut_clip, search as search
 from .messages import (
     TASKS_AT_ONCE as TASKS_AT_ONCE,
     Broken as Broken,
@@ -13,9 +12,10 @@ from .messages import (
     Task as Task,
 )
 from .progress import Overview as Overview, Summary as Summary
-from .scanning.rules import Rules as Rules, parse_shard as parse_shard, parse_size as parse_size
+from .scanning.inclusion_rules import Rules as Rules, parse_shard as parse_shard, parse_size as parse_size
 from .scheduler import run as run
+from .sighting_search import Hit as Hit, cut_clip as cut_clip, search as search
 from .status_report import Status as Status, read_status as read_status
-from .store.changes import Finished as Finished
+from .store.attempt_outcomes import Finished as Finished
 from .store.job_store import Store as Store, open_store as open_store
-from .store.rows import Entry as Entry, Lease as Lease
+from .store.row_records import Entry as Entry, Lease as Lease

@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.batch import archive
-from pipeline.batch.archive import Request
+from pipeline.batch import archive_layout
+from pipeline.batch.archive_layout import Request
 from pipeline.batch.messages import Task, Timings
 from pipeline.batch.store.job_store import Store
-from pipeline.batch.store.rows import Lease
+from pipeline.batch.store.row_records import Lease
 from pipeline.errors import OutputError
 from pipeline.explain import discard
 from pipeline.files import page_of, remove_leftovers
@@ -89,8 +89,8 @@ class BatchRun:
             overwrite=True,
             maps=files.maps,
             predictions=files.predictions if is_video else None,
-            receipt=archive.receipt_file(self.store, self.output, lease.job) if is_video else None,
-            poster=archive.poster_file(self.store, self.output, lease.job) if self.request.options.report else None,
+            receipt=archive_layout.receipt_file(self.store, self.output, lease.job) if is_video else None,
+            poster=archive_layout.poster_file(self.store, self.output, lease.job) if self.request.options.report else None,
             command=self.request.command,
             part=lease.part,
             parts=lease.parts,
@@ -105,7 +105,7 @@ class BatchRun:
 
     def sweep_receipts(self) -> None:
         """Remove those that nobody will ask for: of jobs that are at an end, which a kill has left, or a source that is gone."""
-        any_receipt = archive.receipt_file(self.store, self.output, "*")
+        any_receipt = archive_layout.receipt_file(self.store, self.output, "*")
         for receipt in any_receipt.parent.glob(any_receipt.name):
             number = receipt.stem.rpartition("-")[2]
             if number.isdecimal() and self.store.is_over(int(number)):

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pipeline.batch.in_flight import InFlight
-from pipeline.batch.scanning.walk import PassedOver
-from pipeline.batch.store.rows import LEFT, Sizes, State
+from pipeline.batch.scanning.folder_walk import PassedOver
+from pipeline.batch.store.row_records import LEFT, Sizes, State
+from pipeline.batch.tasks_in_flight import InFlight
 
 
 @dataclass(frozen=True, kw_only=True)

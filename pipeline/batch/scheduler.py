@@ -16,19 +16,19 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline.batch import archive
-from pipeline.batch.archive import Request
+from pipeline.batch import archive_layout
+from pipeline.batch.archive_layout import Request
 from pipeline.batch.batch_run import BatchRun, clear_task, sweep_leftovers
 from pipeline.batch.disk_gate import DiskGate
-from pipeline.batch.housekeeping import Housekeeper, check_alone
-from pipeline.batch.in_flight import Attempt, InFlight
 from pipeline.batch.messages import TASKS_AT_ONCE, Advanced, Broken, Event, Executor, Lost, Ready, Result, Setup, Timings
 from pipeline.batch.progress import Estimate, RunLog, Summary, Watcher, announce, make_overview
-from pipeline.batch.scanning import sources
-from pipeline.batch.scanning.listing import Listing
-from pipeline.batch.store.changes import Failed, Finished, Retry
+from pipeline.batch.run_housekeeping import Housekeeper, check_alone
+from pipeline.batch.scanning import source_arguments
+from pipeline.batch.scanning.stepwise_listing import Listing
+from pipeline.batch.store.attempt_outcomes import Failed, Finished, Retry
 from pipeline.batch.store.job_store import open_store
-from pipeline.batch.store.rows import LEFT, Lease, State
+from pipeline.batch.store.row_records import LEFT, Lease, State
+from pipeline.batch.tasks_in_flight import Attempt, InFlight
 from pipeline.batch.transitions import SourceNow, Tries, Unreadable, describe_change, failure_pattern, next_change, result_of_loss
 from pipeline.errors import CommandError, HeatreelError, OutputError
 from pipeline.files import Process
@@ -51,12 +51,12 @@ def run(
     Raises CommandError and ModelError for what no file could cure, OutputError when the output folder or the store cannot be written.
     """
     started, timings = time.monotonic(), timings or Timings()
-    paths = sources.expand_sources(request.sources)
-    archive.check_apart(paths, request.output)
-    output = archive.prepare_output(request)
-    file = archive.store_file(output, request.rules.shard)
-    with open_store(file, exclusive=archive.is_on_network(output)) as store:
-        root = archive.choose_root(store, paths)
+    paths = source_arguments.expand_sources(request.sources)
+    archive_layout.check_apart(paths, request.output)
+    output = archive_layout.prepare_output(request)
+    file = archive_layout.store_file(output, request.rules.shard)
+    with open_store(file, exclusive=archive_layout.is_on_network(output)) as store:
+        root = archive_layout.choose_root(store, paths)
         settings = store.add_settings(request.settings)
         number = store.runs.begin(settings=settings, command=request.command, version=version("heatreel"), process=Process.here())
         this = BatchRun(
@@ -71,7 +71,7 @@ def run(
         )
         check_alone(this, watcher.said)
         store.set_meta("root", str(root))
-        with RunLog(archive.log_file(output, request.rules.shard, number)) as log:
+        with RunLog(archive_layout.log_file(output, request.rules.shard, number)) as log:
             log.write(request.command)
             summary = _work_through(this, open_executor, watcher, log, stopping)
         summary.seconds = time.monotonic() - started

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.batch import archive, archive_page
-from pipeline.batch.store.reader import StoreReader, open_reader
-from pipeline.batch.store.rows import LEFT, CopyRow, JobRow, RunRow
+from pipeline.batch import archive_layout, page_publisher
+from pipeline.batch.store.row_records import LEFT, CopyRow, JobRow, RunRow
+from pipeline.batch.store.store_reader import StoreReader, open_reader
 from pipeline.files import is_running
 
 
@@ -55,15 +55,15 @@ class Status:
 def read_status(output: Path, *, every_job: bool) -> Status:
     """The status of the batch in that folder; `jobs` is filled with `every_job`. Raises InputError when there is no batch."""
     status = Status()
-    for file in archive.find_store_files(output):
+    for file in archive_layout.find_store_files(output):
         with open_reader(file) as store:
             _add_shard(status, store, output, every_job)
-            status.page = status.page or archive_page.find_own_page([store], output)
+            status.page = status.page or page_publisher.find_own_page([store], output)
     return status
 
 
 def _add_shard(status: Status, store: StoreReader, output: Path, every_job: bool) -> None:
-    root = archive.read_root(store)
+    root = archive_layout.read_root(store)
     alive = [run for run in store.live_runs() if is_running(run.process) is not False]
     status.runs += alive
     counts = store.counts()

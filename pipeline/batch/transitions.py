@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from pipeline.batch.messages import Lost, Result, Task, Timings
-from pipeline.batch.store.changes import Change, Charge, Failed, Finished, Interrupted, Retry, SourceChanged, Split, Undivided
-from pipeline.batch.store.rows import State
+from pipeline.batch.store.attempt_outcomes import Change, Charge, Failed, Finished, Interrupted, Retry, SourceChanged, Split, Undivided
+from pipeline.batch.store.row_records import State
 from pipeline.errors import InputError
 
 MOST_TRIES = 3  # errors and crashes are counted apart

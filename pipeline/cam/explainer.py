@@ -14,11 +14,11 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.cam.gradients import make_maps_by_gradient
+from pipeline.cam.graph_compilation import trace
 from pipeline.cam.methods import CLOSED_FORM, WITHOUT_GRADIENT, eigencam
 from pipeline.cam.score_cam import best_logits, scorecam
+from pipeline.cam.sliding_window_scores import best_scores, score_windows
 from pipeline.cam.target_classes import explain_single_classes, find_explained_classes
-from pipeline.cam.tracing import trace
-from pipeline.cam.window_scores import best_scores, score_windows
 from pipeline.models import Network
 
 

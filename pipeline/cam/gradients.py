@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from pipeline.arrays import Array
 from pipeline.cam.methods import CLOSED_FORM, FORMULAS, closed_form
+from pipeline.cam.sliding_window_scores import WindowScores, is_max_pooling, pool_windows
 from pipeline.cam.target_classes import ExplainedClasses
-from pipeline.cam.window_scores import WindowScores, is_max_pooling, pool_windows
 from pipeline.models import Network
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from pipeline.cam.window_scores import score_windows
+from pipeline.cam.sliding_window_scores import score_windows
 from pipeline.models import Network
 
 SCORECAM_CHANNELS = 32  # masked pictures in one forward pass

@@ -11,12 +11,12 @@ import numpy as np
 from pipeline.arrays import Array
 from pipeline.datasets import DuplicatePairs, find_pairs
 from pipeline.evaluation import label_errors, metrics
-from pipeline.evaluation.analysis_files import write_analysis
-from pipeline.evaluation.analysis_pictures import choose_pictures, render_pictures
+from pipeline.evaluation.analysis_outputs import write_analysis
 from pipeline.evaluation.analysis_plan import AnalysisPlan
 from pipeline.evaluation.analysis_result import Analysis
 from pipeline.evaluation.class_matching import match_classes
-from pipeline.evaluation.picture_copies import Copy, find_copies, find_leaked
+from pipeline.evaluation.example_pictures import choose_pictures, render_pictures
+from pipeline.evaluation.leaked_copies import Copy, find_copies, find_leaked
 from pipeline.evaluation.scoring import Learned, ScoredPictures, score_pictures
 from pipeline.explain import Session
 from pipeline.models import read_metadata, zoo

@@ -11,7 +11,7 @@ from pipeline.arrays import Array
 from pipeline.evaluation import metrics
 from pipeline.evaluation.analysis_plan import AnalysisPlan
 from pipeline.evaluation.label_errors import Suspect
-from pipeline.evaluation.picture_copies import Copy
+from pipeline.evaluation.leaked_copies import Copy
 from pipeline.evaluation.scoring import ScoredPictures
 from pipeline.records import ClassName
 

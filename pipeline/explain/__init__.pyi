@@ -13,7 +13,7 @@ from .image_job import (
     visualize_image as visualize_image,
     visualize_images as visualize_images,
 )
-from .planning import (
+from .job_planning import (
     Job as Job,
     Refusal as Refusal,
     Skipped as Skipped,
@@ -22,6 +22,13 @@ from .planning import (
     plan_task as plan_task,
     plan_videos as plan_videos,
 )
+from .model_session import (
+    Session as Session,
+    count_scorecam_passes as count_scorecam_passes,
+    make_describer as make_describer,
+    open_session as open_session,
+)
+from .parallel_parts import SeamError as SeamError, join_parts as join_parts, parts_of as parts_of, render_part as render_part
 from .prediction_job import InputPrediction as InputPrediction, make_scorer as make_scorer, predict as predict
 from .result_pages import (
     MAX_EMBEDDED as MAX_EMBEDDED,
@@ -30,11 +37,4 @@ from .result_pages import (
     write_video_extras as write_video_extras,
 )
 from .segment_journal import discard as discard, folder_of as folder_of, leftovers as leftovers
-from .sessions import (
-    Session as Session,
-    count_scorecam_passes as count_scorecam_passes,
-    make_describer as make_describer,
-    open_session as open_session,
-)
 from .video_job import visualize_video as visualize_video
-from .video_parts import SeamError as SeamError, join_parts as join_parts, parts_of as parts_of, render_part as render_part

@@ -17,8 +17,8 @@ import numpy as np
 from pipeline.arrays import Array
 from pipeline.cam import AT_ONCE
 from pipeline.errors import ChangedError, HeatreelError, InputError
-from pipeline.explain.planning import Job
-from pipeline.explain.sessions import Session, make_outcome
+from pipeline.explain.job_planning import Job
+from pipeline.explain.model_session import Session, make_outcome
 from pipeline.files import PendingFile
 from pipeline.media import PHOTOGRAPH_COLOUR, image_to_frame, images, resize_for_network
 from pipeline.records import Frame, Geometry, Outcome, Thumbnail

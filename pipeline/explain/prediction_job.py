@@ -15,8 +15,8 @@ from pipeline import cam
 from pipeline.arrays import Array
 from pipeline.cam import compute_batches, default_batch_size, read_batches
 from pipeline.errors import HeatreelError
-from pipeline.explain import sessions
-from pipeline.explain.planning import Job
+from pipeline.explain import model_session
+from pipeline.explain.job_planning import Job
 from pipeline.media import NetworkResizer, describe_damage, image_to_frame, images, read_frames, resize_for_network
 from pipeline.models import Classifier
 from pipeline.options import Options
@@ -54,11 +54,11 @@ class InputPrediction:
 
 def make_scorer(classifier: Classifier, options: Options) -> Scorer:
     """A scorer of a classifier; compiling happens at the first batch of each size."""
-    score = cam.make_scorer(classifier.networks[0], preprocess=sessions.make_normalizer(classifier))
+    score = cam.make_scorer(classifier.networks[0], preprocess=model_session.make_normalizer(classifier))
     return Scorer(
         name=classifier.name,
         score=lambda pixels: score(pixels).numpy(),
-        geometry=lambda width, height: sessions.fit_frame(classifier, options, width, height),
+        geometry=lambda width, height: model_session.fit_frame(classifier, options, width, height),
         classes=classifier.classes,
         top_k=options.top_k,
         batch_size=default_batch_size(),

@@ -12,8 +12,8 @@ import numpy as np
 
 from pipeline import reports
 from pipeline.arrays import Array
+from pipeline.explain.model_session import Session
 from pipeline.explain.prediction_job import InputPrediction
-from pipeline.explain.sessions import Session
 from pipeline.files import atomic_write, page_of, pictures_page_of
 from pipeline.media import ffmpeg_version, images
 from pipeline.options import Options

@@ -10,10 +10,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.explain.planning import Job
+from pipeline.explain.job_planning import Job
+from pipeline.explain.model_session import Session, make_outcome
 from pipeline.explain.segment_journal import STRAIGHTENED, Journal, StoredSegment, open_journal
-from pipeline.explain.sessions import Session, make_outcome
-from pipeline.explain.video_frames import DecoderReport, batch_frames, explain_batches, prefetch, read_frames
+from pipeline.explain.video_explaining import DecoderReport, batch_frames, explain_batches, prefetch, read_frames
 from pipeline.explain.video_plan import VideoPart, VideoPlan, plan_video
 from pipeline.explain.video_segments import HardwareError, VideoProgress, open_raw_maps, record_explanations, render_frames, write_segments
 from pipeline.files import atomic_write, flush

@@ -10,8 +10,8 @@ from typing import Any
 
 from pipeline.cam import AT_ONCE, default_batch_size
 from pipeline.errors import ChangedError, CommandError, InputError
-from pipeline.explain.planning import Job
-from pipeline.explain.sessions import Session
+from pipeline.explain.job_planning import Job
+from pipeline.explain.model_session import Session
 from pipeline.media import PICTURES_COLOUR, PICTURES_COLOUR_TAGS, Encoder, OutputVideo, choose_encoder, ffmpeg_version, images
 from pipeline.options import Options
 from pipeline.records import Colour, Geometry, VideoSource

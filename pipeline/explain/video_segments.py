@@ -15,9 +15,9 @@ import numpy as np
 
 from pipeline.arrays import Array
 from pipeline.errors import OutputError, Stopped, ToolError
+from pipeline.explain.model_session import Session
 from pipeline.explain.segment_journal import Journal, Segment
-from pipeline.explain.sessions import Session
-from pipeline.explain.video_frames import DecoderReport, ExplainedFrame, PlacedFrame
+from pipeline.explain.video_explaining import DecoderReport, ExplainedFrame, PlacedFrame
 from pipeline.explain.video_plan import VideoPlan
 from pipeline.media import RANGE_TOLERANCE_SECONDS, FrameResizer, ReadPosition, checksum_luma, write_segment
 from pipeline.records import Frame, Progress, Thumbnail

@@ -1,3 +1,9 @@
+from .damage_checks import (
+    describe_damage as describe_damage,
+    find_last_frame_seconds as find_last_frame_seconds,
+    has_jumps as has_jumps,
+    straighten_times as straighten_times,
+)
 from .encoders import (
     ENCODERS as ENCODERS,
     Encoder as Encoder,
@@ -17,12 +23,6 @@ from .frame_reader import (
     ReadPosition as ReadPosition,
     checksum_luma as checksum_luma,
     read_frames as read_frames,
-)
-from .integrity import (
-    describe_damage as describe_damage,
-    find_last_frame_seconds as find_last_frame_seconds,
-    has_jumps as has_jumps,
-    straighten_times as straighten_times,
 )
 from .muxer import SegmentFile as SegmentFile, SourceTracks as SourceTracks, cut_clip as cut_clip, mux as mux
 from .probing import LONGEST_LAST_FRAME_SECONDS as LONGEST_LAST_FRAME_SECONDS, UNSEEKABLE as UNSEEKABLE, probe as probe

@@ -15,8 +15,8 @@ import ffmpeg
 from pipeline.arrays import Array
 from pipeline.errors import OutputError, says_disk_full
 from pipeline.media import ffmpeg_process, probing
+from pipeline.media.damage_checks import verify_video
 from pipeline.media.encoders import CONTAINERS
-from pipeline.media.integrity import verify_video
 from pipeline.media.segment_writer import OutputVideo
 from pipeline.options import Audio
 from pipeline.records import VideoSource

@@ -19,8 +19,8 @@ import numpy as np
 
 from pipeline.arrays import Array
 from pipeline.media import ffmpeg_process, probing
+from pipeline.media.damage_checks import verify_video
 from pipeline.media.encoders import CONTAINERS, Encoder
-from pipeline.media.integrity import verify_video
 
 _LONGEST_TICKS = (1 << 31) - 1  # that MP4 shows one frame for; its clock ticks by 1/denominator
 

@@ -1,5 +1,6 @@
 from . import zoo as zoo
 from .batch_norm_folding import fold_batch_norms as fold_batch_norms
+from .bundled_network import build_embedded_network as build_embedded_network, read_embedded_weights as read_embedded_weights
 from .class_names import (
     FOUND_BY as FOUND_BY,
     find_classes as find_classes,
@@ -13,7 +14,6 @@ from .class_names import (
     read_labels as read_labels,
 )
 from .device import disable_autotune as disable_autotune, use_device as use_device
-from .embedded_network import build_embedded_network as build_embedded_network, read_embedded_weights as read_embedded_weights
 from .input_geometry import frame_geometry as frame_geometry
 from .loading import (
     Classifier as Classifier,
@@ -23,12 +23,13 @@ from .loading import (
     load_classifier as load_classifier,
     set_precision as set_precision,
 )
-from .metadata import (
+from .model_metadata import (
     LearnedPicture as LearnedPicture,
     ModelMetadata as ModelMetadata,
     add_metadata as add_metadata,
     read_metadata as read_metadata,
 )
+from .model_summary import summarize_model as summarize_model
 from .network import Network as Network, split_model as split_model
 from .pixel_normalization import (
     CAFFE_MEAN_BGR as CAFFE_MEAN_BGR,
@@ -36,4 +37,3 @@ from .pixel_normalization import (
     TORCH_STD as TORCH_STD,
     normalize_pixels as normalize_pixels,
 )
-from .summary import summarize_model as summarize_model

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.models.graph import Call
+from pipeline.models.keras_graph import Call
 from pipeline.models.network import Network
 
 

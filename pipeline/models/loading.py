@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from pipeline.errors import ModelError
-from pipeline.models import batch_norm_folding, class_names, embedded_network, metadata, network, zoo
+from pipeline.models import batch_norm_folding, bundled_network, class_names, model_metadata, network, zoo
 from pipeline.options import ModelChoice, Pixels, Precision
 from pipeline.records import ClassName
 
@@ -49,7 +49,7 @@ def load_classifier(choice: ModelChoice) -> Classifier:
     if zoo.is_model_file(choice.model):
         return _load_file(choice)
     entry = zoo.find_entry(choice.model)
-    model = embedded_network.build_embedded_network() if entry.builder is None else _load_zoo_model(entry, choice)
+    model = bundled_network.build_embedded_network() if entry.builder is None else _load_zoo_model(entry, choice)
     if entry.builder is None and choice.weights:
         raise ModelError(f"--weights {choice.weights}: the embedded model has its own weights")
     networks = _split_and_fold(model, choice)
@@ -125,7 +125,7 @@ def build_backbone(choice: ModelChoice) -> keras.Model:
     Raises ModelError as load_classifier does.
     """
     entry = zoo.find_entry(choice.model)
-    model = embedded_network.build_embedded_network() if entry.builder is None else _load_zoo_model(entry, choice)
+    model = bundled_network.build_embedded_network() if entry.builder is None else _load_zoo_model(entry, choice)
     net = network.split_model(model)
     [last] = [call.operation for call in net.body if net.cam_tensor in call.outputs]
     cut = keras.Model(model.input, last.output, name=entry.name)
@@ -140,7 +140,7 @@ def build_backbone(choice: ModelChoice) -> keras.Model:
 def fetch_weights(entry: zoo.ZooEntry) -> str:
     """Bring a model's weights to this machine; returns where they lie. Raises ModelError when they cannot be downloaded."""
     if entry.builder is None:
-        return f"{embedded_network.embedded_weights_path()} (embedded)"
+        return f"{bundled_network.embedded_weights_path()} (embedded)"
     build_zoo_model(entry)
     return str(zoo.cached_weights_path(entry))
 
@@ -150,7 +150,7 @@ def open_keras_model(choice: ModelChoice) -> keras.Model:
     if zoo.is_model_file(choice.model):
         return _read_model(Path(choice.model), choice)
     entry = zoo.find_entry(choice.model)
-    return embedded_network.build_embedded_network() if entry.builder is None else build_zoo_model(entry, weights=None)
+    return bundled_network.build_embedded_network() if entry.builder is None else build_zoo_model(entry, weights=None)
 
 
 def _load_zoo_model(entry: zoo.ZooEntry, choice: ModelChoice) -> keras.Model:
@@ -169,7 +169,7 @@ def _load_zoo_model(entry: zoo.ZooEntry, choice: ModelChoice) -> keras.Model:
 
 def _load_file(choice: ModelChoice) -> Classifier:
     path = Path(choice.model)
-    trained = metadata.read_metadata(path)
+    trained = model_metadata.read_metadata(path)
     networks = _split_and_fold(_read_model(path, choice), choice)
     first, warnings = networks[0], []
     classes, assumed = _name_classes(choice, first.class_count, trained)
@@ -199,7 +199,7 @@ def _load_file(choice: ModelChoice) -> Classifier:
     )
 
 
-def _load_trained(choice: ModelChoice, trained: metadata.ModelMetadata, networks: Sequence[network.Network]) -> Classifier:
+def _load_trained(choice: ModelChoice, trained: model_metadata.ModelMetadata, networks: Sequence[network.Network]) -> Classifier:
     path = Path(choice.model)
     input_px = (trained.input_px, trained.input_px)
     return Classifier(
@@ -269,7 +269,7 @@ def _find_stride(net: network.Network, height_px: int) -> int:
     return max(1, round(height_px / cells)) if cells else 32
 
 
-def _name_classes(choice: ModelChoice, count: int, trained: metadata.ModelMetadata | None = None) -> tuple[Sequence[ClassName], bool]:
+def _name_classes(choice: ModelChoice, count: int, trained: model_metadata.ModelMetadata | None = None) -> tuple[Sequence[ClassName], bool]:
     """The names of the model's classes, and whether they are only assumed to be ImageNet's."""
     if choice.labels is not None:
         names = class_names.read_labels(choice.labels)

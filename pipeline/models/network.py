@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from pipeline.arrays import Array
 from pipeline.errors import CommandError, ModelError
-from pipeline.models.graph import Call, Slot, _Flattener, calls_between, has_graph, is_spatial, run_calls, variables_of
+from pipeline.models.keras_graph import Call, Slot, _Flattener, calls_between, has_graph, is_spatial, run_calls, variables_of
 
 Activation = Literal["softmax", "sigmoid", "linear"]
 LARGEST_CONSTANT_ELEMENTS = 4_000_000

@@ -1,6 +1,6 @@
 """What is asked: every option of the program in groups, said once with its name, help and default. Nothing heavy is imported for it."""
 
-from pipeline.options.declaration import (
+from pipeline.options.option_declaration import (
     COMPUTING,
     ENCODING,
     EXPLANATION,
@@ -15,7 +15,7 @@ from pipeline.options.declaration import (
     choices_of,
     option_of,
 )
-from pipeline.options.groups import (
+from pipeline.options.option_groups import (
     BaseOptions,
     BatchSizeOptions,
     ChartOptions,
@@ -36,8 +36,7 @@ from pipeline.options.groups import (
     TimeOptions,
     TrainingOptions,
 )
-from pipeline.options.requests import ModelChoice, Options, Recipe
-from pipeline.options.values import (
+from pipeline.options.option_values import (
     CODECS,
     DEFAULT_MODEL,
     LAYOUTS,
@@ -52,6 +51,7 @@ from pipeline.options.values import (
     Precision,
     Scale,
 )
+from pipeline.options.validated_options import ModelChoice, Options, Recipe
 
 __all__ = [
     "CODECS",

@@ -1,5 +1,5 @@
 from .explanations import STATE_VERSION as STATE_VERSION, Explanations as Explanations, top_predictions as top_predictions
-from .intervals import (
+from .label_intervals import (
     PAUSE_WITH_CUT_SECONDS as PAUSE_WITH_CUT_SECONDS,
     SHOWN_SCORE as SHOWN_SCORE,
     find_kind_intervals as find_kind_intervals,

@@ -15,7 +15,7 @@ from pipeline.cam import make_feature_extractor
 from pipeline.datasets import PixelCache
 from pipeline.models import fold_batch_norms, split_model
 from pipeline.training.checkpoint import TrainingState, save_checkpoint
-from pipeline.training.model_file import save_model
+from pipeline.training.saved_model import save_model
 from pipeline.training.trainable_network import TrainableNetwork
 from pipeline.training.training_plan import TRAINING_STATE
 from pipeline.training.training_setup import Row, TrainingSetup

@@ -24,7 +24,7 @@ from pipeline.models import frame_geometry, zoo
 from pipeline.reports import draw_learning_curve
 from pipeline.training.checkpoint import TrainingState, load_checkpoint
 from pipeline.training.fitting import extract_features, fine_tune, fit
-from pipeline.training.model_file import save_model
+from pipeline.training.saved_model import save_model
 from pipeline.training.trainable_network import build_network
 from pipeline.training.training_plan import TRAINING_STATE, TrainingPlan
 from pipeline.training.training_setup import Row, TrainingSetup, Watcher

@@ -15,10 +15,10 @@ import pytest
 from support.archives import call_batch, picture, run_batch, states, status, tree
 from support.commands import call
 
-from pipeline.batch import archive, index_search, status_report as standing
-from pipeline.batch.scanning import exact_copies, walk
-from pipeline.batch.scanning.rules import Rules
-from pipeline.batch.store.changes import Failed, Finished, Retry, SourceChanged
+from pipeline.batch import archive_layout, sighting_search, status_report as standing
+from pipeline.batch.scanning import exact_copies, folder_walk
+from pipeline.batch.scanning.inclusion_rules import Rules
+from pipeline.batch.store.attempt_outcomes import Failed, Finished, Retry, SourceChanged
 from pipeline.batch.store.job_store import Store, open_store
 from pipeline.files.processes import Process
 from pipeline.options import Options
@@ -47,14 +47,14 @@ class Night:
         self.run = self.store.runs.begin(settings=number, command="", version="", process=Process.here())
         self.store.set_meta("root", str(root))
         self.settings = number
-        exists = archive.make_exists(self.place / "out")
+        exists = archive_layout.make_exists(self.place / "out")
         self.copies = exact_copies.CopyFinder(self.store, root=root, settings=number, run=self.run, exists=exists)
-        listing = walk.discover([root], root=root, output=self.place / "out", rules=Rules())
+        listing = folder_walk.discover([root], root=root, output=self.place / "out", rules=Rules())
         waiting: list[Found] = []
         found: dict[str, str] = {}
 
         def enter() -> None:
-            entries = [archive.make_entry(each, Options()) for each in waiting]
+            entries = [archive_layout.make_entry(each, Options()) for each in waiting]
             standings = self.store.entries.add(entries, run=self.run, settings=number, exists=exists)
             found.update({os.fsdecode(each.relative): said for each, said in zip(waiting, standings, strict=True)})
             self.copies.confirm_entered()
@@ -86,7 +86,7 @@ class Night:
 
 @pytest.fixture
 def a_night(tmp_path: Path) -> Iterator[Night]:
-    file = archive.store_file(tmp_path / "out", None)
+    file = archive_layout.store_file(tmp_path / "out", None)
     file.parent.mkdir(parents=True)
     with open_store(file) as store:
         yield Night(tmp_path, store)
@@ -118,7 +118,7 @@ def test_the_first_of_some_copies_is_made_and_stands_for_all(a_night: Night, tmp
         "output": f"{tmp_path}/out/b_output.jpg",
         "copy_of": f"{tmp_path}/given/b.jpg",
     }
-    hits = {hit.input.name: [path.name for path in hit.copies] for hit in index_search.search(tmp_path / "out", "tabby")}
+    hits = {hit.input.name: [path.name for path in hit.copies] for hit in sighting_search.search(tmp_path / "out", "tabby")}
     assert hits == {"a.jpg": ["c.jpg", "d.jpg"], "b.jpg": ["f.jpg"], "e.png": []}
     again = a_night.list(at_once=at_once)
     assert set(again.values()) == {"done", "copy"} and a_night.make() == []

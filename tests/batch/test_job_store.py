@@ -22,12 +22,12 @@ import pytest
 
 from pipeline.batch import transitions
 from pipeline.batch.messages import Result, Task, Timings
-from pipeline.batch.store import database, job_changes, leases, runs, schema
-from pipeline.batch.store.changes import Change, Failed, Finished, Interrupted, Retry, SourceChanged, Split, Undivided
+from pipeline.batch.store import database, leases, runs, schema, transaction_steps
+from pipeline.batch.store.attempt_outcomes import Change, Failed, Finished, Interrupted, Retry, SourceChanged, Split, Undivided
 from pipeline.batch.store.database import is_full
 from pipeline.batch.store.job_store import Store, open_store
-from pipeline.batch.store.reader import open_reader
-from pipeline.batch.store.rows import Entry, Lease, Standing, State
+from pipeline.batch.store.row_records import Entry, Lease, Standing, State
+from pipeline.batch.store.store_reader import open_reader
 from pipeline.errors import OutputError
 from pipeline.files.processes import Process, is_running
 from pipeline.records import ClassName, Found, KindInterval, LabelInterval
@@ -470,7 +470,7 @@ def test_what_a_dead_run_has_left_waiting_is_ready(archive: Archive, ends: str) 
 def test_nothing_depends_on_the_clock(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes back by a century at every look."""
     years = itertools.count(3000, -100)
-    for module in (job_changes, leases, runs):
+    for module in (transaction_steps, leases, runs):
         monkeypatch.setattr(module, "utc_now", lambda: f"{next(years):+05d}-01-01T00:00:00+00:00")
     archive.make(entry("a"), entry("b"))
     assert archive.enter(entry("a"), entry("b"), entry("c")) == ["done", "done", "new"]
@@ -677,7 +677,7 @@ WORKER = """
 import sys
 import time
 from pathlib import Path
-from pipeline.batch.store.changes import Finished
+from pipeline.batch.store.attempt_outcomes import Finished
 from pipeline.batch.store.job_store import open_store
 from pipeline.files.processes import Process
 from pipeline.records import ClassName, LabelInterval

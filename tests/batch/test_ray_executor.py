@@ -22,10 +22,10 @@ from PIL import Image
 from support import clips
 from support.decoding import decoded
 
-from pipeline.batch import archive, progress, scheduler
+from pipeline.batch import archive_layout, progress, scheduler
 from pipeline.batch.executors import local_executor, ray_executor
 from pipeline.batch.messages import TASKS_AT_ONCE, Advanced, Broken, Event, Executor, Lost, Ready, Result, Setup, Task
-from pipeline.batch.scanning.rules import Rules
+from pipeline.batch.scanning.inclusion_rules import Rules
 from pipeline.errors import CommandError
 from pipeline.options import ModelChoice, Options
 from pipeline.records import Found
@@ -293,7 +293,7 @@ def test_a_lost_node_costs_nobody_anything(nodes: Any, tmp_path: Path) -> None:
                     break
         return False
 
-    request = archive.Request(
+    request = archive_layout.Request(
         sources=[str(given)], output=output, choice=ModelChoice(model="efficientnet_lite0"), options=OPTIONS, rules=Rules()
     )
     summary = scheduler.run(request, open_executor=open_engine, watcher=watcher, stopping=looks_on)

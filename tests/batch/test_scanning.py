@@ -20,9 +20,9 @@ import pytest
 from PIL import Image
 
 from pipeline.batch.scanning import media_files
-from pipeline.batch.scanning.rules import Rules, parse_shard, parse_size
-from pipeline.batch.scanning.sources import expand_sources, find_common_root
-from pipeline.batch.scanning.walk import PassedOver, discover
+from pipeline.batch.scanning.folder_walk import PassedOver, discover
+from pipeline.batch.scanning.inclusion_rules import Rules, parse_shard, parse_size
+from pipeline.batch.scanning.source_arguments import expand_sources, find_common_root
 from pipeline.errors import CommandError
 from pipeline.media import images
 from pipeline.records import Found

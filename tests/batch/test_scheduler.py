@@ -28,15 +28,15 @@ from support.archives import QUICK, begin, call_batch, ledger_of, picture, run_b
 from support.commands import ENCODER, ROOT, Ended, call, end, names, small_disk, until, wrapper
 
 from pipeline.batch import messages
-from pipeline.batch.executors import worker
+from pipeline.batch.executors import task_worker
 from pipeline.errors import ChangedError
 from pipeline.explain import image_job
-from pipeline.explain.planning import plan_task
+from pipeline.explain.job_planning import plan_task
 from pipeline.models import class_names
 from pipeline.options import Options
 from pipeline.records import Found, KindInterval, LabelInterval
-from pipeline.results import intervals
-from pipeline.results.intervals import PAUSE_SECONDS
+from pipeline.results import label_intervals
+from pipeline.results.label_intervals import PAUSE_SECONDS
 
 AT_ONCE = messages.Timings(backoff_seconds=(0.1, 0.1), busy_seconds=0.2)
 # Hours go back at every look at the clock.
@@ -233,7 +233,9 @@ def stretches_of(rows: Sequence[dict[str, Any]], end_seconds: float) -> list[tup
     ends = dict(zip(times, [*times[1:], end_seconds], strict=True))
     found = []
     for label in {row["label"] for row in rows}:
-        mine = sorted((r for r in rows if r["label"] == label and r["score"] >= intervals.SHOWN_SCORE), key=lambda r: r["time_seconds"])
+        mine = sorted(
+            (r for r in rows if r["label"] == label and r["score"] >= label_intervals.SHOWN_SCORE), key=lambda r: r["time_seconds"]
+        )
         groups: list[list[dict[str, Any]]] = [mine[:1]] if mine else []
         for before, row in pairwise(mine):
             if row["time_seconds"] - ends[before["time_seconds"]] > PAUSE_SECONDS:
@@ -270,7 +272,7 @@ def test_the_index_has_every_kind_of_what_was_seen(archive: Path, made: Ended) -
     kinds = sql(out, f"SELECT relative, wnid, start_seconds, kind_stretch.end_seconds, best_score FROM kind_stretch {where}")
     classes = class_names.imagenet_classes()
     known = {group.wnid: {classes[index].wnid for index in group.members} for group in class_names.find_kinds(classes)}
-    seen = [row for row in sql(out, shown) if row[4] >= intervals.SHOWN_SCORE]
+    seen = [row for row in sql(out, shown) if row[4] >= label_intervals.SHOWN_SCORE]
     count = 0
     for file, wnid, first, last, score in seen:
         for kind in (kind for kind, below in known.items() if wnid in below):
@@ -289,15 +291,15 @@ def test_a_receipt_tells_what_was_seen(tmp_path: Path) -> None:
     times: Any = {"start_seconds": 1.0, "end_seconds": 2.5, "frames": 3, "mean_score": 0.25, "best_score": 0.5}
     seen = [LabelInterval(name=class_names.imagenet_classes()[263], **times)]
     result = messages.Result(token="t", how="done", intervals=seen, kinds=[KindInterval(wnid="n02112826", **times)], frames=3)
-    worker._write_receipt(receipt, result, "settings", found, output)
-    told = worker._read_receipt(order, "settings")
+    task_worker._write_receipt(receipt, result, "settings", found, output)
+    told = task_worker._read_receipt(order, "settings")
     assert told is not None and told.intervals == seen and told.kinds == result.kinds and told.frames == 3
-    assert worker._read_receipt(order, "others") is None
+    assert task_worker._read_receipt(order, "others") is None
     value = json.loads(receipt.read_text())
     assert {"stretches", "kinds", "frames", "how"} <= value["result"].keys()  # as every earlier program wrote them
     del value["result"]["kinds"]
     receipt.write_text(json.dumps(value))
-    before = worker._read_receipt(order, "settings")
+    before = task_worker._read_receipt(order, "settings")
     assert before is not None and before.intervals == seen and list(before.kinds) == []
 
 
@@ -377,7 +379,7 @@ def dying(moment: str) -> str:
     die = f"if {is_video}: os.kill(os.getpid(), signal.SIGKILL)"
     before, after = (die, "pass") if moment == "before" else ("pass", die)
     return (
-        "from pipeline.batch.store.changes import Finished\nfrom pipeline.batch.store.leases import Leases\nreal = Leases.settle\n"
+        "from pipeline.batch.store.attempt_outcomes import Finished\nfrom pipeline.batch.store.leases import Leases\nreal = Leases.settle\n"
         f"def settle(self, lease, change, **named):\n    {before}\n    state = real(self, lease, change, **named)\n"
         f"    {after}\n    return state\nLeases.settle = settle\n"
     )
@@ -630,9 +632,9 @@ def test_a_picture_that_changes_while_it_is_read(tmp_path: Path, open_session: A
     order = messages.Task(token="t", found=found, output=tmp_path / "out.png", overwrite=True)
     monkeypatch.setattr(image_job.images, "read_partial_image", real)
     path.write_bytes(path.read_bytes()[:100])  # it is being written, and for the moment damaged
-    made = worker.Worker.__new__(worker.Worker)
+    made = task_worker.Worker.__new__(task_worker.Worker)
     made.session, made._settings = open_session(), ""
-    monkeypatch.setattr(worker, "_check_as_found", skip_first(worker._check_as_found))
+    monkeypatch.setattr(task_worker, "_check_as_found", skip_first(task_worker._check_as_found))
     assert made.do(order, progress=lambda _: None, stopping=lambda: False).how == "changed"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.batch.messages import Lost, Result, Task, Timings
-from pipeline.batch.store.changes import Failed, Finished, Interrupted, Retry, SourceChanged, Split, Undivided
+from pipeline.batch.store.attempt_outcomes import Failed, Finished, Interrupted, Retry, SourceChanged, Split, Undivided
 from pipeline.batch.transitions import SourceNow, Tries, Unreadable, describe_change, failure_pattern, next_change, result_of_loss
 from pipeline.records import Found
 

@@ -23,8 +23,8 @@ from support.embedded_reference import PICTURES, REFERENCE, draw_picture
 from pipeline.arrays import Array
 from pipeline.cam.explainer import BatchExplanation, make_explainer, make_scorer
 from pipeline.cam.methods import closed_form
-from pipeline.explain.sessions import explain_within_memory
-from pipeline.models import embedded_network
+from pipeline.explain.model_session import explain_within_memory
+from pipeline.models import bundled_network
 from pipeline.models.class_names import find_target_class
 from pipeline.models.network import Network, split_model
 
@@ -202,7 +202,7 @@ def test_logits_are_explained_and_not_probabilities(head: str) -> None:
 
 @pytest.mark.slow
 def test_the_embedded_models_maps_are_those_of_its_whole_gradient() -> None:
-    model = embedded_network.build_embedded_network()
+    model = bundled_network.build_embedded_network()
     plain = layers.Dense(1000)
     both = keras.Model(model.input, [model.get_layer("top_activation").output, plain(model.get_layer("avg_pool").output)])
     plain.set_weights(model.get_layer("predictions").get_weights())

@@ -26,10 +26,10 @@ from support.commands import COMMAND, call, exit_codes_without_tensorflow, visua
 from support.decoding import decoded
 from support.jobs import job_for
 
-from pipeline.console import outcome_report
+from pipeline.console import outcome_printing
 from pipeline.console.terminal import Terminal
 from pipeline.errors import CommandError, OutputError
-from pipeline.explain import demo_clip, image_job, planning
+from pipeline.explain import demo_clip, image_job, job_planning
 from pipeline.media import images
 from pipeline.options import Options
 
@@ -72,7 +72,7 @@ def test_the_result_line_names_scores_as_the_label_in_the_picture_does(
     cat: Path, tmp_path: Path, open_session: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcome, _ = image_job.visualize_image(job_for(cat, tmp_path / "out.jpg", top_k=1000), open_session(top_k=1000))
-    outcome_report.report(Terminal(as_json=False, quiet=False, verbose=False), outcome)
+    outcome_printing.report(Terminal(as_json=False, quiet=False, verbose=False), outcome)
     shown = re.findall(r" (<?\d+%)(?:,|$)", capsys.readouterr().err.strip())
     assert len(shown) == 1000
     assert shown[-1] == "<1%" and "0%" not in shown  # of a thousand softmax scores none is nothing, and most are under a hundredth
@@ -312,8 +312,8 @@ def test_skip_existing_replaces_no_page_and_no_table_and_says_what_to_do(cat: Pa
     options = Options(**{"skip_existing": True, option: value})
     another = "" if option == "report" else ", or name another file"
     with pytest.raises(OutputError) as refused:
-        plan = planning.plan_images([tmp_path / "in"], output=tmp_path / "out", options=options)
-        raise next(each.error for each in plan if isinstance(each, planning.Refusal))
+        plan = job_planning.plan_images([tmp_path / "in"], output=tmp_path / "out", options=options)
+        raise next(each.error for each in plan if isinstance(each, job_planning.Refusal))
     assert str(refused.value) == f"{there}: exists already; move it away{another}"
 
 
@@ -321,14 +321,14 @@ def test_skip_existing_replaces_no_page_and_no_table_and_says_what_to_do(cat: Pa
 def test_what_skip_existing_does_not_pass_over(cat: Path, tmp_path: Path) -> None:
     options = Options(skip_existing=True, report=True)
     (tmp_path / "there.mp4").touch()
-    [skipped] = planning.plan_videos([tmp_path / "gone.mp4"], output=tmp_path / "there.mp4", options=options)
-    assert skipped == planning.Skipped(input=tmp_path / "gone.mp4", output=tmp_path / "there.mp4")
+    [skipped] = job_planning.plan_videos([tmp_path / "gone.mp4"], output=tmp_path / "there.mp4", options=options)
+    assert skipped == job_planning.Skipped(input=tmp_path / "gone.mp4", output=tmp_path / "there.mp4")
     (tmp_path / "folder.jpg").mkdir()
     for output in (cat, tmp_path / "missing.jpg"):
-        [one] = planning.plan_images([cat], output=output, options=options)
-        assert isinstance(one, planning.Refusal if output == cat else planning.Job)  # the input itself is no output of it
-    [inside] = planning.plan_images([cat], output=tmp_path / "folder.jpg", options=options)
-    assert isinstance(inside, planning.Job) and inside.output == tmp_path / "folder.jpg" / "cat_output.jpg"
+        [one] = job_planning.plan_images([cat], output=output, options=options)
+        assert isinstance(one, job_planning.Refusal if output == cat else job_planning.Job)  # the input itself is no output of it
+    [inside] = job_planning.plan_images([cat], output=tmp_path / "folder.jpg", options=options)
+    assert isinstance(inside, job_planning.Job) and inside.output == tmp_path / "folder.jpg" / "cat_output.jpg"
     with pytest.raises(CommandError, match="--skip-existing and --overwrite: one or the other"):
         Options(skip_existing=True, overwrite=True)
 

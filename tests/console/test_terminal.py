@@ -21,9 +21,9 @@ import typer
 
 from pipeline.batch.progress import Summary
 from pipeline.batch.status_report import Status
-from pipeline.console import lines, outcome_report
+from pipeline.console import outcome_printing, result_lines
 from pipeline.console.commands import archive
-from pipeline.console.displays import BatchDisplay
+from pipeline.console.progress_displays import BatchDisplay
 from pipeline.console.terminal import Terminal, show_log
 from pipeline.records import ClassGroup, ClassName, Outcome, Prediction, Progress, TargetScore
 
@@ -106,8 +106,8 @@ def test_joining_is_said_behind_the_last_frame(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_was_asked_for_is_said_first_with_its_score(capsys: pytest.CaptureFixture[str]) -> None:
-    outcome_report.report(terminal(), outcome("dog", top=[CORGI], targets=[OF_BANANA]))
-    outcome_report.report(terminal(), outcome("dog", top=[CORGI]))
+    outcome_printing.report(terminal(), outcome("dog", top=[CORGI], targets=[OF_BANANA]))
+    outcome_printing.report(terminal(), outcome("dog", top=[CORGI]))
     assert capsys.readouterr().err.splitlines() == [
         "dog.jpg -> dog_output.jpg: banana 3%; Pembroke 51%",
         "dog.jpg -> dog_output.jpg: Pembroke 51%",
@@ -124,7 +124,7 @@ def test_all_that_was_made_is_named_before_the_failures(capsys: pytest.CaptureFi
     maps = [("raw maps", Path(f"maps/{number}.npz")) for number in range(6)]
     outcomes = [outcome("a"), outcome("b", error="b.jpg: broken"), outcome("c"), outcome("d", error="d.jpg: gone")]
     with pytest.raises(typer.Exit) as ended:
-        outcome_report.finish(terminal(), outcomes, files=[("page", Path("report.html")), *maps], noun="pictures")
+        outcome_printing.finish(terminal(), outcomes, files=[("page", Path("report.html")), *maps], noun="pictures")
     assert ended.value.exit_code == 1
     assert capsys.readouterr().err.splitlines() == [
         "page: report.html",
@@ -133,11 +133,11 @@ def test_all_that_was_made_is_named_before_the_failures(capsys: pytest.CaptureFi
         "error: b.jpg: broken",
         "error: d.jpg: gone",
     ]
-    outcome_report.finish(terminal(), [outcome("a")], files=[("table", Path("t.csv")), *maps[:2]])
+    outcome_printing.finish(terminal(), [outcome("a")], files=[("table", Path("t.csv")), *maps[:2]])
     assert capsys.readouterr().err.splitlines() == ["table: t.csv", "raw maps: maps/0.npz", "raw maps: maps/1.npz"]
-    outcome_report.finish(terminal(), [outcome("a")], files=[("page", Path(f"{number % 3}/{number}.html")) for number in range(6)])
+    outcome_printing.finish(terminal(), [outcome("a")], files=[("page", Path(f"{number % 3}/{number}.html")) for number in range(6)])
     assert capsys.readouterr().err.splitlines() == ["page: 6 files in 3 folders"]
-    outcome_report.finish(terminal(quiet=True), [outcome("a"), outcome("c")], files=maps)
+    outcome_printing.finish(terminal(quiet=True), [outcome("a"), outcome("c")], files=maps)
     assert capsys.readouterr() == ("", "")
 
 
@@ -171,8 +171,8 @@ def test_a_batch_ends_with_its_page_and_its_failures(capsys: pytest.CaptureFixtu
 
 
 def test_status_names_the_page_where_there_is_one() -> None:
-    assert "page" not in "".join(lines.status_lines(Path("out"), Status()))
-    assert lines.status_lines(Path("out"), Status(page=Path("out/index.html")))[-1] == "page: out/index.html"
+    assert "page" not in "".join(result_lines.status_lines(Path("out"), Status()))
+    assert result_lines.status_lines(Path("out"), Status(page=Path("out/index.html")))[-1] == "page: out/index.html"
 
 
 def test_one_copy_and_several(capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,7 +180,7 @@ def test_one_copy_and_several(capsys: pytest.CaptureFixture[str]) -> None:
         archive.finish_archive(terminal(), Summary(found=3, ended=3, done=3, copies=count))
         assert said in capsys.readouterr().err
         of_them = said.removeprefix(f"{count} ").replace("files", "file").removeprefix("file ").partition(";")[0]
-        assert lines.status_lines(Path("out"), Status(copies=count))[0].endswith(f"; {count} of them {of_them}")
+        assert result_lines.status_lines(Path("out"), Status(copies=count))[0].endswith(f"; {count} of them {of_them}")
 
 
 # ------------------------------------------------------------------------------------------------ opening
@@ -198,7 +198,7 @@ def test_what_is_to_be_opened_goes_to_the_desktop(
     opener(tmp_path, f'echo "$1" >> "{tmp_path}/opened"')
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    outcome_report.finish(terminal(), [outcome("a")], opens=[Path(f"{number}.html") for number in range(6)])
+    outcome_printing.finish(terminal(), [outcome("a")], opens=[Path(f"{number}.html") for number in range(6)])
     assert (tmp_path / "opened").read_text().split() == [str(tmp_path / f"{number}.html") for number in range(4)]
     assert capsys.readouterr().err == ""
 
@@ -212,7 +212,7 @@ def test_where_nothing_opens_files_a_line_says_so(
     monkeypatch.setenv("PATH", str(tmp_path))
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    outcome_report.open_files(terminal(), [Path("page.html")])
+    outcome_printing.open_files(terminal(), [Path("page.html")])
     assert capsys.readouterr().err == "nothing here opens page.html: open it yourself\n"
 
 

@@ -26,10 +26,10 @@ from pipeline.console.commands import classifier
 from pipeline.console.terminal import Terminal
 from pipeline.datasets import class_folders, near_duplicates
 from pipeline.errors import CommandError, InputError, OutputError
-from pipeline.evaluation import analysis, analysis_pictures, analysis_plan, analysis_result, class_matching
-from pipeline.explain import planning, prediction_job, sessions
+from pipeline.evaluation import analysis, analysis_plan, analysis_result, class_matching, example_pictures
+from pipeline.explain import job_planning, model_session, prediction_job
 from pipeline.media import images
-from pipeline.models import class_names, loading, metadata
+from pipeline.models import class_names, loading, model_metadata
 from pipeline.options import ModelChoice, Options
 from pipeline.records import ClassName
 
@@ -79,30 +79,30 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     layers[3].set_weights([np.concatenate([-fitted.coef_.T, fitted.coef_.T], axis=1), np.array([-1, 1]) * fitted.intercept_])
     path = tmp_path_factory.mktemp("model") / "shapes.keras"
     model.save(path)
-    card = metadata.ModelMetadata(labels=SHAPES, base="none", input_px=96, short_side_px=96, stride=8, finished=True)
-    metadata.add_metadata(path, card)
+    card = model_metadata.ModelMetadata(labels=SHAPES, base="none", input_px=96, short_side_px=96, stride=8, finished=True)
+    model_metadata.add_metadata(path, card)
     return path
 
 
-def carrying(model: Path, path: Path, learned: list[metadata.LearnedPicture]) -> Path:
+def carrying(model: Path, path: Path, learned: list[model_metadata.LearnedPicture]) -> Path:
     """The same model with what it learned from in its card."""
     import zipfile
 
-    card = metadata.read_metadata(model)
+    card = model_metadata.read_metadata(model)
     assert card is not None
     with zipfile.ZipFile(model) as archive, zipfile.ZipFile(path, "w") as copy:
         for name in archive.namelist():
-            if name != metadata.METADATA_MEMBER:
+            if name != model_metadata.METADATA_MEMBER:
                 copy.writestr(name, archive.read(name))
-    metadata.add_metadata(path, replace(card, learned=learned))
+    model_metadata.add_metadata(path, replace(card, learned=learned))
     return path
 
 
-def learned_from(root: Path, name: str, part: Any) -> metadata.LearnedPicture:
+def learned_from(root: Path, name: str, part: Any) -> model_metadata.LearnedPicture:
     path = root / name
     fingerprint = near_duplicates.difference_hash(np.asarray(images.read_image(path))).hex()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return metadata.LearnedPicture(name=name, label=SHAPES.index(path.parent.name), part=part, sha256=digest, fingerprint=fingerprint)
+    return model_metadata.LearnedPicture(name=name, label=SHAPES.index(path.parent.name), part=part, sha256=digest, fingerprint=fingerprint)
 
 
 def analyzed(
@@ -110,7 +110,7 @@ def analyzed(
 ) -> analysis_result.Analysis:
     options, choice = Options(**given), ModelChoice(model=str(model))
     plan = analysis_plan.plan_analysis(data, output=output, threshold=threshold, examples=3, options=options)
-    session = sessions.open_session(loading.load_classifier(choice), options)
+    session = model_session.open_session(loading.load_classifier(choice), options)
     return analysis.analyze(
         plan, session, choice=choice, command="visualize analyze", counter=lambda _title, _count: nullcontext(lambda: None)
     )
@@ -162,7 +162,7 @@ def test_the_json_is_the_contracts(found: analysis_result.Analysis) -> None:
 def test_the_table_has_predicts_scores(found: analysis_result.Analysis, trained: Path) -> None:
     with (found.plan.output / "scores.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["input"]: row for row in csv.DictReader(file)}
-    plan = [job for job in planning.plan_predictions([found.plan.data.root]) if isinstance(job, planning.Job)]
+    plan = [job for job in job_planning.plan_predictions([found.plan.data.root]) if isinstance(job, job_planning.Job)]
     scorer = prediction_job.make_scorer(loading.load_classifier(ModelChoice(model=str(trained))), Options(top_k=2))
     answers = [each.outcome for each in prediction_job.predict(plan, scorer) if each.outcome.error is None]
     assert len(rows) == len(answers) == 51
@@ -254,7 +254,7 @@ def test_of_train_and_val_the_figures_are_of_val(trained: Path, tmp_path: Path) 
 
 
 def test_many_pictures_lie_beside_the_page(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analysis_pictures, "MAX_EMBEDDED", 5)
+    monkeypatch.setattr(example_pictures, "MAX_EMBEDDED", 5)
     found = analyzed(trained, draw_folder(tmp_path / "data", 4))
     sources = {a["src"] for tag, a in Elements(found.page.read_text(encoding="utf-8")).elements if tag == "img" and a.get("loading")}
     beside = {f"pictures/{path.name}" for path in (found.plan.output / "pictures").iterdir()}

@@ -24,14 +24,14 @@ from support import clips
 from support.commands import DECODER, ENCODER, ROOT, Ended, call, end, names, run, small_disk, start, until, wrapper
 
 from pipeline.errors import InputError, ToolError
-from pipeline.explain import planning, segment_journal, sessions, video_job
+from pipeline.explain import job_planning, model_session, segment_journal, video_job
 from pipeline.media import ffmpeg_process
 from pipeline.options import Options
 from pipeline.records import Progress
 
 pytestmark = [pytest.mark.process, pytest.mark.media]
 
-Open = Callable[..., sessions.Session]
+Open = Callable[..., model_session.Session]
 
 FRAMES = 120
 QUICK = ["--segment-seconds", "0.4", "--preset", "ultrafast", "--every", "5", "--smooth", "0.5", "--short-side", "64"]
@@ -268,8 +268,8 @@ def by_library(folder: Path, open_session: Open, *, stop_at: int | None = None, 
     """Make folder/out.mp4, or stop (or do something else) when so many frames are done; returns what was noticed."""
     made = more.pop("before_publish", lambda *_: None)
     options = {**QUICKLY, "save_maps": folder / "m.npz", **more}
-    [job] = planning.plan_videos([folder / "v.mp4"], output=folder / "out.mp4", options=Options(**options))
-    assert isinstance(job, planning.Job), job
+    [job] = job_planning.plan_videos([folder / "v.mp4"], output=folder / "out.mp4", options=Options(**options))
+    assert isinstance(job, job_planning.Job), job
     said: list[str] = []
     waiting = [at]
 

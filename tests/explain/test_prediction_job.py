@@ -22,10 +22,10 @@ from PIL import Image
 from pyarrow import parquet
 from support.commands import COMMAND, call, visualize
 
-from pipeline.cam import batching, explainer, tracing
-from pipeline.console import outcome_report
+from pipeline.cam import batching, explainer, graph_compilation
+from pipeline.console import outcome_printing
 from pipeline.console.terminal import Terminal
-from pipeline.explain import demo_clip, planning, prediction_job
+from pipeline.explain import demo_clip, job_planning, prediction_job
 from pipeline.media import images, resizing
 from pipeline.options import Options
 from pipeline.records import ClassName, Outcome, Prediction
@@ -52,9 +52,9 @@ def photographs(tmp_path: Path) -> Path:
 
 
 def answers_for(paths: list[Path], classifier: Any, **options: Any) -> list[prediction_job.InputPrediction]:
-    plan = planning.plan_predictions(paths)
+    plan = job_planning.plan_predictions(paths)
     return prediction_job.predict(
-        [job for job in plan if isinstance(job, planning.Job)], prediction_job.make_scorer(classifier, Options(**options))
+        [job for job in plan if isinstance(job, job_planning.Job)], prediction_job.make_scorer(classifier, Options(**options))
     )
 
 
@@ -76,11 +76,11 @@ def test_two_small_batches_are_at_the_network_at_once(given: str, photographs: P
 
     path = photographs if given == "pictures" else clip("variable.mp4")
     answers = prediction_job.predict(
-        [job for job in planning.plan_predictions([path]) if isinstance(job, planning.Job)], replace(scorer, score=score)
+        [job for job in job_planning.plan_predictions([path]) if isinstance(job, job_planning.Job)], replace(scorer, score=score)
     )
     assert (
         most == batching.AT_ONCE
-        and max(sizes) == tracing.default_batch_size()
+        and max(sizes) == graph_compilation.default_batch_size()
         and sum(sizes) == sum(a.outcome.frames or 0 for a in answers)
     )
 
@@ -157,7 +157,7 @@ def test_the_prediction_of_a_picture_that_is_cut_off_is_partial(tmp_path: Path, 
     cat = Image.fromarray(demo_clip.read_photograph("chelsea.png"))
     cat.save(tmp_path / "cat.jpg", quality=95)
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cat.jpg").read_bytes()[: (tmp_path / "cat.jpg").stat().st_size * 4 // 5])
-    jobs = [job for job in planning.plan_predictions([tmp_path]) if isinstance(job, planning.Job)]
+    jobs = [job for job in job_planning.plan_predictions([tmp_path]) if isinstance(job, job_planning.Job)]
     whole, cut = (answer.outcome for answer in prediction_job.predict(jobs, prediction_job.make_scorer(classifier, Options())))
     assert not whole.partial and whole.error is None and cut.partial and "cat" in cut.top[0].name.label
     told = r"cut\.jpg: the file ends after about \d\d % of its rows; the rest is gray; the prediction is of what decodes$"
@@ -171,13 +171,13 @@ def test_quiet_predictions_name_failures_alone(tmp_path: Path, capsys: pytest.Ca
         Outcome(input=Path("bad.jpg"), model="net", method="none", error="bad.jpg: the file is empty"),
     ]
     terminal = Terminal(as_json=False, quiet=True, verbose=False)
-    outcome_report.put_predictions(terminal, outcomes)
+    outcome_printing.put_predictions(terminal, outcomes)
     with pytest.raises(typer.Exit):
-        outcome_report.finish(terminal, outcomes)
+        outcome_printing.finish(terminal, outcomes)
     assert tuple(capsys.readouterr()) == ("", "error: bad.jpg: the file is empty\n")
-    outcome_report.put_predictions(Terminal(as_json=False, quiet=False, verbose=False), outcomes)
+    outcome_printing.put_predictions(Terminal(as_json=False, quiet=False, verbose=False), outcomes)
     assert capsys.readouterr().out.splitlines() == ["input     net", "good.jpg  tabby 50.0%"]
-    outcome_report.put_predictions(Terminal(as_json=True, quiet=True, verbose=False), outcomes)
+    outcome_printing.put_predictions(Terminal(as_json=True, quiet=True, verbose=False), outcomes)
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 

@@ -16,12 +16,12 @@ from support import clips
 from support.jobs import job_for
 
 from pipeline.errors import CommandError, OutputError, Stopped
-from pipeline.explain import demo_clip, image_job, planning, result_pages, sessions, video_job, video_parts
+from pipeline.explain import demo_clip, image_job, job_planning, model_session, parallel_parts, result_pages, video_job
 from pipeline.options import Options
 from pipeline.results.explanations import Explanations
 from pipeline.results.tables import prediction_rows
 
-Open = Callable[..., sessions.Session]
+Open = Callable[..., model_session.Session]
 QUICK: dict[str, Any] = {"segment_seconds": 0.5, "preset": "ultrafast", "report": True}
 
 
@@ -65,9 +65,9 @@ def test_parts_have_the_same_thumbnails(tmp_path: Path, open_session: Open) -> N
     options = {**QUICK, "segment_seconds": 0.1}
     job, session = job_for(tmp_path / "v.mp4", tmp_path / "o.mp4", **options), open_session(**options)
     _, whole = video_job.visualize_video(job_for(tmp_path / "v.mp4", tmp_path / "w.mp4", **options), session)
-    for part in video_parts.parts_of(job, session.options):
-        video_parts.render_part(job, session, part, progress=lambda _: None)
-    _, joined = video_parts.join_parts(job, session, video_parts.parts_of(job, session.options))
+    for part in parallel_parts.parts_of(job, session.options):
+        parallel_parts.render_part(job, session, part, progress=lambda _: None)
+    _, joined = parallel_parts.join_parts(job, session, parallel_parts.parts_of(job, session.options))
     assert [t.time_seconds for t in joined.thumbnails] == [t.time_seconds for t in whole.thumbnails]
 
 
@@ -98,10 +98,10 @@ def test_a_sheet_and_a_chart(tmp_path: Path, open_session: Open) -> None:
     with Image.open(tmp_path / "s.png") as sheet:
         assert sheet.width == 2 * 320 + 3 * 8 and sheet.height == 2 * (90 + 2 * 24 + 8 + 8) + 8
     with pytest.raises(OutputError, match="exists already"):
-        planning.plan_videos([tmp_path / "v.mp4"], output=tmp_path / "p.mp4", options=Options(**options))
+        job_planning.plan_videos([tmp_path / "v.mp4"], output=tmp_path / "p.mp4", options=Options(**options))
     several = Options(contact_sheet=tmp_path / "new.png")
     with pytest.raises(CommandError, match="one video"):
-        planning.plan_videos([tmp_path / "v.mp4", tmp_path / "w.mp4"], output=tmp_path, options=several)
+        job_planning.plan_videos([tmp_path / "v.mp4", tmp_path / "w.mp4"], output=tmp_path, options=several)
 
 
 def test_pictures_that_failed_are_on_the_page_too(tmp_path: Path, open_session: Open, monkeypatch: pytest.MonkeyPatch) -> None:

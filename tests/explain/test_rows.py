@@ -23,12 +23,12 @@ from support.corpus import ROWS, Row
 
 from pipeline.arrays import Array
 from pipeline.errors import HeatreelError
-from pipeline.explain import planning, sessions, video_job
+from pipeline.explain import job_planning, model_session, video_job
 from pipeline.options import Options
 
 ROOT = Path(__file__).parents[2]
 Planes = tuple[Array, Array, Array]
-Open = Callable[..., sessions.Session]
+Open = Callable[..., model_session.Session]
 Said = Mapping[str, Any]
 
 QUICK: dict[str, Any] = {"every": 50, "crf": 1, "preset": "ultrafast"}  # at crf 1 the panels are within a level of what was decoded
@@ -327,9 +327,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def by_library(clip: Path, output: Path, open_session: Open, **more: Any) -> Said:
     options = {**QUICK, **more}
-    [job] = planning.plan_videos([clip], output=output, options=Options(**options))
+    [job] = job_planning.plan_videos([clip], output=output, options=Options(**options))
     try:
-        if isinstance(job, planning.Refusal):
+        if isinstance(job, job_planning.Refusal):
             raise job.error
         outcome, _ = video_job.visualize_video(job, open_session(**options))
     except HeatreelError as error:

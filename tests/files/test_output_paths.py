@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import CommandError, OutputError
-from pipeline.explain import planning
+from pipeline.explain import job_planning
 from pipeline.files.atomic import atomic_write
 from pipeline.files.output_paths import check_output, identify_files, name_outputs
 from pipeline.options import Options
@@ -110,7 +110,7 @@ def test_every_file_is_asked_for_a_few_times_however_many_there_are(tmp_path: Pa
         with monkeypatch.context() as patch:
             patch.setattr(os, "stat", counting)
             asked = 0
-            plan = planning.plan_images([folder], output=None, options=Options(overwrite=True))
+            plan = job_planning.plan_images([folder], output=None, options=Options(overwrite=True))
         assert len(plan) == count
         counts.append(asked)
     assert counts[0] >= 20 and counts[1] <= 4 * counts[0]

@@ -27,7 +27,7 @@ from support import clips
 from pipeline.arrays import Array
 from pipeline.datasets import class_folders
 from pipeline.errors import CommandError, InputError, OutputError
-from pipeline.explain import planning
+from pipeline.explain import job_planning
 from pipeline.media import images
 from pipeline.media.images import damaged_images
 from pipeline.options import Options
@@ -237,8 +237,8 @@ def test_an_animation_is_its_first_frame_and_says_so(tmp_path: Path) -> None:
         assert images.check_image(tmp_path / f"s.{suffix}") == () and images.detect_image_kind(tmp_path / f"s.{suffix}") == "still"
     frames[0].save(tmp_path / "pages.tif", save_all=True, append_images=frames[1:])
     assert images.check_image(tmp_path / "pages.tif") == ("the file holds 4 pictures; the first is shown",)
-    [job] = planning.plan_images([tmp_path / "a.gif"], output=tmp_path / "o.png", options=Options())
-    assert isinstance(job, planning.Job) and "first of 4" in job.warnings[0]
+    [job] = job_planning.plan_images([tmp_path / "a.gif"], output=tmp_path / "o.png", options=Options())
+    assert isinstance(job, job_planning.Job) and "first of 4" in job.warnings[0]
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
@@ -302,8 +302,8 @@ def test_the_cap_is_in_megapixels_and_can_be_moved(tmp_path: Path, monkeypatch: 
     assert Image.MAX_IMAGE_PIXELS == 100
     with pytest.raises(CommandError, match="--max-megapixels -1"):
         Options(max_megapixels=-1)
-    [refusal] = planning.plan_predictions([path], max_megapixels=0.001)
-    assert isinstance(refusal, planning.Refusal)
+    [refusal] = job_planning.plan_predictions([path], max_megapixels=0.001)
+    assert isinstance(refusal, job_planning.Refusal)
 
 
 @pytest.mark.media
@@ -312,9 +312,9 @@ def test_what_is_no_file_is_refused_and_does_not_hang(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "socket.jpg"))
         for path in (tmp_path / "pipe.jpg", tmp_path / "socket.jpg", Path("/dev/zero")):
-            for plan in (planning.plan_images, planning.plan_videos):
-                [refusal] = plan([path], output=tmp_path / ("o.jpg" if plan is planning.plan_images else "o.mp4"), options=Options())
-                assert isinstance(refusal, planning.Refusal) and "is not a file" in str(refusal.error)
+            for plan in (job_planning.plan_images, job_planning.plan_videos):
+                [refusal] = plan([path], output=tmp_path / ("o.jpg" if plan is job_planning.plan_images else "o.mp4"), options=Options())
+                assert isinstance(refusal, job_planning.Refusal) and "is not a file" in str(refusal.error)
     (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
     with pytest.raises(InputError, match="Too many levels"):
         images.check_image(tmp_path / "loop.jpg")
@@ -508,16 +508,16 @@ def test_an_animated_webp_has_the_times_of_its_frames(tmp_path: Path) -> None:
         assert all(np.array_equal(a, b) for a, b in zip(read, map(np.asarray, frames[first:last]), strict=True))
     assert sequence.between(None, None) == range(5) and sequence.between(0.04, 0.39) == range(1, 3) and not sequence.between(0.5, None)
     assert sequence.seconds(range(1, 3)) == Fraction(350, 1000) and sequence.seconds(range(3, 5)) == Fraction(170, 1000)
-    [job] = planning.plan_videos([tmp_path / "a.mp4"], output=tmp_path / "o.mp4", options=Options())
-    assert isinstance(job, planning.Job) and job.pictures == sequence
+    [job] = job_planning.plan_videos([tmp_path / "a.mp4"], output=tmp_path / "o.mp4", options=Options())
+    assert isinstance(job, job_planning.Job) and job.pictures == sequence
 
 
 @pytest.mark.media
 def test_a_still_picture_is_no_video(tmp_path: Path) -> None:
     for name in ("a.jpg", "a.heic", "a.webp"):
         path = write(tmp_path / name, corners()).rename(tmp_path / f"{name}.mp4")
-        [refusal] = planning.plan_videos([path], output=tmp_path / "o.mp4", options=Options())
-        assert isinstance(refusal, planning.Refusal) and str(refusal.error) == f"{path}: is a picture; use `visualize image`"
+        [refusal] = job_planning.plan_videos([path], output=tmp_path / "o.mp4", options=Options())
+        assert isinstance(refusal, job_planning.Refusal) and str(refusal.error) == f"{path}: is a picture; use `visualize image`"
 
 
 OTHERS = {
@@ -534,35 +534,36 @@ OTHERS = {
 def test_what_is_neither_picture_nor_video_is_called_what_it_is(tmp_path: Path) -> None:
     def said(plan: Any, name: str) -> str:
         [refusal] = plan([tmp_path / name])
-        assert isinstance(refusal, planning.Refusal), refusal
+        assert isinstance(refusal, job_planning.Refusal), refusal
         return str(refusal.error).removeprefix(f"{tmp_path}/")
 
     def image(paths: list[Path]) -> Any:
-        return planning.plan_images(paths, output=tmp_path / "o.png", options=Options())
+        return job_planning.plan_images(paths, output=tmp_path / "o.png", options=Options())
 
     def video(paths: list[Path]) -> Any:
-        return planning.plan_videos(paths, output=tmp_path / "o.mp4", options=Options())
+        return job_planning.plan_videos(paths, output=tmp_path / "o.mp4", options=Options())
 
     for kind, head in OTHERS.items():
         (tmp_path / "a.jpg").write_bytes(head)
         (tmp_path / "a.mp4").write_bytes(head)
-        assert said(image, "a.jpg") == said(planning.plan_predictions, "a.jpg") == f"a.jpg: is {kind}, not a picture"
+        assert said(image, "a.jpg") == said(job_planning.plan_predictions, "a.jpg") == f"a.jpg: is {kind}, not a picture"
         assert said(video, "a.mp4").removesuffix("; check the file") == f"a.mp4: is {kind}, not a video"
         (tmp_path / "a.xyz").write_bytes(head)
         assert (
-            said(planning.plan_predictions, "a.xyz").removesuffix("; check the file") == f"a.xyz: is {kind}, neither a picture nor a video"
+            said(job_planning.plan_predictions, "a.xyz").removesuffix("; check the file")
+            == f"a.xyz: is {kind}, neither a picture nor a video"
         )
     for name in ("a.jpg", "a.mp4", "a.jxl"):
         (tmp_path / name).write_bytes(b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(20))
     jpeg_xl = "is a JPEG XL file, which is not read here"
     assert said(image, "a.jpg") == f"a.jpg: {jpeg_xl}" and said(video, "a.mp4") == f"a.mp4: {jpeg_xl}"
-    assert said(planning.plan_predictions, "a.jxl") == f"a.jxl: {jpeg_xl}"
+    assert said(job_planning.plan_predictions, "a.jxl") == f"a.jxl: {jpeg_xl}"
     (tmp_path / "a.jpg").write_bytes(random.Random(3).randbytes(5000))
     (tmp_path / "a.mp4").write_bytes(random.Random(3).randbytes(5000))
     assert said(image, "a.jpg") == "a.jpg: is neither a picture nor a video of a kind that is known here; check the file"
     assert said(video, "a.mp4").startswith("a.mp4: is neither a picture nor a video that ffmpeg can read (")
     (tmp_path / "empty").mkdir()
-    assert said(image, "empty") == said(planning.plan_predictions, "empty") == "empty: is a folder, and there is no picture in it"
+    assert said(image, "empty") == said(job_planning.plan_predictions, "empty") == "empty: is a folder, and there is no picture in it"
     write(tmp_path / "a.png", photograph())
     (tmp_path / "cut.mp4").write_bytes((tmp_path / "a.png").read_bytes()[:20])  # too short to be opened
     assert said(video, "cut.mp4") == "cut.mp4: is a picture; use `visualize image`"
@@ -570,10 +571,10 @@ def test_what_is_neither_picture_nor_video_is_called_what_it_is(tmp_path: Path) 
 
 def test_a_video_by_a_pictures_name(tmp_path: Path) -> None:
     path = clips.write_clip(tmp_path / "a.mp4", [Fraction(n, 25) for n in range(3)]).rename(tmp_path / "a.jpg")
-    [refusal] = planning.plan_images([path], output=tmp_path / "o.jpg", options=Options())
-    assert isinstance(refusal, planning.Refusal) and str(refusal.error) == f"{path}: is a video; use `visualize video`"
-    [job] = planning.plan_predictions([path])
-    assert isinstance(job, planning.Job) and job.source is not None and job.source.width_px > 0
+    [refusal] = job_planning.plan_images([path], output=tmp_path / "o.jpg", options=Options())
+    assert isinstance(refusal, job_planning.Refusal) and str(refusal.error) == f"{path}: is a video; use `visualize video`"
+    [job] = job_planning.plan_predictions([path])
+    assert isinstance(job, job_planning.Job) and job.source is not None and job.source.width_px > 0
     for label in ("one", "two"):
         (tmp_path / "data" / label).mkdir(parents=True)
         write(tmp_path / "data" / label / "p.png", photograph())

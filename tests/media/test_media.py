@@ -22,7 +22,7 @@ from support.decoding import audio_packets, decoded
 from pipeline.arrays import Array
 from pipeline.errors import CommandError, InputError, OutputError, ToolError, is_disk_full
 from pipeline.explain import demo_clip
-from pipeline.media import encoders, ffmpeg_process, frame_reader, integrity, muxer, probing, resizing, segment_writer
+from pipeline.media import damage_checks, encoders, ffmpeg_process, frame_reader, muxer, probing, resizing, segment_writer
 from pipeline.models.input_geometry import frame_geometry
 from pipeline.records import Colour, Frame, VideoSource
 
@@ -387,10 +387,10 @@ def test_a_full_disk_is_no_clock_that_cannot_be_put_right(clip: Clip, tmp_path: 
     source = probing.probe(clip("stream.ts"))
     use_ffmpeg("-f nut", does=f'echo once >> "{tmp_path}/attempts"; echo "{words}" >&2; exit 1')
     with pytest.raises(ToolError, match=f"straight.nut: .*{words}") as caught:
-        integrity.straighten_times(source, tmp_path / "straight.nut")
+        damage_checks.straighten_times(source, tmp_path / "straight.nut")
     assert is_disk_full(caught.value) and (tmp_path / "attempts").read_text() == "once\n"
     use_ffmpeg("-f nut", does="echo codec not currently supported in container >&2; exit 1")
-    assert not integrity.straighten_times(source, tmp_path / "straight.nut")
+    assert not damage_checks.straighten_times(source, tmp_path / "straight.nut")
 
 
 @pytest.fixture
@@ -469,12 +469,12 @@ def is_ffmpeg(pid: int) -> bool:
 def test_a_file_that_lost_a_frame_is_not_believed(clip: Clip, tmp_path: Path) -> None:
     round_trip(clip("constant.mp4"), tmp_path / "out.mp4")
     sent = np.arange(30) / 25
-    integrity.verify_video(tmp_path / "out.mp4", tmp_path / "out.mp4", sent)
+    damage_checks.verify_video(tmp_path / "out.mp4", tmp_path / "out.mp4", sent)
     with pytest.raises(OutputError, match="31 frames were sent, and 30"):
-        integrity.verify_video(tmp_path / "out.mp4", tmp_path / "out.mp4", np.arange(31) / 25)
+        damage_checks.verify_video(tmp_path / "out.mp4", tmp_path / "out.mp4", np.arange(31) / 25)
     sent[-1] += 0.002
     with pytest.raises(OutputError, match=r"0\.0020 seconds from its time"):
-        integrity.verify_video(tmp_path / "out.mp4", tmp_path / "out.mp4", sent)
+        damage_checks.verify_video(tmp_path / "out.mp4", tmp_path / "out.mp4", sent)
 
 
 def test_settings_that_a_codec_does_not_have_are_refused() -> None:

@@ -17,11 +17,11 @@ import tensorflow as tf
 from PIL import Image
 
 from pipeline.batch.executors import local_executor
-from pipeline.cam.tracing import default_batch_size
+from pipeline.cam.graph_compilation import default_batch_size
 from pipeline.console.commands import explain
 from pipeline.errors import CommandError
-from pipeline.explain import planning
-from pipeline.explain.planning import Job
+from pipeline.explain import job_planning
+from pipeline.explain.job_planning import Job
 from pipeline.media import encoders
 from pipeline.models import loading
 from pipeline.models.device import use_device
@@ -68,8 +68,8 @@ def test_a_gpu_gets_larger_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_a_picture_by_itself_has_all_cores(clip: Callable[[str], Path], tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         Image.new("RGB", (64, 48)).save(tmp_path / name)
-    one, two = planning.plan_images([tmp_path / "a.png", tmp_path / "b.png"], output=tmp_path / "out", options=Options())
-    [video] = planning.plan_videos([clip("single.mp4")], output=tmp_path / "out.mp4", options=Options())
+    one, two = job_planning.plan_images([tmp_path / "a.png", tmp_path / "b.png"], output=tmp_path / "out", options=Options())
+    [video] = job_planning.plan_videos([clip("single.mp4")], output=tmp_path / "out.mp4", options=Options())
     assert isinstance(one, Job) and isinstance(two, Job) and isinstance(video, Job)
     assert [explain.at_once(jobs) for jobs in ([one], [one, two], [video])] == [1, 2, 2]
 
@@ -137,7 +137,7 @@ def test_a_hardware_encoder_that_does_not_work_makes_way(monkeypatch: pytest.Mon
 SEEN_BY_ONEDNN = """
 import numpy as np
 from pipeline.cam.explainer import make_scorer
-from pipeline.models.embedded_network import build_embedded_network
+from pipeline.models.bundled_network import build_embedded_network
 from pipeline.models.network import split_model
 make_scorer(split_model(build_embedded_network()))(np.zeros((1, 64, 64, 3), np.uint8))
 """

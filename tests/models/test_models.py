@@ -17,7 +17,7 @@ from pipeline.arrays import Array
 from pipeline.cam.explainer import make_explainer
 from pipeline.errors import CommandError, ModelError
 from pipeline.explain import demo_clip
-from pipeline.models import class_names, loading, summary, zoo
+from pipeline.models import class_names, loading, model_summary, zoo
 from pipeline.models.pixel_normalization import normalize_pixels
 from pipeline.options import ModelChoice
 
@@ -280,15 +280,15 @@ def test_options_that_a_named_model_cannot_take_are_refused_before_it_is_loaded(
 
 def test_anatomy_tells_shapes_for_any_size_and_where_the_map_is(tmp_path: Path) -> None:
     path = saved(small(*average()), tmp_path / "m.keras")
-    shown = summary.summarize_model(ModelChoice(model=path), None)
+    shown = model_summary.summarize_model(ModelChoice(model=path), None)
     assert shown["map"] == "last, 16x16x12" and shown["input"] == "32x32, any size" and shown["classes"] == 4
     # By hand: 3*3*3*8+8, 4*8, 3*3*8*12+12, 12*4+4
     assert [layer["parameters"] for layer in shown["layers"]] == [0, 224, 32, 0, 0, 876, 0, 52] and shown["parameters"] == 1184
-    wide = summary.summarize_model(ModelChoice(model=path), (64, 100))
+    wide = model_summary.summarize_model(ModelChoice(model=path), (64, 100))
     assert [layer["output"] for layer in wide["layers"]][1] == "64x100x8" and wide["map"] == "last, 32x50x12"
     fixed = saved(small(*HEADS["flatten"]()), tmp_path / "f.keras")
     with pytest.raises(ModelError, match="--input-size 64x64: the model does not take pictures of this size"):
-        summary.summarize_model(ModelChoice(model=fixed), (64, 64))
+        model_summary.summarize_model(ModelChoice(model=fixed), (64, 64))
 
 
 def test_a_model_of_no_certain_size_is_taken_for_one_of_224_pixels(tmp_path: Path) -> None:

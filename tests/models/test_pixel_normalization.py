@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pipeline.arrays import Array
 from pipeline.datasets.pixel_cache import PixelCache
-from pipeline.explain import video_frames
+from pipeline.explain import video_explaining
 from pipeline.models import zoo
 from pipeline.models.pixel_normalization import normalize_pixels
 from pipeline.options import Pixels
@@ -79,7 +79,7 @@ def test_no_dataset_has_the_tuner_that_may_be_waited_for(tmp_path: Path) -> None
     cache = PixelCache(tmp_path / "cache")
     cache.add(np.zeros((2, 8, 8, 3), np.uint8), [0, 1])
     geometry = Geometry(scaled_width_px=8, scaled_height_px=8, width_px=8, height_px=8)
-    frames = video_frames.make_dataset(iter([np.full((8, 8, 3), 7, np.uint8)]), geometry).batch(8).prefetch(1)
+    frames = video_explaining.make_dataset(iter([np.full((8, 8, 3), 7, np.uint8)]), geometry).batch(8).prefetch(1)
     for each in (frames, cache.batches(2), cache.shuffled(2, seed=0).map(lambda pixels, _: pixels)):
         assert each.options().autotune.enabled is False
     assert [batch.numpy().tolist() for batch in frames] == [np.full((1, 8, 8, 3), 7).tolist()]

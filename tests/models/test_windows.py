@@ -15,7 +15,7 @@ from pipeline.arrays import Array
 from pipeline.cam.explainer import make_class_mapper, make_explainer, make_scorer
 from pipeline.cam.layer_fusion import fuse_class_mappers, fuse_explainers
 from pipeline.cam.methods import FORMULAS
-from pipeline.cam.window_scores import pool_windows
+from pipeline.cam.sliding_window_scores import pool_windows
 from pipeline.models.network import Network, add_window, split_model
 
 

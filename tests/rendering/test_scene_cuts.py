@@ -12,10 +12,10 @@ import pytest
 from support.decoding import decoded
 from support.jobs import job_for
 
-from pipeline.explain import demo_clip, sessions, video_job
+from pipeline.explain import demo_clip, model_session, video_job
 from pipeline.rendering import scene_cuts, smoothing, steady_title
 
-Open = Callable[..., sessions.Session]
+Open = Callable[..., model_session.Session]
 
 
 def test_a_mean_weighs_by_age_and_forgets_at_a_cut() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.records import ClassGroup, ClassName
 from pipeline.results.explanations import Explanations
-from pipeline.results.intervals import find_kind_intervals, find_label_intervals
+from pipeline.results.label_intervals import find_kind_intervals, find_label_intervals
 from pipeline.results.tables import COLUMNS, prediction_rows
 
 CLASSES = [ClassName(index=n, wnid=None, label=label) for n, label in enumerate(["cat", "dog", "cup", "rest"])]

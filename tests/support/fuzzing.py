@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import HeatreelError
-from pipeline.explain import image_job, planning, segment_journal, sessions, video_job
+from pipeline.explain import image_job, job_planning, model_session, segment_journal, video_job
 from pipeline.media import encoders, ffmpeg_process
 from pipeline.models import loading, zoo
 from pipeline.options import ModelChoice, Options
@@ -247,7 +247,7 @@ class Verdict:
     problems: list[str] = field(default_factory=list)
 
 
-def run(case: Case, folder: Path, session: Callable[[Options], sessions.Session]) -> Verdict:
+def run(case: Case, folder: Path, session: Callable[[Options], model_session.Session]) -> Verdict:
     path, verdict = folder / case.name, Verdict()
     path.write_bytes(case.content)
     output = folder / ("out.png" if case.name in STILLS else "out.mp4")
@@ -257,7 +257,7 @@ def run(case: Case, folder: Path, session: Callable[[Options], sessions.Session]
         verdict.said = f"{type(error).__name__}: {error}"
         verdict.problems += [f"exit code {error.exit_code}"] if error.exit_code != 1 else []
         verdict.problems += _left_by_failure(path, output, session)
-        if case.name not in STILLS and not isinstance(_planned(path, output), planning.Refusal):
+        if case.name not in STILLS and not isinstance(_planned(path, output), job_planning.Refusal):
             verdict.problems += _lost(path)
     except BaseException:
         verdict.problems.append(traceback.format_exc())
@@ -268,20 +268,20 @@ def run(case: Case, folder: Path, session: Callable[[Options], sessions.Session]
     return verdict
 
 
-def _visualized(path: Path, output: Path, session: Callable[[Options], sessions.Session], *, fresh: bool) -> Outcome:
+def _visualized(path: Path, output: Path, session: Callable[[Options], model_session.Session], *, fresh: bool) -> Outcome:
     """As the commands do it."""
     options = Options(**QUICK, fresh=fresh)
     still = path.name in STILLS
     job = _planned(path, output)
-    if isinstance(job, planning.Refusal):
+    if isinstance(job, job_planning.Refusal):
         raise job.error
     outcome, _ = (image_job.visualize_image if still else video_job.visualize_video)(job, session(options))
     json.dumps(outcome.as_json(), allow_nan=False)
     return outcome
 
 
-def _planned(path: Path, output: Path) -> planning.Job | planning.Refusal:
-    plan = planning.plan_images if path.name in STILLS else planning.plan_videos
+def _planned(path: Path, output: Path) -> job_planning.Job | job_planning.Refusal:
+    plan = job_planning.plan_images if path.name in STILLS else job_planning.plan_videos
     [job] = plan([path], output=output, options=Options(**QUICK))
     return job
 
@@ -301,7 +301,7 @@ def _left(folder: Path, expected: set[str]) -> list[str]:
     return [f"in the folder: {sorted(left)}, and not {sorted(expected)}"] if left != expected else []
 
 
-def _left_by_failure(path: Path, output: Path, session: Callable[[Options], sessions.Session]) -> list[str]:
+def _left_by_failure(path: Path, output: Path, session: Callable[[Options], model_session.Session]) -> list[str]:
     """A failed run may keep finished segments for the next; `fresh` begins without them."""
     kept = segment_journal.folder_of(output)
     expected = {path.name, *([kept.name] if kept.exists() else ())}
@@ -402,10 +402,10 @@ class Watchdog:
         os._exit(99)
 
 
-def session_opener() -> Callable[[Options], sessions.Session]:
+def session_opener() -> Callable[[Options], model_session.Session]:
     """One traced function for all options."""
     classifier = loading.load_classifier(ModelChoice(model=zoo.DEFAULT_MODEL))
-    shared = sessions.open_session(classifier, Options())
+    shared = model_session.open_session(classifier, Options())
     return lambda options: replace(shared, options=options)
 
 

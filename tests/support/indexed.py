@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.batch import archive
-from pipeline.batch.store.changes import Finished
+from pipeline.batch import archive_layout
+from pipeline.batch.store.attempt_outcomes import Finished
 from pipeline.batch.store.job_store import open_store
-from pipeline.batch.store.rows import Entry
+from pipeline.batch.store.row_records import Entry
 from pipeline.files.processes import Process
 from pipeline.records import ClassName, Found, KindInterval, LabelInterval
 
@@ -28,7 +28,7 @@ def an_archive(
     output: Path, files: dict[str, Sequence[LabelInterval | KindInterval]], *, shard: tuple[int, int] | None = None, **settings: Any
 ) -> Path:
     """A ledger as a batch leaves it."""
-    file = archive.store_file(output, shard)
+    file = archive_layout.store_file(output, shard)
     file.parent.mkdir(parents=True, exist_ok=True)
     with open_store(file) as store:
         number = store.add_settings(json.dumps(settings))

@@ -34,7 +34,7 @@ from pipeline.reports.archive_page import ArchiveItem, ArchivePage, Sighting, wr
 from pipeline.reports.pictures_page import PictureItem, PicturesPage, write_pictures_page
 from pipeline.reports.video_page import VideoPage, write_timeline, write_video_page
 from pipeline.results.explanations import Explanations
-from pipeline.results.intervals import find_label_intervals
+from pipeline.results.label_intervals import find_label_intervals
 
 HOSTILE = [
     "</script><img src=x onerror=alert(1)>",

@@ -22,9 +22,9 @@ from support.commands import call
 
 from pipeline.arrays import Array
 from pipeline.errors import CommandError, InputError, OutputError
-from pipeline.explain import segment_journal, sessions
+from pipeline.explain import model_session, segment_journal
 from pipeline.media import images, resizing
-from pipeline.models import loading, metadata, summary, zoo
+from pipeline.models import loading, model_metadata, model_summary, zoo
 from pipeline.models.pixel_normalization import normalize_pixels
 from pipeline.options import ModelChoice, Options, Pixels, Recipe
 from pipeline.training import fitting, trainable_network, training_plan, transfer_learning
@@ -83,8 +83,8 @@ def trained(data: Path) -> transfer_learning.TrainingResult:
 
 
 @pytest.fixture(scope="module")
-def session(trained: transfer_learning.TrainingResult) -> sessions.Session:
-    return sessions.open_session(loading.load_classifier(ModelChoice(model=str(trained.plan.output))), Options())
+def session(trained: transfer_learning.TrainingResult) -> model_session.Session:
+    return model_session.open_session(loading.load_classifier(ModelChoice(model=str(trained.plan.output))), Options())
 
 
 # ------------------------------------------------------------------------------------------------ what is learned
@@ -99,7 +99,7 @@ def test_shapes_are_told_apart(trained: transfer_learning.TrainingResult) -> Non
     assert min(trained.history, key=lambda row: row["val_loss"]) == trained.best
 
 
-def test_the_heat_of_unseen_shapes_lies_on_them(session: sessions.Session) -> None:
+def test_the_heat_of_unseen_shapes_lies_on_them(session: model_session.Session) -> None:
     rng, hits, names = np.random.default_rng(77), 0, []
     for kind in shapes.CLASSES * 4:
         picture, (x, y, r) = shapes.draw(kind, rng)
@@ -119,18 +119,18 @@ def test_the_heat_of_unseen_shapes_lies_on_them(session: sessions.Session) -> No
 
 
 def test_the_file_carries_names_and_what_was_learned_from(trained: transfer_learning.TrainingResult, data: Path) -> None:
-    card = metadata.read_metadata(trained.plan.output)
+    card = model_metadata.read_metadata(trained.plan.output)
     assert card is not None and card.finished and card.labels == list(shapes.CLASSES) and card.base == zoo.DEFAULT_MODEL
     assert sorted(each.name for each in card.learned) == sorted(str(p.relative_to(data)) for p in data.rglob("*.jpg"))
     assert sum(each.part == "val" for each in card.learned) == 9
     assert list(card.history) == list(trained.history)
-    shown = summary.summarize_model(ModelChoice(model=str(trained.plan.output)), None)
+    shown = model_summary.summarize_model(ModelChoice(model=str(trained.plan.output)), None)
     assert shown["labels"] == "circle, cross, triangle" and shown["pictures"] == "36 to train on, 9 to validate on"
 
 
 @pytest.mark.process
 def test_the_file_is_a_plain_keras_model_that_needs_nothing_of_ours(
-    trained: transfer_learning.TrainingResult, session: sessions.Session
+    trained: transfer_learning.TrainingResult, session: model_session.Session
 ) -> None:
     pixels = np.random.default_rng(5).integers(0, 256, (2, 160, 224, 3), np.uint8)
     code = (
@@ -142,7 +142,7 @@ def test_the_file_is_a_plain_keras_model_that_needs_nothing_of_ours(
     np.testing.assert_allclose(np.array(told.stdout.split(), float).reshape(2, 3), scores, atol=1e-5)
 
 
-def test_the_map_is_the_gradient_through_the_nested_base(trained: transfer_learning.TrainingResult, session: sessions.Session) -> None:
+def test_the_map_is_the_gradient_through_the_nested_base(trained: transfer_learning.TrainingResult, session: model_session.Session) -> None:
     pixels = shapes.draw("cross", np.random.default_rng(8))[0][None, :224, :224]
     model = keras.models.load_model(trained.plan.output, compile=False)
     base = model.get_layer(zoo.DEFAULT_MODEL)
@@ -169,7 +169,7 @@ def test_the_scaling_inside_the_file_is_that_of_the_network(mode: Pixels) -> Non
 
 
 def test_a_model_pools_as_its_card_says(trained: transfer_learning.TrainingResult, tmp_path: Path) -> None:
-    card = metadata.read_metadata(trained.plan.output)
+    card = model_metadata.read_metadata(trained.plan.output)
     assert card is not None and card.pooling == "mean"
     windows = {}
     for pooling in ("mean", "window", None):  # None: a file that was made before cards said so
@@ -177,7 +177,7 @@ def test_a_model_pools_as_its_card_says(trained: transfer_learning.TrainingResul
         with zipfile.ZipFile(trained.plan.output) as source, zipfile.ZipFile(path, "w") as target:
             for member in source.namelist():
                 content = source.read(member)
-                if member == metadata.METADATA_MEMBER:
+                if member == model_metadata.METADATA_MEMBER:
                     told = json.loads(content)
                     del told["pooling"]
                     content = json.dumps(told | ({"pooling": pooling} if pooling else {})).encode()
@@ -189,7 +189,7 @@ def test_a_model_pools_as_its_card_says(trained: transfer_learning.TrainingResul
 
 def test_a_file_that_is_no_model_of_ours_has_no_card(tmp_path: Path) -> None:
     (tmp_path / "a.keras").write_bytes(b"nothing")
-    assert metadata.read_metadata(tmp_path / "a.keras") is None and metadata.read_metadata(tmp_path / "b.keras") is None
+    assert model_metadata.read_metadata(tmp_path / "a.keras") is None and model_metadata.read_metadata(tmp_path / "b.keras") is None
 
 
 # ------------------------------------------------------------------------------------------------ the same again, and going on
@@ -202,7 +202,7 @@ def test_the_same_seed_gives_the_same_model_and_going_on_too(augment: bool, data
     whole = train(data, tmp_path / "whole.keras", recipe)
     with pytest.raises(KeyboardInterrupt):
         train(data, tmp_path / "torn.keras", recipe, watcher=Watcher(stop_after=2))
-    left = metadata.read_metadata(tmp_path / "torn.keras")
+    left = model_metadata.read_metadata(tmp_path / "torn.keras")
     assert left is not None and not left.finished and len(left.history) == 2
     said = loading.load_classifier(ModelChoice(model=str(tmp_path / "torn.keras"))).warnings
     assert ["interrupted" in warning for warning in said] == [True]
@@ -239,9 +239,9 @@ def test_the_best_epoch_is_kept_and_is_as_good_as_it_was_said_to_be(tmp_path: Pa
     (data / "val" / "other").rename(data / "val" / "cross")
     told = train(data, output, replace(QUICK, epochs=3))
     assert told.best["epoch"] == 1 and told.history[2]["val_loss"] > 1.2 * told.best["val_loss"]
-    card = metadata.read_metadata(output)
+    card = model_metadata.read_metadata(output)
     assert card is not None
-    kept = sessions.open_session(loading.load_classifier(ModelChoice(model=str(output))), Options())
+    kept = model_session.open_session(loading.load_classifier(ModelChoice(model=str(output))), Options())
     losses = []
     for each in card.learned:
         if each.part == "val":
@@ -368,7 +368,7 @@ def test_a_training_that_is_stopped_or_killed_goes_on(
         said = process.stderr.read()
     assert process.returncode == code
     assert number == signal.SIGKILL or "with --resume goes on" in said
-    left = metadata.read_metadata(tmp_path / "m.keras")
+    left = model_metadata.read_metadata(tmp_path / "m.keras")
     assert left is not None and not left.finished and len(left.history) >= 1
     done = visualize_command("train", data, "-o", "m.keras", *settings, "--resume", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

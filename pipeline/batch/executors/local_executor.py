@@ -146,7 +146,7 @@ def _main(number: int, pipe: Connection, setup: Setup, log: Path, environment: M
     from pipeline.errors import HeatreelError
 
     try:
-        from pipeline.batch.executors.worker import Worker
+        from pipeline.batch.executors.task_worker import Worker
 
         worker = Worker(setup)
     except HeatreelError as error:

@@ -7,7 +7,7 @@ import secrets
 import threading
 from importlib.metadata import version
 
-from pipeline.batch.executors.ray_worker_life import Hello
+from pipeline.batch.executors.ray_worker_states import Hello
 from pipeline.batch.messages import Broken, Result, Setup, Task
 from pipeline.errors import HeatreelError
 from pipeline.files import Process
@@ -37,7 +37,7 @@ class WorkerActor:
     def open(self, setup: Setup) -> Process | Broken:
         """Load the model. The process that has it, or why it could not be."""
         try:
-            from pipeline.batch.executors.worker import Worker
+            from pipeline.batch.executors.task_worker import Worker
 
             self._worker = Worker(setup)
         except HeatreelError as error:

@@ -22,7 +22,7 @@ from typing import Any
 
 from pipeline.batch.executors import local_executor
 from pipeline.batch.executors.ray_actor import WorkerActor
-from pipeline.batch.executors.ray_worker_life import (
+from pipeline.batch.executors.ray_worker_states import (
     Ask,
     Forget,
     Happening,

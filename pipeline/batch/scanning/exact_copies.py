@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from pipeline.batch.scanning.walk import PassedOver
+from pipeline.batch.scanning.folder_walk import PassedOver
 from pipeline.batch.store.database import is_full
 from pipeline.batch.store.job_store import Store
 from pipeline.errors import OutputError

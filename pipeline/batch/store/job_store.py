@@ -22,13 +22,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.batch.store.copies import Digests
+from pipeline.batch.store.copy_index import Digests
 from pipeline.batch.store.database import Database, open_database
-from pipeline.batch.store.entries import Entries
 from pipeline.batch.store.leases import Leases
-from pipeline.batch.store.reader import StoreReader, settings_hash
-from pipeline.batch.store.rows import storable
+from pipeline.batch.store.row_records import storable
 from pipeline.batch.store.runs import Runs
+from pipeline.batch.store.source_entries import Entries
+from pipeline.batch.store.store_reader import StoreReader, settings_hash
 
 
 class Store(StoreReader):

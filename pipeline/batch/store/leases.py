@@ -10,13 +10,13 @@ import secrets
 import sqlite3
 from collections.abc import Callable
 
-from pipeline.batch.store import job_changes
-from pipeline.batch.store.changes import Change, Failed, Finished, Interrupted, Retry, SourceChanged, Split, Undivided
+from pipeline.batch.store import transaction_steps
+from pipeline.batch.store.attempt_outcomes import Change, Failed, Finished, Interrupted, Retry, SourceChanged, Split, Undivided
 from pipeline.batch.store.database import Database
-from pipeline.batch.store.job_changes import FILE, PART
-from pipeline.batch.store.rows import Lease, State, part_of, storable, stored_part, utc_now
+from pipeline.batch.store.row_records import Lease, State, part_of, storable, stored_part, utc_now
 from pipeline.batch.store.runs import stop_waiting
-from pipeline.batch.store.seen_index import write_intervals
+from pipeline.batch.store.sighting_index import write_intervals
+from pipeline.batch.store.transaction_steps import FILE, PART
 from pipeline.files import Process
 
 _LEASED = ("job", "relative", "kind", "size_bytes", "output", "begin_seconds", "end_seconds", "errors", "crashes")
@@ -55,7 +55,7 @@ class Leases:
             )
             db.execute("INSERT INTO attempt (job, run, token, begun_at) VALUES (?, ?, ?, ?)", (row["job"], run, token, utc_now()))
             part = part_of(row["part"])
-            parts = job_changes.count_parts(db, row["source"], settings, done=True) if part is None else 0
+            parts = transaction_steps.count_parts(db, row["source"], settings, done=True) if part is None else 0
             return Lease(
                 token=token,
                 attempt=attempt,
@@ -97,9 +97,9 @@ class Leases:
     def free_copies(self, lease: Lease) -> None:
         """The source of a lease is gone: the first of its copies is made in its place."""
         with self._database.writing() as db:
-            known = job_changes.find_source(db, lease.relative)
+            known = transaction_steps.find_source(db, lease.relative)
             if known is not None:
-                job_changes.free_copies(db, known["id"])
+                transaction_steps.free_copies(db, known["id"])
 
     def wake(self, *, run: int, monotonic: float) -> float | None:
         """Jobs of this run whose pause is over become ready. Returns when the next pause ends, by the same clock; None if there is none."""
@@ -124,7 +124,7 @@ def _finish(db: sqlite3.Connection, lease: Lease, change: Finished, source: int,
     if _is_outdated(db, lease):
         return None
     state: State = "failed" if change.error else "done"
-    job_changes.leave(db, lease, state, how="done in part" if change.error else "done")
+    transaction_steps.leave(db, lease, state, how="done in part" if change.error else "done")
     db.execute(
         "UPDATE job SET outcome = ?, frames_done = ?, frames_total = ?, finished_at = ?, error_class = ?, error_text = ? WHERE id = ?",
         (
@@ -134,26 +134,26 @@ def _finish(db: sqlite3.Connection, lease: Lease, change: Finished, source: int,
     )
     write_intervals(db, lease.job, change.intervals, change.kinds)
     if lease.part is not None:
-        job_changes.join_if_last(db, source, settings)
+        transaction_steps.join_if_last(db, source, settings)
     else:
-        job_changes.drop_parts(db, source, settings)
-        job_changes.supersede(db, source, lease.job)
+        transaction_steps.drop_parts(db, source, settings)
+        transaction_steps.supersede(db, source, lease.job)
     return state
 
 
 def _is_outdated(db: sqlite3.Connection, lease: Lease) -> bool:
     """Whether the source was found changed since it was leased; then its job is ready again. Parts have been dropped at that moment."""
-    if job_changes.same_file(job_changes.find_source(db, lease.relative), lease):
+    if transaction_steps.same_file(transaction_steps.find_source(db, lease.relative), lease):
         return False
-    job_changes.leave(db, lease, "ready", how="changed")
+    transaction_steps.leave(db, lease, "ready", how="changed")
     return True
 
 
 def _split(db: sqlite3.Connection, lease: Lease, change: Split, source: int, settings: int) -> State | None:
     if _is_outdated(db, lease):
         return None
-    job_changes.leave(db, lease, "split", how="split")
-    job_changes.drop_parts(db, source, settings)
+    transaction_steps.leave(db, lease, "split", how="split")
+    transaction_steps.drop_parts(db, source, settings)
     db.executemany(
         "INSERT INTO job (source, settings, output, owned, part, begin_seconds, end_seconds, priority) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [(source, settings, lease.output, lease.owned, part, begin, end, PART) for part, (begin, end) in enumerate(change.bounds)],
@@ -162,8 +162,8 @@ def _split(db: sqlite3.Connection, lease: Lease, change: Split, source: int, set
 
 
 def _give_up_splitting(db: sqlite3.Connection, lease: Lease, source: int, settings: int) -> State:
-    job_changes.leave(db, lease, "ready", how="not to be split")
-    job_changes.drop_parts(db, source, settings)
+    transaction_steps.leave(db, lease, "ready", how="not to be split")
+    transaction_steps.drop_parts(db, source, settings)
     update = "UPDATE job SET state = 'ready', undivided = 1, priority = ? WHERE source = ? AND settings = ? AND part = -1"
     db.execute(update, (PART, source, settings))
     return "ready"
@@ -175,9 +175,9 @@ def _take_up_change(db: sqlite3.Connection, lease: Lease, change: SourceChanged,
         "UPDATE source SET size_bytes = ?, mtime_ns = ?, sha256 = NULL, ends = NULL WHERE id = ?",
         (change.size_bytes, str(change.mtime_ns), source),
     )
-    job_changes.free_copies(db, source)
-    job_changes.leave(db, lease, "ready", how="changed")
-    job_changes.drop_parts(db, source, settings)
+    transaction_steps.free_copies(db, source)
+    transaction_steps.leave(db, lease, "ready", how="changed")
+    transaction_steps.drop_parts(db, source, settings)
     state: State = "ready" if change.pause_seconds is None else "waiting"
     db.execute(
         "UPDATE job SET state = ?, ready_after = ?, run = ?, priority = ?, undivided = 0 WHERE source = ? AND settings = ? AND part = -1",
@@ -198,7 +198,7 @@ def _give_back(
     pause_seconds = None if isinstance(change, Failed) else change.pause_seconds
     state: State = "failed" if isinstance(change, Failed) else "ready" if pause_seconds is None else "waiting"
     how = change.how if isinstance(change, Interrupted) else change.charge
-    job_changes.leave(db, lease, state, how=how, error=error, ready_after=_end_of_pause(pause_seconds, now))
+    transaction_steps.leave(db, lease, state, how=how, error=error, ready_after=_end_of_pause(pause_seconds, now))
     db.execute(
         "UPDATE job SET error_class = ?, error_text = ?, owned = owned AND ? WHERE source = ? AND settings = ? AND part IN (?, -1)",
         (*error, made, source, settings, stored_part(lease.part)),
@@ -216,7 +216,7 @@ def _fail_whole(db: sqlite3.Connection, lease: Lease, error: tuple[str | None, s
             "WHERE source = ? AND settings = ? AND part = -1",
             (*error, *counts, source, settings),
         )
-    job_changes.drop_parts(db, source, settings)
+    transaction_steps.drop_parts(db, source, settings)
 
 
 def _end_of_pause(pause_seconds: float | None, now: float) -> float | None:

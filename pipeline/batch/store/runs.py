@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping
 
-from pipeline.batch.store import job_changes
+from pipeline.batch.store import transaction_steps
 from pipeline.batch.store.database import Database
-from pipeline.batch.store.rows import LostJob, RunRow, storable, utc_now
+from pipeline.batch.store.row_records import LostJob, RunRow, storable, utc_now
 from pipeline.files import Process, is_running
 
 
@@ -93,7 +93,7 @@ def _release_jobs(db: sqlite3.Connection, run: int, is_dead: Callable[[Process],
         if is_dead(Process(host=host, boot=boot, pid=pid, started=started))
     ]
     for each in lost:
-        job_changes.leave(db, each, "ready", how="interrupted")
+        transaction_steps.leave(db, each, "ready", how="interrupted")
     return lost
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.batch import Request, Rules, parse_shard, parse_size, survey
-from pipeline.console import displays, lines, outcome_report
+from pipeline.console import outcome_printing, progress_displays, result_lines
 from pipeline.console.command_options import ArchiveFileOptions, ArchiveRunOptions, SearchOptions, WorkerOptions
 from pipeline.console.terminal import Terminal, typed_command
 from pipeline.errors import HeatreelError, InputError, OutputError, Stopped
@@ -67,7 +67,7 @@ def list_archive(request: Request, terminal: Terminal) -> None:
         counts[standing] += 1
         path = os.fsdecode(relative)
         record = {"input": path, "state": standing, "size_bytes": size_bytes, "reason": reason or None}
-        terminal.put_record(record, [lines.survey_line(standing, path, size_bytes, reason)])
+        terminal.put_record(record, [result_lines.survey_line(standing, path, size_bytes, reason)])
     terminal.say(", ".join(f"{count} {standing}" for standing, count in counts.items()) or "nothing to look at")
 
 
@@ -84,7 +84,7 @@ def run_archive(request: Request, workers: WorkerOptions, terminal: Terminal, *,
 
         return LocalExecutor(setup, workers.workers or choose_worker_count(), log=log)
 
-    with displays.open_batch(terminal) as display:
+    with progress_displays.open_batch(terminal) as display:
         summary = batch.run(request, open_executor=open_executor, watcher=display, stopping=lambda: terminal.stopped_by is not None)
     pages = [request.output / summary.page.name] if request.options.report and summary.page else []  # as the user calls it
     places = (("outputs", request.output if summary.done or summary.done_before else None), ("raw maps", request.maps))
@@ -100,17 +100,17 @@ def finish_archive(terminal: Terminal, summary: Summary, *, files: Sequence[tupl
     """
     if not summary.found and not summary.stopped:
         raise InputError("no video and no picture was found", remedy="what is hidden, and what lies in --output, is not looked at")
-    outcome_report.say_all(terminal, [*lines.batch_lines(summary), *lines.file_lines(files)])
-    outcome_report.open_files(terminal, () if summary.stopped else opens)
-    outcome_report.say_all(terminal, [printable(f"passed over: {passed.path}: {passed.reason}") for passed in summary.passed_over])
-    failures = [lines.failure_line(path, error) for path, error in summary.failures]
+    outcome_printing.say_all(terminal, [*result_lines.batch_lines(summary), *result_lines.file_lines(files)])
+    outcome_printing.open_files(terminal, () if summary.stopped else opens)
+    outcome_printing.say_all(terminal, [printable(f"passed over: {passed.path}: {passed.reason}") for passed in summary.passed_over])
+    failures = [result_lines.failure_line(path, error) for path, error in summary.failures]
     if summary.given_up:
-        outcome_report.tell_errors(failures)
+        outcome_printing.tell_errors(failures)
         raise OutputError(summary.given_up)
     if summary.stopped:
-        outcome_report.tell_errors(failures)
+        outcome_printing.tell_errors(failures)
         raise Stopped(128 + (terminal.stopped_by or signal.SIGINT), remedy="the same command goes on from there")
-    outcome_report.fail(failures)
+    outcome_printing.fail(failures)
 
 
 # ------------------------------------------------------------------------------------------------ search
@@ -124,7 +124,7 @@ def search_archive(output: Path, query: str, asked: SearchOptions, terminal: Ter
     if not hits:
         terminal.say("nothing was found")
     for hit in hits:
-        terminal.put_record(hit.as_json(), [lines.hit_line(hit)])
+        terminal.put_record(hit.as_json(), [result_lines.hit_line(hit)])
     if clip is not None:
         _cut_clips(hits, clip, terminal, overwrite=overwrite)
 
@@ -141,4 +141,4 @@ def _cut_clips(hits: Sequence[Hit], folder: Path, terminal: Terminal, *, overwri
             continue
         if cut is not None:
             terminal.say(printable(f"{'cut out' if cut.made else 'there already'}: {cut.path}"))
-    outcome_report.fail(failures)
+    outcome_printing.fail(failures)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import models
-from pipeline.console import displays, lines, outcome_report
+from pipeline.console import outcome_printing, progress_displays, result_lines
 from pipeline.console.command_options import AnalysisOptions
 from pipeline.console.commands import explain
 from pipeline.console.terminal import Terminal, typed_command
@@ -31,7 +31,7 @@ def run_training(plan: TrainingPlan, terminal: Terminal, *, device: str) -> None
         from pipeline.training import train
 
     terminal.say(f"running on {use_device(device)}", only_verbose=True)
-    with displays.open_training(terminal, plan.output) as display:
+    with progress_displays.open_training(terminal, plan.output) as display:
         trained = train(plan, display)
     put_trained(terminal, trained)
 
@@ -43,7 +43,7 @@ def put_trained(terminal: Terminal, trained: TrainingResult) -> None:
     if terminal.as_json:
         terminal.put_json(trained.as_json())
     else:
-        outcome_report.say_all(terminal, lines.training_lines(trained))
+        outcome_printing.say_all(terminal, result_lines.training_lines(trained))
 
 
 def run_analysis(
@@ -63,7 +63,7 @@ def run_analysis(
         session = explain.open_session(choice, options, terminal, device=device, at_once=AT_ONCE)
     found = analyze(plan, session, choice=choice, command=typed_command(), counter=terminal.counter)
     put_analysis(terminal, found.as_json())
-    outcome_report.open_files(terminal, [found.page] if opens else ())
+    outcome_printing.open_files(terminal, [found.page] if opens else ())
 
 
 def put_analysis(terminal: Terminal, found: dict[str, Any]) -> None:
@@ -72,7 +72,7 @@ def put_analysis(terminal: Terminal, found: dict[str, Any]) -> None:
 
     for warning in found["warnings"]:
         terminal.say(printable(f"warning: {warning}"))
-    terminal.put_record(found, lines.analysis_lines(found))
+    terminal.put_record(found, result_lines.analysis_lines(found))
     if not terminal.as_json:
         page = Path(found["report"])
         beside = [name for name in ANALYSIS_FILES if (page.parent / name).exists() and name != page.name]
@@ -85,7 +85,7 @@ def put_analysis(terminal: Terminal, found: dict[str, Any]) -> None:
 def list_models(terminal: Terminal) -> None:
     """The zoo."""
     rows = [zoo.describe_entry(entry) for entry in zoo.ZOO_ENTRIES.values()]
-    terminal.put_record({"models": rows}, [lines.table(rows)])
+    terminal.put_record({"models": rows}, [result_lines.table(rows)])
 
 
 def show_model(choice: ModelChoice, input_size: tuple[int, int] | None, terminal: Terminal) -> None:
@@ -96,7 +96,7 @@ def show_model(choice: ModelChoice, input_size: tuple[int, int] | None, terminal
             from pipeline.models import summarize_model
 
         shown = summarize_model(choice, input_size)
-    terminal.put_record(shown, lines.summary_lines(shown))
+    terminal.put_record(shown, result_lines.summary_lines(shown))
 
 
 def list_classes(choice: ModelChoice, word: str | None, terminal: Terminal) -> None:
@@ -115,7 +115,7 @@ def list_classes(choice: ModelChoice, word: str | None, terminal: Terminal) -> N
 
             classes = load_classifier(choice).classes
     listing = models.list_classes(classes, word)
-    terminal.put_record({"model": choice.model, **listing}, lines.class_lines(listing))
+    terminal.put_record({"model": choice.model, **listing}, result_lines.class_lines(listing))
 
 
 def fetch_weights(names: Sequence[str], terminal: Terminal) -> None:
@@ -130,4 +130,4 @@ def fetch_weights(names: Sequence[str], terminal: Terminal) -> None:
             terminal.say(f"{entry.name}: {models.fetch_weights(entry)}")
         except HeatreelError as error:
             failures.append(str(error))
-    outcome_report.fail(failures)
+    outcome_printing.fail(failures)

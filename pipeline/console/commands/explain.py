@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cam import AT_ONCE
-from pipeline.console import outcome_report
+from pipeline.console import outcome_printing
 from pipeline.console.command_options import TableOptions
 from pipeline.console.signals import exit_code_of
 from pipeline.console.terminal import Terminal, typed_command
@@ -49,10 +49,10 @@ def run_jobs(
         raise CommandError(f"--open: {len(plan)} outputs, and no page", remedy="add --report")
     before = _outcomes_without_work(plan, choice, options)
     for outcome in before:
-        outcome_report.report(terminal, outcome)
+        outcome_printing.report(terminal, outcome)
     jobs = [job for job in plan if isinstance(job, Job)]
     if not jobs:
-        outcome_report.finish(terminal, before)
+        outcome_printing.finish(terminal, before)
         return
     session = load_session(choice, options, terminal, device=device, at_once=at_once(jobs))
     ended = _do_all(jobs, session, terminal, name_inputs=len(plan) > 1)
@@ -65,7 +65,7 @@ def run_jobs(
         files = [*_write_page([*failed, *ended], options), *files]
     pages = [path for kind, path in files if kind == "page"]
     shows = (pages or [job.output for job in done]) if opens else ()
-    outcome_report.finish(terminal, outcomes, files=files, noun="pictures" if pictures else "videos", opens=shows)
+    outcome_printing.finish(terminal, outcomes, files=files, noun="pictures" if pictures else "videos", opens=shows)
 
 
 def _outcomes_without_work(plan: Sequence[Job | Refusal | Skipped], choice: ModelChoice, options: Options) -> list[Outcome]:
@@ -98,7 +98,7 @@ def _do_all(jobs: Sequence[Job], session: Session, terminal: Terminal, *, name_i
     try:
         for outcome, track in _results(jobs, session, terminal, before_publish, pictures=pictures):
             ended.append((outcome, track if pictures else None))
-            outcome_report.report(terminal, outcome)
+            outcome_printing.report(terminal, outcome)
             tracks += [track] if track and not alone else []
     except KeyboardInterrupt as stop:
         job = jobs[min(len(ended), len(jobs) - 1)]
@@ -288,9 +288,9 @@ def run_predictions(
         from pipeline.results import write_ranking
 
         write_ranking(tables.csv, outcomes, overwrite=options.overwrite, name_models=len(choices) > 1)
-    outcome_report.put_predictions(terminal, outcomes)
+    outcome_printing.put_predictions(terminal, outcomes)
     files = (("table", tables.csv), ("grid", grid))
-    outcome_report.finish(terminal, outcomes, files=[(kind, path) for kind, path in files if path is not None])
+    outcome_printing.finish(terminal, outcomes, files=[(kind, path) for kind, path in files if path is not None])
 
 
 def _check_tables(tables: TableOptions, paths: Sequence[Path], *, overwrite: bool) -> None:
