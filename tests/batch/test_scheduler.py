@@ -920,7 +920,7 @@ def test_the_driver_loads_no_tensorflow() -> None:
         "import importlib, pkgutil, sys, pipeline.batch as batch\n"
         "names = [each.name for each in pkgutil.walk_packages(batch.__path__, 'pipeline.batch.')]\n"
         "for name in names:\n"
-        "    if name.split('.')[-1] not in ('worker', 'ray_actor'): importlib.import_module(name)\n"
+        "    if name.split('.')[-1] not in ('task_worker', 'ray_actor'): importlib.import_module(name)\n"
         "print(len(names), 'tensorflow' in sys.modules)\n"
     )
     count, loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
