@@ -439,7 +439,7 @@ def test_an_encoder_that_dies_stops_the_whole_line(clip: Clip, tmp_path: Path, o
     dying = encoders.Encoder(name="libx264", arguments={"preset": "veryfast", "frames:v": 5})
     broken = encoders.Encoder(name="libx264", arguments={"x264-params": "level=1:vbv-maxrate=1", "preset": "no-such"})
     for encoder in (dying, broken):
-        monkeypatch.setattr(encoders, "choose_encoder", lambda *_, encoder=encoder, **__: encoder)
+        monkeypatch.setattr(video_plan, "choose_encoder", lambda *_, encoder=encoder, **__: encoder)
         with pytest.raises((ToolError, OutputError)):
             video_job.visualize_video(job_for(clip("late_audio.mp4"), tmp_path / "out.mp4"), open_session())
     deadline = time.monotonic() + 10
