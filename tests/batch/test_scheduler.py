@@ -39,6 +39,7 @@ from pipeline.results import label_intervals
 from pipeline.results.label_intervals import PAUSE_SECONDS
 
 AT_ONCE = messages.Timings(backoff_seconds=(0.1, 0.1), busy_seconds=0.2)
+SOON_STALLED = "from pipeline.media import ffmpeg_process as f\nf.DEFAULT_STALL_LIMITS = f.StallLimits(idle_seconds=2.0)\n"
 # Hours go back at every look at the clock.
 CLOCK_BACK = """
 import datetime, itertools, time
@@ -472,9 +473,7 @@ def test_poison_takes_no_neighbour_with_it(tmp_path: Path, tmp_path_factory: pyt
     }
     does = "".join(f'*"{name}.mp4"*pipe:1*) {what};; ' for name, what in cases.items())
     path = wrapper(bin_folder, "never", does=f"true;; {does} *never*) true")
-    late = everywhere(
-        tmp_path_factory.mktemp("late") / "site", "from pipeline.media import ffmpeg_process\nffmpeg_process.STALL_SECONDS = 2.0\n"
-    )
+    late = everywhere(tmp_path_factory.mktemp("late") / "site", SOON_STALLED)
     ended = run_batch("given", "-o", "out", cwd=tmp_path, timings=AT_ONCE, PATH=path, PYTHONPATH=late, seconds=240)
     assert ended.code == 1, ended.err
     standing = states(out)

@@ -34,8 +34,8 @@ pytestmark = [pytest.mark.process, pytest.mark.media]
 Open = Callable[..., model_session.Session]
 
 FRAMES = 120
-QUICK = ["--segment-seconds", "0.4", "--preset", "ultrafast", "--every", "5", "--smooth", "0.5", "--short-side", "64"]
-QUICKLY: dict[str, Any] = {"segment_seconds": 0.4, "preset": "ultrafast", "every": 5, "smooth": 0.5, "short_side_px": 64}
+QUICK = ["--segment-seconds", "0.4", "--preset", "ultrafast", "--every", "5", "--smooth", "0.5"]
+QUICKLY: dict[str, Any] = {"segment_seconds": 0.4, "preset": "ultrafast", "every": 5, "smooth": 0.5}
 DATA = ["--save-maps", "m.npz", "--predictions", "p.csv"]
 
 

@@ -321,7 +321,7 @@ def test_going_on_in_the_midst_of_fine_tuning(data: Path, tmp_path: Path) -> Non
 def test_a_base_is_the_zoo_model_up_to_its_pooling_at_any_size(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = zoo.find_entry(name)
     model = loading.build_zoo_model(entry, weights=None)
-    monkeypatch.setattr(loading, "_zoo_model", lambda *_: model)
+    monkeypatch.setattr(loading, "_load_zoo_model", lambda *_: model)
     base = loading.build_backbone(ModelChoice(model=name))
     pixels = np.random.default_rng(0).uniform(-1, 1, (1, entry.input_px, entry.input_px, 3)).astype(np.float32)
     pools = [layer for layer in model.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D)]
