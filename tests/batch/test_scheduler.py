@@ -49,7 +49,7 @@ class Back(datetime.datetime):
     @classmethod
     def now(cls, zone=None):
         return datetime.datetime(2001, 1, 1, tzinfo=zone) - datetime.timedelta(hours=next(hours))
-rows.datetime = Back
+row_records.datetime = Back
 time.time = lambda: 1e9 - 3600.0 * next(hours)
 """
 
