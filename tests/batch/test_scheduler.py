@@ -43,7 +43,7 @@ SOON_STALLED = "from pipeline.media import ffmpeg_process as f\nf.DEFAULT_STALL_
 # Hours go back at every look at the clock.
 CLOCK_BACK = """
 import datetime, itertools, time
-from pipeline.batch.store import rows
+from pipeline.batch.store import row_records
 hours = itertools.count()
 class Back(datetime.datetime):
     @classmethod
