@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 import re
@@ -22,7 +21,7 @@ from pipeline.batch.store.row_records import Entry, Standing
 from pipeline.batch.store.source_entries import lies_below
 from pipeline.batch.store.store_reader import StoreReader, open_reader
 from pipeline.errors import CommandError, InputError, OutputError, report_write_errors
-from pipeline.files import check_output
+from pipeline.files import check_output, hash_bytes
 from pipeline.media import choose_encoder, default_suffix, images
 from pipeline.models import zoo
 from pipeline.options import ModelChoice, Options
@@ -87,9 +86,7 @@ class Request:
     @property
     def setup(self) -> Setup:
         """What every worker is opened with."""
-        return Setup(
-            choice=self.choice, options=self.options, settings=hashlib.sha256(self.settings.encode()).hexdigest(), device=self.device
-        )
+        return Setup(choice=self.choice, options=self.options, settings=hash_bytes(self.settings.encode()), device=self.device)
 
 
 # ------------------------------------------------------------------------------------------------ where it is kept
@@ -211,7 +208,7 @@ def make_entry(found: Found, options: Options) -> Entry:
     """An input with the names that its output may get, the best first; the tree of the output mirrors the archive's."""
     suffix = default_suffix(options.codec) if found.kind == "video" else images.output_suffix(found.path)
     folder, name = os.path.split(found.relative)
-    digest = hashlib.sha256(found.relative).hexdigest()[:8]
+    digest = hash_bytes(found.relative)[:8]
     stems = [name, *([] if found.clashes else [os.path.splitext(name)[0]])]  # noqa: PTH122  # bytes
     names = [stem + f"_output{suffix}".encode() for stem in reversed(stems)]
     names.append(name + f"_output-{digest}{suffix}".encode())

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.errors import OutputError, Stopped, ToolError
+from pipeline.errors import Stopped, ToolError, report_write_errors
 from pipeline.explain.model_session import Session
 from pipeline.explain.segment_journal import Journal, Segment
 from pipeline.explain.video_explaining import DecoderReport, ExplainedFrame, PlacedFrame
@@ -217,10 +217,8 @@ def _write_segment(
         if target.encoder.hardware:
             raise HardwareError(str(error), command=error.command, stderr_tail="") from error
         raise
-    try:
+    with report_write_errors(plan.job.output):
         progress.to_npz(state)
-    except OSError as error:
-        raise OutputError(f"{plan.job.output}: cannot be written: {error.strerror or error}") from error
     assert progress.last_frame is not None, "a segment has a frame"
     said = progress.report(report(progress.explanations.frames))
     segment = Segment(

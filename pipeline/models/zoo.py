@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.errors import ModelError
 from pipeline.files import hash_file
 from pipeline.models import class_names
-from pipeline.options import ModelChoice, Pixels
+from pipeline.options import DEFAULT_MODEL as DEFAULT_MODEL, ModelChoice, Pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,6 @@ class ZooEntry:
     stride: int = 32
 
 
-DEFAULT_MODEL = "efficientnet_lite0"
 EMBEDDED_MODEL = ZooEntry(
     name=DEFAULT_MODEL,
     builder=None,
@@ -200,6 +199,11 @@ def is_known_model(text: str) -> bool:
 def is_model_file(model: str) -> bool:
     """Whether `--model` means a file or folder and not a name of the zoo."""
     return model.endswith((".keras", ".h5", ".hdf5")) or os.sep in model or Path(model).is_dir()
+
+
+def name_model(choice: ModelChoice) -> str:
+    """The file's name, or the zoo's. Raises ModelError for a name that the zoo does not know."""
+    return Path(choice.model).name if is_model_file(choice.model) else find_entry(choice.model).name
 
 
 def identify_model(choice: ModelChoice) -> dict[str, str | None]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from array import array
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.arrays import Array
-from pipeline.errors import OutputError
+from pipeline.errors import report_write_errors
 from pipeline.files import atomic_write
 
 
@@ -85,10 +85,5 @@ class RawMaps:
             )
 
 
-@contextmanager
-def _spooling() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        remedy = "make room, or set TMPDIR to another folder"
-        raise OutputError(f"{tempfile.gettempdir()}: cannot be written: {error.strerror or error}", remedy=remedy) from error
+def _spooling() -> AbstractContextManager[None]:
+    return report_write_errors(Path(tempfile.gettempdir()), remedy="make room, or set TMPDIR to another folder")

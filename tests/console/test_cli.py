@@ -50,7 +50,7 @@ def files(folder: Path) -> list[str]:
 def test_help_is_quick_and_loads_none_of_the_heavy_packages(tmp_path: Path) -> None:
     code = (
         "import sys, cli\n"
-        "for arguments in (['--help'], ['video', '--help'], ['video', '--help-all']):\n"
+        "for arguments in (['--help'], ['video', '--help'], ['video', '--help-all'], ['models'], ['models', 'classes', 'cat']):\n"
         "    try: cli.app(arguments)\n"
         "    except SystemExit: pass\n"
         "heavy = {'tensorflow', 'keras', 'cv2', 'numpy', 'av', 'PIL', 'ray'} & set(sys.modules)\n"
@@ -188,6 +188,7 @@ REFUSED: list[tuple[list[str], int, str]] = [
     ),
     (["rtsp://camera/1"], 1, "error: rtsp://camera/1: is the address of a stream"),
     (["kat.jpg"], 1, "error: kat.jpg: no such file"),
+    (["predict", "kat.jpg"], 1, "error: kat.jpg: no such file"),
     (["kitchen"], 2, "No such command 'kitchen'"),
     (["image", "cat.jpg", "-o", "cat.mp4"], 2, "pictures are written as"),
     (["image", "cat.jpg", "--predictions", "p.txt"], 2, "not .csv, .jsonl or .parquet"),

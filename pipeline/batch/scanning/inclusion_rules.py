@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from pipeline.errors import CommandError
+from pipeline.files import hash_bytes
 
 _SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*(?:([kmgt])(i?))?b?", re.IGNORECASE | re.ASCII)
 _SHARD = re.compile(r"(\d{1,9})/(\d{1,9})", re.ASCII)
@@ -99,7 +99,7 @@ class Selection:
         if self.rules.shard is None:
             return True
         part, parts = self.rules.shard
-        return int(hashlib.sha256(os.fsencode(relative)).hexdigest()[:16], 16) % parts == part - 1
+        return int(hash_bytes(os.fsencode(relative))[:16], 16) % parts == part - 1
 
 
 def _compile(pattern: str) -> re.Pattern[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pipeline.batch.store.row_records import JOB_COLUMNS, Entry, JobRow, Lease, 
 from pipeline.batch.store.runs import list_live_runs
 from pipeline.batch.store.sighting_index import SeenIndex
 from pipeline.batch.store.source_entries import find_standing
+from pipeline.files import hash_bytes
 
 
 class StoreReader:
@@ -141,4 +141,4 @@ def open_reader(path: Path) -> Iterator[StoreReader]:
 
 def settings_hash(canonical: str) -> str:
     """By which settings are known for ever: of the text that says them."""
-    return hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
+    return hash_bytes(canonical.encode("utf-8", "surrogateescape"))

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline import models
 from pipeline.console import outcome_printing, progress_displays, result_lines
 from pipeline.console.command_options import AnalysisOptions
-from pipeline.console.commands import explain
 from pipeline.console.terminal import Terminal, typed_command
 from pipeline.errors import HeatreelError
-from pipeline.evaluation import plan_analysis
 from pipeline.models import imagenet_classes, zoo
 from pipeline.options import DEFAULT_MODEL, ModelChoice, Options
 from pipeline.records import ClassName, printable
@@ -51,12 +49,14 @@ def run_analysis(
 ) -> None:
     """Look at every picture of the folder, write the page, and say what was found."""
     from pipeline.cam import AT_ONCE
+    from pipeline.console.commands import explain
+    from pipeline.evaluation import plan_analysis
     from pipeline.rendering import colormap
 
     zoo.check_choice(choice, ())
     colormap(options.colormap)
     plan = plan_analysis(data, output=asked.output, threshold=asked.threshold, examples=asked.examples, options=options)
-    with terminal.passing(f"loading the model {explain.model_name(choice)}"):
+    with terminal.passing(f"loading the model {zoo.name_model(choice)}"):
         with terminal.starting_up():
             from pipeline.evaluation import analyze
 
@@ -91,7 +91,7 @@ def list_models(terminal: Terminal) -> None:
 def show_model(choice: ModelChoice, input_size: tuple[int, int] | None, terminal: Terminal) -> None:
     """A model's layers, for pictures of that height and width in pixels, or of the model's own."""
     zoo.check_choice(choice, ())
-    with terminal.passing(f"loading the model {explain.model_name(choice)}"):
+    with terminal.passing(f"loading the model {zoo.name_model(choice)}"):
         with terminal.starting_up():
             from pipeline.models import summarize_model
 
@@ -109,7 +109,7 @@ def list_classes(choice: ModelChoice, word: str | None, terminal: Terminal) -> N
     zoo.check_choice(choice, ())
     classes: Sequence[ClassName] = imagenet_classes()
     if zoo.is_model_file(choice.model):
-        with terminal.passing(f"loading the model {explain.model_name(choice)}"):
+        with terminal.passing(f"loading the model {zoo.name_model(choice)}"):
             with terminal.starting_up():
                 from pipeline.models import load_classifier
 

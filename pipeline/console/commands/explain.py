@@ -70,7 +70,7 @@ def run_jobs(
 
 def _outcomes_without_work(plan: Sequence[Job | Refusal | Skipped], choice: ModelChoice, options: Options) -> list[Outcome]:
     """Of what was refused, then of what is passed over."""
-    model, method = model_name(choice), options.method
+    model, method = zoo.name_model(choice), options.method
     refused = [each for each in plan if isinstance(each, Refusal)]
     passed_over = [each for each in plan if isinstance(each, Skipped)]
     return [
@@ -110,7 +110,6 @@ def _do_all(jobs: Sequence[Job], session: Session, terminal: Terminal, *, name_i
 
 
 def _write_predictions(tracks: Sequence[Explanations], session: Session, *, name_inputs: bool) -> None:
-
     from pipeline.results import write_predictions
 
     options = session.options
@@ -126,7 +125,6 @@ def _write_predictions(tracks: Sequence[Explanations], session: Session, *, name
 
 
 def _write_page(ended: Sequence[Done], options: Options) -> list[tuple[str, Path]]:
-
     from pipeline.explain import write_pictures_page
 
     page = write_pictures_page(ended, options, command=typed_command(), overwrite=options.overwrite)
@@ -162,7 +160,6 @@ def _results(
     pictures: bool,
 ) -> Iterator[Done]:
     """Every job in order with what became of it: pictures many at a time, videos one by one."""
-
     from pipeline.explain import visualize_images
 
     if pictures:
@@ -233,14 +230,9 @@ def _how_to_go_on(job: Job, options: Options, *, predictions_written: bool) -> s
 # ------------------------------------------------------------------------------------------------ the network
 
 
-def model_name(choice: ModelChoice) -> str:
-    """The file's name, or the zoo's. Raises ModelError for a name that the zoo does not know."""
-    return Path(choice.model).name if zoo.is_model_file(choice.model) else zoo.find_entry(choice.model).name
-
-
 def load_session(choice: ModelChoice, options: Options, terminal: Terminal, *, device: str, at_once: int) -> Session:
     """The network, loaded on a device that is to have so many batches at once."""
-    with terminal.passing(f"loading the model {model_name(choice)}"):
+    with terminal.passing(f"loading the model {zoo.name_model(choice)}"):
         with terminal.starting_up():
             from pipeline.explain import open_session as _  # noqa: F401  # what is heavy
 
@@ -271,8 +263,6 @@ def run_predictions(
 
     Raises CommandError for what no input could cure, OutputError for a file that cannot be written, typer.Exit where an input has failed.
     """
-    from pipeline.explain import write_prediction_grid
-
     for choice in choices:
         zoo.check_choice(choice, ())
     _check_tables(tables, paths, overwrite=options.overwrite)
@@ -281,6 +271,8 @@ def run_predictions(
     answers = _predict(jobs, choices, options, terminal, device=device) if jobs else []
     grid = tables.grid if jobs else None
     if grid is not None:
+        from pipeline.explain import write_prediction_grid
+
         write_prediction_grid(grid, answers, overwrite=options.overwrite)
     refused = [Outcome(input=each.input, model="", method="none", error=str(each.error)) for each in plan if isinstance(each, Refusal)]
     outcomes = [*refused, *(answer.outcome for each in zip(*answers, strict=True) for answer in each)]
@@ -307,16 +299,15 @@ def _predict(
     jobs: Sequence[Job], choices: Sequence[ModelChoice], options: Options, terminal: Terminal, *, device: str
 ) -> list[Sequence[InputPrediction]]:
     """Each model's answers, in the order of the jobs."""
-    from pipeline.explain import make_scorer, predict
-
-    with terminal.passing(f"loading the model {model_name(choices[0])}"):
+    with terminal.passing(f"loading the model {zoo.name_model(choices[0])}"):
         with terminal.starting_up():
+            from pipeline.explain import make_scorer, predict
             from pipeline.models import load_classifier, use_device
 
         terminal.say(f"running on {use_device(device, at_once=at_once(jobs))}", only_verbose=True)
     answers: list[Sequence[InputPrediction]] = []
     for choice in choices:
-        with terminal.passing(f"loading the model {model_name(choice)}"):
+        with terminal.passing(f"loading the model {zoo.name_model(choice)}"):
             classifier = load_classifier(choice)
         with terminal.counter(f"{classifier.name}", len(jobs)) as tick:
             answers.append(predict(jobs, make_scorer(classifier, options), tick=tick))
